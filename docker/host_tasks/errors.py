@@ -1,0 +1,33 @@
+"""The one error a person sees, and the exit codes it ends with."""
+
+from enum import IntEnum
+
+from invoke.exceptions import Exit
+
+
+class ExitCode(IntEnum):
+    """Exit codes after sysexits.h (FreeBSD 14, sysexits(3)); 130 and 143 are 128 + the signal (POSIX.1-2017, sh 2.8.2)."""
+
+    USAGE = 64
+    DATA = 65
+    UNAVAILABLE = 69
+    SOFTWARE = 70
+    CANNOT_CREATE = 73
+    IO = 74
+    TRY_AGAIN = 75
+    PERMISSION = 77
+    CONFIG = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class HostError(Exit):
+    """Something a person can repair: what is wrong, and the command that repairs it.
+
+    Invoke prints ``message`` on stderr without a traceback and exits with ``code``.
+    """
+
+    def __init__(self, problem: str, *, fix: str, code: ExitCode) -> None:
+        self.problem = problem
+        self.fix = fix
+        super().__init__(message=f"error: {problem.rstrip('.')}; fix: {fix}", code=int(code))

@@ -1,0 +1,50 @@
+"""What a person reads: progress on stderr, results on stdout, colour only on a terminal."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+COLOURS = {"ok": "32", "warning": "33", "error": "31", "dim": "2"}
+
+
+def paint(text: str, colour: str, stream: TextIO) -> str:
+    """Return text in a colour of COLOURS where the stream is a terminal and NO_COLOR is unset (no-color.org)."""
+    if not stream.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+
+
+def note(text: str) -> None:
+    """Print one line of progress on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one warning on stderr."""
+    note(f"{paint('warning:', 'warning', sys.stderr)} {text}")
+
+
+def command(text: str) -> None:
+    """Print a command on stderr, before it runs."""
+    note(paint(f"$ {text}", "dim", sys.stderr))
+
+
+def result(text: str) -> None:
+    """Print a result on stdout."""
+    print(text, flush=True)
+
+
+def as_json(value: Any) -> None:
+    """Print a value on stdout as JSON, for programs."""
+    result(json.dumps(value, indent=2, default=str))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows under their header in aligned columns, without trailing blanks."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

@@ -1,0 +1,115 @@
+"""The one way a command is run: an argument list, a directory, an environment, and signals passed on once."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from host_tasks import report
+from host_tasks.errors import ExitCode, HostError
+
+GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str  # empty where it was not captured
+    stderr: str  # empty where it was not captured
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with 0."""
+        return self.returncode == 0
+
+    @property
+    def last_line(self) -> str:
+        """The last non-blank line of stderr, else of stdout: where most programs put the cause."""
+        lines = [line.strip() for line in (self.stdout + "\n" + self.stderr).splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit code {self.returncode}"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    capture: bool = False,
+    interactive: bool = False,
+    announce: bool = True,
+    stdin: IO[bytes] | None = None,
+) -> Finished:
+    """Run a command to its end and return how it ended.
+
+    Captured output is text; output that is not captured goes to stderr, so that stdout stays for results.
+    An interactive command keeps the terminal and its signals; any other runs in a session of its own and
+    gets SIGINT or SIGTERM exactly once, however often the terminal or the caller repeats it.
+
+    Raises:
+        HostError: the command is not on the PATH (69), or did not end within timeout_s (75).
+    """
+    if announce:
+        report.command(shlex.join(argv))
+    out: int | IO[str] | None = subprocess.PIPE if capture else (None if interactive else sys.stderr)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            stdin=stdin if stdin is not None else (None if interactive else subprocess.DEVNULL),
+            stdout=out,
+            stderr=subprocess.PIPE if capture else None,
+            text=True,
+            errors="replace",
+            start_new_session=not interactive,
+        )
+    except FileNotFoundError as err:
+        raise HostError(
+            f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
+        ) from err
+    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive)
+
+
+def _wait(
+    process: "subprocess.Popen[str]", argv: tuple[str, ...], *, timeout_s: float | None, interactive: bool
+) -> Finished:
+    """Wait for a process; pass a signal on once, and leave nothing of it running."""
+    try:
+        stdout, stderr = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as err:
+        _stop(process, signal.SIGKILL, interactive=interactive)
+        raise HostError(
+            f"`{shlex.join(argv)}` gave no answer within {timeout_s:g} s",
+            fix="see whether the engine hangs: docker info",
+            code=ExitCode.TRY_AGAIN,
+        ) from err
+    except KeyboardInterrupt:
+        _stop(process, signal.SIGINT, interactive=interactive)
+        raise
+    except SystemExit:  # SIGTERM, see tasks.task
+        _stop(process, signal.SIGTERM, interactive=interactive)
+        raise
+    return Finished(argv, process.returncode, stdout or "", stderr or "")
+
+
+def _stop(process: "subprocess.Popen[str]", how: signal.Signals, *, interactive: bool) -> None:
+    """Send one signal to the process's group, and SIGKILL where it is still there after GRACE_S."""
+    for each in (how, signal.SIGKILL):
+        if interactive or os.name == "nt":
+            process.send_signal(each)
+        else:
+            os.killpg(process.pid, each)
+        try:
+            process.wait(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
