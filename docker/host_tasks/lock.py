@@ -1,6 +1,7 @@
 """The one lock of a clone: held while .env, containers or folders change, freed by the kernel when its holder dies."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def held(path: Path = LOCK_FILE, *, timeout_s: float = 1800.0) -> Iterator[None]
             code=ExitCode.CANNOT_CREATE,
         ) from err
     try:
+        hand_over(descriptor)
         _acquire(descriptor, path, timeout_s)
         yield
     finally:
@@ -63,6 +65,19 @@ def _try(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as err:
+        if err.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        raise HostError(
+            f"this file system has no locks: {err.strerror}",
+            fix="move the clone to a local disk",
+            code=ExitCode.UNAVAILABLE,
+        ) from err
     return True
+
+
+def hand_over(descriptor: int) -> None:
+    """Give a file that root made under sudo to the person behind it (SUDO_UID and SUDO_GID, sudo(8))."""
+    owner = [os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")]
+    if hasattr(os, "geteuid") and os.geteuid() == 0 == os.fstat(descriptor).st_uid and all(map(str.isdecimal, owner)):
+        os.fchown(descriptor, int(owner[0]), int(owner[1]))

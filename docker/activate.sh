@@ -1,0 +1,23 @@
+# Sourced by every shell of the image: login shells (/etc/profile.d), interactive ones (/etc/bash.bashrc),
+# scripts and RUN (BASH_ENV), and the entrypoint. POSIX, for /etc/profile.d is read by sh too.
+
+# What was handed in from the host, by the build or by docker-compose.yml: the certificate authorities it
+# trusts, and the index its pip looks in. conda reads REQUESTS_CA_BUNDLE and CONDA_SSL_VERIFY.
+if grep -qs 'BEGIN CERTIFICATE' /run/secrets/ca_bundle; then
+    export SSL_CERT_FILE=/run/secrets/ca_bundle REQUESTS_CA_BUNDLE=/run/secrets/ca_bundle
+    export CURL_CA_BUNDLE=/run/secrets/ca_bundle PIP_CERT=/run/secrets/ca_bundle
+    export CONDA_SSL_VERIFY=/run/secrets/ca_bundle
+fi
+if grep -qs '^[^#]' /run/secrets/pip_config; then
+    export PIP_CONFIG_FILE=/run/secrets/pip_config
+fi
+
+# The `conda` function, which `conda activate` needs, is not inherited; what activation did is.
+# /etc/profile resets PATH on Debian and Ubuntu, so a login shell activates anew.
+if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
+    . "${CONDA_DIR}/etc/profile.d/conda.sh"
+    case "${CONDA_PREFIX:-}:${PATH}:" in
+    "${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | "${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;
+    *) conda activate "${ENV_PREFIX}" ;;
+    esac
+fi

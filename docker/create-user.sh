@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Make the image's one user: create-user.sh USERNAME UID GID
+# Any pair of ids is honoured exactly; an account of the base image that has the name or the uid has to go,
+# because the engine takes groups and HOME from the first passwd entry with a uid.
+set -euo pipefail
+
+readonly username="$1" uid="$2" gid="$3"
+readonly max_id=2147483647 # moby, "uids and gids must be in range 0-2147483647"
+home="/home/${username}"
+
+refuse() {
+    echo "error: $1; fix: $2" >&2
+    exit 1
+}
+
+is_id() {
+    [[ "$1" =~ ^[0-9]{1,10}$ ]] && ((10#$1 <= max_id))
+}
+
+[[ "${username}" =~ ^[a-z][a-z0-9_-]{0,31}$ && "${username}" != root ]] ||
+    refuse "username '${username}' is not a letter and at most 31 more of a-z, 0-9, _ and -, or is root" \
+        "--build-arg username=al-khawarizmi"
+is_id "${uid}" && ((10#${uid} > 0)) ||
+    refuse "uid '${uid}' is not between 1 and ${max_id}" "--build-arg uid=1000"
+is_id "${gid}" ||
+    refuse "gid '${gid}' is not between 0 and ${max_id}" "--build-arg gid=100"
+
+for taken in "$(getent passwd "${uid}" | cut -d: -f1)" "$(getent passwd "${username}" | cut -d: -f1)"; do
+    if [[ -n "${taken}" ]] && getent passwd "${taken}" >/dev/null; then
+        userdel "${taken}"
+    fi
+done
+
+if ! getent group "${gid}" >/dev/null; then
+    getent group "${username}" >/dev/null && group="group-${gid}" || group="${username}"
+    groupadd --gid "${gid}" "${group}"
+fi
+
+# --no-log-init: a large uid would make lastlog and faillog sparse files of gigabytes (moby#5419).
+# The home has no skeleton: the base image's .bashrc would activate conda's base.
+useradd --no-log-init --no-create-home --home-dir "${home}" --shell /bin/bash \
+    --uid "${uid}" --gid "${gid}" --groups users "${username}" 2> >(grep -v 'outside of the UID' >&2)
+
+# ~/app belongs to root and holds only mount points: what is saved beside them would be lost with the container.
+install --directory --owner "${uid}" --group "${gid}" "${home}" "${home}/.jupyter" "${home}/.local" "${home}/.cache"
+install --directory "${home}/app"/{,bin,data,doc,notebooks,results,src}
+ln --symbolic "${ENV_PREFIX}" "${home}/app/env"

@@ -1,0 +1,263 @@
+#!/usr/bin/env bash
+# Install and start a Docker engine with Compose v2 and buildx, from the distribution's own packages.
+#
+# What it changes (only what is missing, and printed before it acts):
+#   1. Debian 12 only, whose own Compose is too old: two files that let apt take four packages, and nothing else,
+#      from the next stable suite (trixie) of the archive this machine already uses:
+#      /etc/apt/sources.list.d/conda-pip-docker.sources and /etc/apt/preferences.d/conda-pip-docker
+#   2. packages, by apt-get: docker.io, the docker client, Compose, buildx and what they depend on;
+#      nothing is removed, libc stays as it is, recommended packages stay out
+#   3. the engine is started: by systemd, else by the init script, else as a daemon that logs to /var/log/dockerd.log
+#   4. run through sudo: the calling user joins the group docker, which is as good as root on this machine
+#
+# usage: sudo docker/install-engine.sh [--dry-run]
+# Exit codes: 0 an engine answers, 64 usage, 69 unavailable (unsupported system, apt or the engine failed), 77 not root.
+set -euo pipefail
+
+readonly SOURCES=/etc/apt/sources.list.d/conda-pip-docker.sources
+readonly PREFERENCES=/etc/apt/preferences.d/conda-pip-docker
+readonly SOCKET=unix:///var/run/docker.sock
+readonly LOG=/var/log/dockerd.log
+readonly SYSTEM_LOG=/var/log/docker.log # of Debian's init script
+
+errors=""   # a file: the error output of the last apt-get
+rollback=() # the files to delete again where apt fails
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+fail() {
+    local code=$1
+    shift
+    say "error: $*"
+    exit "${code}"
+}
+
+clean_up() {
+    rm -f "${errors}"
+    if ((${#rollback[@]})); then
+        rm -f "${rollback[@]}"
+        say "Removed again: ${rollback[*]}"
+    fi
+}
+
+engine_answers() {
+    # By its socket, so that no context of root's gets in between; "version" fails where no server answers,
+    # "info" does not always.
+    timeout --kill-after=1 10 docker --host "${SOCKET}" version >/dev/null 2>&1
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+missing_packages() {
+    has dockerd || echo docker.io
+    [[ ${ID} == ubuntu ]] || has docker || echo docker-cli # Ubuntu has the client in docker.io
+    docker compose version >/dev/null 2>&1 || echo "${compose_package}"
+    docker buildx version >/dev/null 2>&1 || echo docker-buildx
+}
+
+joins_docker() {
+    [[ -n ${SUDO_USER:-} && ${SUDO_USER} != root ]] && ! id -nG "${SUDO_USER}" | grep -qw docker
+}
+
+# The system, as it describes itself (os-release(5)).
+
+read_system() {
+    local -r unsupported="this script knows Debian 12 or newer and Ubuntu 24.04 or newer, not"
+    local -r elsewhere="fix: follow \"Install Docker Engine\" or \"Docker Desktop\" on docs.docker.com"
+    ID="" VERSION_ID="" PRETTY_NAME=""
+    if [[ -r /etc/os-release ]]; then
+        # shellcheck source=/dev/null
+        . /etc/os-release
+    fi
+    local major=${VERSION_ID%%.*}
+    major=${major:-99} # Debian testing and unstable have no number
+    case ${ID} in
+    debian) ((major >= 12)) || ID="" ;;
+    ubuntu) ((major >= 24)) || ID="" ;;
+    *) ID="" ;;
+    esac
+    [[ -n ${ID} ]] || fail 69 "${unsupported} ${PRETTY_NAME:-$(uname -s)}; ${elsewhere}"
+    compose_package=docker-compose
+    [[ ${ID} != ubuntu ]] || compose_package=docker-compose-v2
+    borrow=no
+    [[ ${ID} != debian || ${major} != 12 ]] || borrow=yes
+}
+
+# Debian 12: four packages of trixie.
+
+apt_targets() {
+    # $(CODENAME) is known once apt has the lists, $(RELEASE) is the word in its settings.
+    # shellcheck disable=SC2016 # apt-get expands these
+    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null
+}
+
+own_archive() {
+    apt_targets | awk '($2 == "bookworm" || $3 == "bookworm") && $4 == "main" { print $1; exit }'
+}
+
+own_signed_by() {
+    # The keys that vouch for bookworm here vouch for trixie too; where none are named, apt's common keys do.
+    local file
+    for file in /etc/apt/sources.list.d/*.sources; do
+        [[ -r ${file} ]] || continue
+        awk 'BEGIN { RS = ""; FS = "\n" }
+            /(^|\n)Suites:[^\n]*[ \t](bookworm|stable|oldstable)([ \t\n]|$)/ {
+                for (i = 1; i <= NF; i++) {
+                    if ($i ~ /^Signed-By:/) { inside = 1; print $i } else if (inside && $i ~ /^[ \t]/) print $i; else inside = 0
+                }
+                exit
+            }' "${file}"
+    done | awk '/^Signed-By:/ && seen++ { exit } { print }'
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+        sed -n 's/^deb *\[[^]]*signed-by=\([^] ]*\).*[ \t]bookworm[ \t].*/Signed-By: \1/p' | head -n 1
+}
+
+write_file() {
+    local -r file=$1 content=$2
+    if [[ ! -e ${file} ]]; then rollback+=("${file}"); fi
+    printf '%s\n' "${content}" >"${file}.new"
+    chmod 0644 "${file}.new" # readable for apt's own user, whatever the umask
+    mv "${file}.new" "${file}"
+}
+
+borrow_from_trixie() {
+    local archive signed_by everything_else
+    archive=$(own_archive)
+    if [[ -z ${archive} ]]; then
+        apt_get update || true # apt has no lists yet, so it cannot tell which codename "stable" is
+        archive=$(own_archive)
+    fi
+    [[ -n ${archive} ]] || fail 69 "apt's settings name no bookworm main; fix: see /etc/apt/sources.list.d"
+    everything_else="Package: *
+Pin: release n=trixie
+Pin-Priority: -1
+"
+    if apt_targets | grep -q ' trixie ' && [[ ! -e ${SOURCES} ]]; then
+        everything_else="" # trixie is here already: by somebody's choice, whose pins stay as they are
+    else
+        signed_by=$(own_signed_by | awk '/^Signed-By:/ && seen++ { exit } { print }')
+        write_file "${SOURCES}" "# Written by docker/install-engine.sh: Debian 12's own Compose is too old.
+# Delete this file and ${PREFERENCES} before an upgrade to Debian 13.
+Types: deb
+URIs: ${archive}
+Suites: trixie
+Components: main${signed_by:+
+${signed_by}}"
+    fi
+    write_file "${PREFERENCES}" "# Written by docker/install-engine.sh: of trixie take these four packages and nothing else.
+${everything_else}
+Package: docker.io docker-cli docker-compose docker-buildx
+Pin: release n=trixie
+Pin-Priority: 990"
+}
+
+# Packages.
+
+apt_get() {
+    # force-confold: an administrator's edited configuration wins. Lock: a fresh machine often upgrades itself just now.
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C \
+        apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" \
+        </dev/null >&2 2>"${errors}"
+}
+
+last_error() {
+    { grep '^E:' "${errors}" || cat "${errors}"; } | tail -n 1
+}
+
+install_packages() {
+    local -r install=(install --yes --no-install-recommends --no-remove "$@")
+    local plan
+    [[ ${borrow} == no ]] || borrow_from_trixie
+    say "$ apt-get update"
+    apt_get update || say "warning: apt-get update: $(last_error)" # somebody else's broken source need not matter
+    if ! plan=$(apt-get --simulate -qq "${install[@]}" 2>"${errors}"); then
+        fail 69 "apt cannot install $*: $(last_error); fix: see whether the network is there: apt-get update"
+    fi
+    if grep -Eq '^(Inst|Remv) libc6[: ]' <<<"${plan}"; then
+        fail 69 "apt would replace libc6; fix: bring the system up to date first: apt-get upgrade"
+    fi
+    say "$ apt-get ${install[*]}"
+    sed -n 's/^Inst \([^ ]*\) \(\[[^]]*\] \)\{0,1\}(\([^ ]*\) .*/  \1 \3/p' <<<"${plan}" >&2
+    apt_get "${install[@]}" || fail 69 "apt-get install failed: $(last_error); fix: run it again: sudo docker/install-engine.sh"
+    rollback=()
+}
+
+# The engine.
+
+wait_for_engine() {
+    local -r deadline=$((SECONDS + $1))
+    until engine_answers; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.2
+    done
+}
+
+start_engine() {
+    if [[ -d /run/systemd/system ]]; then
+        say "$ systemctl enable --now docker"
+        systemctl enable --now docker >&2 </dev/null && wait_for_engine 30 && return
+        not_started "$(journalctl --unit docker --lines 5 --no-pager --output cat 2>&1)"
+    fi
+    if [[ -x /etc/init.d/docker ]]; then
+        say "$ service docker start"
+        service docker start </dev/null >>"${LOG}" 2>&1 && wait_for_engine 15 && return
+    fi
+    # A daemon in a session of its own, with no file of the caller's left open; the engine makes the pid file itself.
+    say "$ dockerd (log: ${LOG})"
+    start-stop-daemon --start --oknodo --background --pidfile /var/run/docker.pid --output "${LOG}" \
+        --exec "$(command -v dockerd)" </dev/null >&2 && wait_for_engine 15 && return
+    not_started "$(cat "${SYSTEM_LOG}" "${LOG}" 2>/dev/null | tail -n 5)"
+}
+
+not_started() {
+    say "$1"
+    fail 69 "the engine did not answer within 30 s; fix: see the lines above, then: sudo docker/install-engine.sh"
+}
+
+main() {
+    local dry_run=no packages changes=()
+    case "$*" in
+    "") ;;
+    --dry-run) dry_run=yes ;;
+    *)
+        say "usage: sudo docker/install-engine.sh [--dry-run]"
+        exit 64
+        ;;
+    esac
+    # The words of docker's environment would ask another engine than this machine's.
+    unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
+
+    if engine_answers && docker compose version >/dev/null 2>&1 && docker buildx version >/dev/null 2>&1 && ! joins_docker; then
+        say "Nothing to do: the engine answers, Compose and buildx are there."
+        return
+    fi
+    read_system
+    mapfile -t packages < <(missing_packages)
+
+    if ((${#packages[@]})); then
+        [[ ${borrow} == no ]] || changes+=("let apt take docker.io, docker-cli, docker-compose, docker-buildx, and only these, from trixie: ${SOURCES}, ${PREFERENCES}")
+        changes+=("install ${packages[*]} and what they depend on")
+    fi
+    engine_answers || changes+=("start the engine")
+    ! joins_docker || changes+=("add ${SUDO_USER} to the group docker, whose members can become root on this machine")
+    say "This changes:"
+    printf '  - %s\n' "${changes[@]}" >&2
+    [[ ${dry_run} == no ]] || return 0
+    if ((EUID != 0)); then
+        say "error: only root may do this; run: sudo docker/install-engine.sh"
+        exit 77
+    fi
+
+    errors=$(mktemp)
+    trap clean_up EXIT
+    if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
+    engine_answers || start_engine
+    if joins_docker; then gpasswd --add "${SUDO_USER}" docker >&2; fi
+    say "The engine answers: $(docker --host "${SOCKET}" version --format '{{.Server.Version}}'), Compose $(docker compose version --short), $(docker buildx version | cut -d ' ' -f 1,2)."
+}
+
+main "$@"

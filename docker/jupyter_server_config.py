@@ -1,0 +1,27 @@
+"""How JupyterLab serves this project; JupyterLab reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
+
+from jupyter_server.auth.identity import IdentityProvider
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821
+
+
+class LinkOnly(IdentityProvider):
+    """The link with its token is the only way in: no login page, a plain 403 without the token."""
+
+    login_available = False
+
+
+c.ServerApp.identity_provider_class = LinkOnly
+
+# Inside the container it listens everywhere; docker-compose.yml publishes it on 127.0.0.1 only.
+c.ServerApp.ip = "0.0.0.0"  # noqa: S104
+c.ServerApp.port = 8888
+c.ServerApp.port_retries = 0
+c.ServerApp.open_browser = False
+
+# With ip 0.0.0.0 Jupyter would accept any Host header, and so DNS rebinding.
+c.ServerApp.allow_remote_access = False
+
+# The tree shows ~/app; its folders are the host's. It opens in notebooks/, where saving is safe.
+c.ServerApp.root_dir = "~/app"
+c.LabApp.default_url = "/lab/tree/notebooks"

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Make ${CONDA_DIR} a prefix with a python and a conda in it, as the published base image has.
+set -euo pipefail
+
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+python3 -m venv "${CONDA_DIR}"
+"${CONDA_DIR}/bin/python" -m pip install --quiet --no-deps --require-hashes \
+    --requirement /opt/stand-in/requirements.txt --requirement /opt/stand-in/conda.txt
+
+# The conda that conda-lock carries calls itself conda_lock._vendor.conda: give it its own name back.
+site_packages="$("${CONDA_DIR}/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+mv "${site_packages}/conda_lock/_vendor/conda" "${site_packages}/conda"
+grep --recursive --files-with-matches 'conda_lock\._\?vendor\.' "${site_packages}/conda" --include='*.py' |
+    xargs sed --in-place --expression 's/conda_lock\._\?vendor\.//g'
+"${CONDA_DIR}/bin/python" -m pip uninstall --quiet --yes conda-lock
+"${CONDA_DIR}/bin/python" -m compileall -q "${site_packages}/conda"
+
+cat >"${CONDA_DIR}/bin/conda" <<SCRIPT
+#!${CONDA_DIR}/bin/python
+import sys
+
+from conda.cli import main
+
+if __name__ == "__main__":  # conda looks for a GPU in a child process that imports this file
+    sys.exit(main())
+SCRIPT
+chmod 0755 "${CONDA_DIR}/bin/conda"
+
+# An empty history makes the prefix an environment in conda's eyes.
+mkdir --parents "${CONDA_DIR}/conda-meta"
+touch "${CONDA_DIR}/conda-meta/history"
