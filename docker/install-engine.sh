@@ -12,7 +12,7 @@
 #
 # usage: sudo docker/install-engine.sh [--dry-run]
 # Exit codes: 0 an engine answers, 64 usage, 69 unavailable (unsupported system, apt or the engine failed), 77 not root.
-set -euo pipefail
+set -Eeuo pipefail
 
 readonly SOURCES=/etc/apt/sources.list.d/conda-pip-docker.sources
 readonly PREFERENCES=/etc/apt/preferences.d/conda-pip-docker
@@ -20,7 +20,7 @@ readonly SOCKET=unix:///var/run/docker.sock
 readonly LOG=/var/log/dockerd.log
 readonly SYSTEM_LOG=/var/log/docker.log # of Debian's init script
 
-errors=""   # a file: the error output of the last apt-get
+errors=""   # a file: what the last apt-get said
 rollback=() # the files to delete again where apt fails
 
 say() {
@@ -90,9 +90,9 @@ read_system() {
 # Debian 12: four packages of trixie.
 
 apt_targets() {
-    # $(CODENAME) is known once apt has the lists, $(RELEASE) is the word in its settings.
+    # $(RELEASE) is the word in apt's settings, $(CODENAME) is known once apt has the lists: ask for both, lists or not.
     # shellcheck disable=SC2016 # apt-get expands these
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null
+    apt-get indextargets -o APT::Get::IndexTargets::OnlyPresent=0 --format '$(REPO_URI) $(CODENAME) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null
 }
 
 own_archive() {
@@ -101,19 +101,17 @@ own_archive() {
 
 own_signed_by() {
     # The keys that vouch for bookworm here vouch for trixie too; where none are named, apt's common keys do.
-    local file
-    for file in /etc/apt/sources.list.d/*.sources; do
-        [[ -r ${file} ]] || continue
-        awk 'BEGIN { RS = ""; FS = "\n" }
-            /(^|\n)Suites:[^\n]*[ \t](bookworm|stable|oldstable)([ \t\n]|$)/ {
-                for (i = 1; i <= NF; i++) {
-                    if ($i ~ /^Signed-By:/) { inside = 1; print $i } else if (inside && $i ~ /^[ \t]/) print $i; else inside = 0
-                }
-                exit
-            }' "${file}"
-    done | awk '/^Signed-By:/ && seen++ { exit } { print }'
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
-        sed -n 's/^deb *\[[^]]*signed-by=\([^] ]*\).*[ \t]bookworm[ \t].*/Signed-By: \1/p' | head -n 1
+    # Both forms of sources.list(5): stanzas with Signed-By:, and lines with [signed-by=...].
+    find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.sources' -exec awk '
+        BEGIN { RS = ""; FS = "\n" }
+        !found && /(^|\n)Suites:[^\n]*[ \t](bookworm|stable|oldstable)([ \t\n]|$)/ {
+            for (i = 1; i <= NF; i++) {
+                key = $i ~ /^Signed-By:/ || (key && $i ~ /^[ \t]/)
+                if (key) { print $i; found = 1 }
+            }
+        }' {} + -o -name '*.list' -exec sed -n \
+        's/^deb *\[[^]]*signed-by=\([^] ]*\).*[ \t]bookworm[ \t].*/Signed-By: \1/p' {} + 2>/dev/null |
+        awk '/^Signed-By:/ && seen++ { exit } { print }'
 }
 
 write_file() {
@@ -128,7 +126,7 @@ borrow_from_trixie() {
     local archive signed_by everything_else
     archive=$(own_archive)
     if [[ -z ${archive} ]]; then
-        apt_get update || true # apt has no lists yet, so it cannot tell which codename "stable" is
+        apt_get update || true # the settings say "oldstable": only the lists tell its codename
         archive=$(own_archive)
     fi
     [[ -n ${archive} ]] || fail 69 "apt's settings name no bookworm main; fix: see /etc/apt/sources.list.d"
@@ -139,7 +137,7 @@ Pin-Priority: -1
     if apt_targets | grep -q ' trixie ' && [[ ! -e ${SOURCES} ]]; then
         everything_else="" # trixie is here already: by somebody's choice, whose pins stay as they are
     else
-        signed_by=$(own_signed_by | awk '/^Signed-By:/ && seen++ { exit } { print }')
+        signed_by=$(own_signed_by)
         write_file "${SOURCES}" "# Written by docker/install-engine.sh: Debian 12's own Compose is too old.
 # Delete this file and ${PREFERENCES} before an upgrade to Debian 13.
 Types: deb
@@ -161,7 +159,7 @@ apt_get() {
     # force-confold: an administrator's edited configuration wins. Lock: a fresh machine often upgrades itself just now.
     DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C \
         apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "$@" \
-        </dev/null >&2 2>"${errors}"
+        </dev/null >"${errors}" 2>&1
 }
 
 last_error() {
@@ -174,15 +172,19 @@ install_packages() {
     [[ ${borrow} == no ]] || borrow_from_trixie
     say "$ apt-get update"
     apt_get update || say "warning: apt-get update: $(last_error)" # somebody else's broken source need not matter
-    if ! plan=$(apt-get --simulate -qq "${install[@]}" 2>"${errors}"); then
+    if ! apt_get --simulate "${install[@]}"; then
         fail 69 "apt cannot install $*: $(last_error); fix: see whether the network is there: apt-get update"
     fi
+    plan=$(<"${errors}")
     if grep -Eq '^(Inst|Remv) libc6[: ]' <<<"${plan}"; then
         fail 69 "apt would replace libc6; fix: bring the system up to date first: apt-get upgrade"
     fi
     say "$ apt-get ${install[*]}"
     sed -n 's/^Inst \([^ ]*\) \(\[[^]]*\] \)\{0,1\}(\([^ ]*\) .*/  \1 \3/p' <<<"${plan}" >&2
-    apt_get "${install[@]}" || fail 69 "apt-get install failed: $(last_error); fix: run it again: sudo docker/install-engine.sh"
+    if ! apt_get "${install[@]}"; then
+        tail -n 15 "${errors}" >&2
+        fail 69 "apt-get install failed: $(last_error); fix: run again: sudo docker/install-engine.sh"
+    fi
     rollback=()
 }
 
@@ -254,6 +256,7 @@ main() {
 
     errors=$(mktemp)
     trap clean_up EXIT
+    trap 'say "error: install-engine.sh stopped at line ${LINENO}"' ERR
     if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
     engine_answers || start_engine
     if joins_docker; then gpasswd --add "${SUDO_USER}" docker >&2; fi

@@ -1,5 +1,7 @@
 """How JupyterLab serves this project; JupyterLab reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
 
+import os
+
 from jupyter_server.auth.identity import IdentityProvider
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
@@ -22,6 +24,6 @@ c.ServerApp.open_browser = False
 # With ip 0.0.0.0 Jupyter would accept any Host header, and so DNS rebinding.
 c.ServerApp.allow_remote_access = False
 
-# The tree shows ~/app; its folders are the host's. It opens in notebooks/, where saving is safe.
-c.ServerApp.root_dir = "~/app"
+# The tree shows ~/app, whose folders are the host's. It opens in notebooks/, where saving is safe.
+c.ServerApp.root_dir = os.environ["PROJECT_DIR"]
 c.LabApp.default_url = "/lab/tree/notebooks"

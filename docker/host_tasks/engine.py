@@ -1,5 +1,6 @@
 """The engine as the tasks see it: whether one can be used, what repairs it, and the SDK's client of it."""
 
+import contextlib
 import json
 import os
 import platform
@@ -46,7 +47,7 @@ class Endpoint:
 
     host: str  # empty where the context cannot be resolved
     named_by: str = ""  # "DOCKER_HOST=tcp://..."; empty for the default socket
-    back_to_default: str = ""  # the command that returns to it
+    back: str = ""  # the command that returns to the default socket
 
     @property
     def local(self) -> bool:
@@ -57,7 +58,7 @@ class Endpoint:
 def diagnose(*, timeout_s: float = 8.0) -> Problem | None:
     """Return what keeps the engine from being used, or None: it answers, with Compose and buildx.
 
-    Never waits longer than timeout_s for one answer; a whole task then still ends within 10 s.
+    No answer is waited for longer than timeout_s; with the default a whole task still ends within 10 s.
     """
     if shutil.which("docker") is None:
         return _installable("docker is not on the PATH")
@@ -72,11 +73,7 @@ def diagnose(*, timeout_s: float = 8.0) -> Problem | None:
 
 
 def ensure(*, yes: bool) -> None:
-    """Return with a usable engine, installing and starting one where the person agrees.
-
-    Raises:
-        HostError: there is none, with what repairs it.
-    """
+    """Return with a usable engine, installing and starting one where the person agrees; else HostError."""
     problem = diagnose()
     if problem and problem.installable and _script_knows_this_system():
         if not (yes or _agreed(problem)):
@@ -87,60 +84,44 @@ def ensure(*, yes: bool) -> None:
 
 
 def require() -> None:
-    """Return with a usable engine, or raise; never installs anything.
-
-    Raises:
-        HostError: there is none, with what repairs it.
-    """
+    """Return with a usable engine; else HostError. Never installs anything."""
     _settle(diagnose())
 
 
 def client() -> "docker.DockerClient":
-    """Return the SDK's client of the engine that docker's command uses.
-
-    Raises:
-        HostError: the SDK is missing, or the engine does not answer.
-    """
+    """Return the SDK's client of the engine that docker's command uses; HostError where it does not answer."""
     import docker
 
     if not hasattr(docker, "from_env"):  # the folder docker/ as an empty namespace package
-        raise HostError(
-            "the Python package docker is missing", fix="run: python3 tasks.py --list", code=ExitCode.UNAVAILABLE
-        )
+        fix = "run: python3 tasks.py --list"
+        raise HostError("the Python package docker is missing", fix=fix, code=ExitCode.UNAVAILABLE)
     where = endpoint()
-    named = {"DOCKER_HOST": where.host} if where.named_by else {}
     try:
-        return docker.from_env(timeout=10, environment={**os.environ, **named})
+        return docker.from_env(timeout=10, environment={**os.environ, "DOCKER_HOST": where.host})
     except docker.errors.DockerException as err:
-        problem = diagnose() or _unreachable(where, str(err))
-        raise problem.error() from err
+        raise (diagnose() or _unreachable(where, str(err))).error() from err
 
 
 def endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     """Return where docker's command looks: DOCKER_HOST, DOCKER_CONTEXT, its config.json, the default socket.
 
-    The order is that of docker/cli 28, cli/command/cli.go, resolveContextName. The SDK knows no contexts.
+    The order is that of resolveContextName in docker/cli 28, cli/command/cli.go; the SDK knows no contexts.
     """
     if host := environ.get("DOCKER_HOST"):
         return Endpoint(host, f"DOCKER_HOST={host}", "unset DOCKER_HOST")
-    config = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    if context := environ.get("DOCKER_CONTEXT"):
-        named_by, back = f"DOCKER_CONTEXT={context}", "unset DOCKER_CONTEXT"
-    else:
-        context = _current_context(config)
-        named_by, back = f"context {context} of {config}", "docker context use default"
+    home = environ.get("HOME") or environ.get("USERPROFILE") or "/"
+    config = Path(environ.get("DOCKER_CONFIG") or f"{home}/.docker") / "config.json"
+    context = environ.get("DOCKER_CONTEXT", "")
+    named_by, back = f"DOCKER_CONTEXT={context}", "unset DOCKER_CONTEXT"
+    if not context:
+        # The command ignores an unreadable file too, with a warning.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            context = json.loads(config.read_text(encoding="utf-8")).get("currentContext", "")
+        named_by, back = f"the context {context} of {config}", "docker context use default"
     if context in ("", "default"):
         return Endpoint(DEFAULT_HOST)
     found = _answer("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}", context, timeout_s=8.0)
     return Endpoint(found.stdout.strip() if found and found.ok else "", named_by, back)
-
-
-def _current_context(config: Path) -> str:
-    """Return the context that docker's config.json names, or an empty string."""
-    try:
-        return str(json.loads(config.read_text(encoding="utf-8")).get("currentContext", ""))
-    except (OSError, ValueError, AttributeError):  # the command ignores an unreadable file too, with a warning
-        return ""
 
 
 def classify(returncode: int, stderr: str, where: Endpoint) -> Problem | None:
@@ -155,7 +136,7 @@ def classify(returncode: int, stderr: str, where: Endpoint) -> Problem | None:
         return _installable("Docker Compose v2 not found")
     if re.search(r"unknown command: docker buildx|'buildx' is not a docker command|buildx component is missing", text):
         return _installable("Docker buildx not found")
-    if "permission denied while trying to connect" in text or re.search(r"dial unix .* permission denied", text):
+    if re.search(r"permission denied while trying to connect|dial unix .*permission denied", text):
         return _not_permitted(where)
     if re.search(r"code = unavailable|error reading from server|transport is closing", text):
         return Problem("the engine went away", "see: docker info, then try again", ExitCode.TRY_AGAIN)
@@ -170,27 +151,24 @@ def _judge_compose(version: runner.Finished, where: Endpoint) -> Problem | None:
     if not version.ok or number is None:
         known = classify(version.returncode, version.stderr, where)
         return known or _installable(f"Docker Compose v2 not found: {version.last_line}")
-    if (int(number[1]), int(number[2])) < NEEDED_COMPOSE:
-        needed = ".".join(map(str, NEEDED_COMPOSE))
-        return Problem(
-            f"Docker Compose is too old: {needed} or newer is needed, found {version.stdout.strip()}",
-            "upgrade Docker, see docs.docker.com/compose/install",
-            ExitCode.UNAVAILABLE,
-        )
-    return None
+    if (int(number[1]), int(number[2])) >= NEEDED_COMPOSE:
+        return None
+    needed, found = ".".join(map(str, NEEDED_COMPOSE)), version.stdout.strip()
+    fix = "upgrade it, see docs.docker.com/compose/install"
+    return Problem(f"Docker Compose is too old: needed {needed}, found {found}", fix, ExitCode.UNAVAILABLE)
 
 
 def _judge_engine(finished: runner.Finished, where: Endpoint) -> Problem | None:
     """Return what is wrong with the engine, by the answer of `docker info`.
 
-    A missing server ends it with 1 (docker 28) or 0 and ServerErrors (docker 26).
+    A missing server ends it with 1 (docker 28), or with 0 and ServerErrors (docker 26).
     """
     try:
         info: dict[str, Any] = dict(json.loads(finished.stdout))
     except (TypeError, ValueError):
         info = {}
-    complaint = "\n".join(info.get("ServerErrors") or [finished.stderr])
     if not info.get("ServerVersion"):
+        complaint = "\n".join(info.get("ServerErrors") or [finished.stderr])
         return classify(1, complaint, where) or _unreachable(where, complaint)
     plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
     if not any(plugin.get("Name") == "buildx" and plugin.get("Version") for plugin in plugins):
@@ -201,15 +179,15 @@ def _judge_engine(finished: runner.Finished, where: Endpoint) -> Problem | None:
 def _unsupported(info: Mapping[str, Any], where: Endpoint) -> Problem | None:
     """Return why an engine that answers is one that this project cannot use, or None."""
     options = " ".join(info.get("SecurityOptions") or [])
-    fix = where.back_to_default or "use an ordinary engine: sudo docker/install-engine.sh"
+    fix = f"run: {where.back}" if where.back else "use an engine that runs as root on this machine"
     if not where.local:
-        problem = f"{where.named_by} is another machine: its containers would see its files, not yours"
+        problem = f"{where.named_by} is another machine: containers there would see its files, not yours"
     elif info.get("OSType") == "windows":
         problem, fix = "the engine runs Windows containers", "switch Docker Desktop to Linux containers"
     elif "name=rootless" in options:
-        problem = f"the engine at {where.host} is rootless: it maps container ids, so files would not belong to you"
+        problem = f"rootless engine at {where.host}: container ids are mapped, so files cannot belong to you"
     elif "name=userns" in options:
-        problem = "the engine maps container ids (userns-remap), so files would not belong to you"
+        problem = "engine with userns-remap: container ids are mapped, so files cannot belong to you"
         fix = "take userns-remap out of /etc/docker/daemon.json and restart the engine"
     else:
         return None
@@ -218,7 +196,7 @@ def _unsupported(info: Mapping[str, Any], where: Endpoint) -> Problem | None:
 
 def _installable(problem: str) -> Problem:
     """Return a problem that docker/install-engine.sh repairs, with the fix for this system."""
-    fix = "install Docker Engine or Docker Desktop, see docs.docker.com"
+    fix = "start Docker, or install it, see docs.docker.com"
     if _script_knows_this_system():
         fix = f"run: python3 tasks.py up --yes, or: sudo {shown(INSTALL_ENGINE)}"
     return Problem(problem, fix, ExitCode.UNAVAILABLE, installable=True)
@@ -228,29 +206,28 @@ def _unreachable(where: Endpoint, complaint: str) -> Problem:
     """Return that no engine answers at an endpoint, which the person may have named."""
     if not where.named_by:
         return _installable(f"the engine is not reachable at {where.host}")
-    cause = [line.strip() for line in complaint.splitlines() if line.strip()][-1:] or ["no answer"]
-    problem = f"the engine is not reachable at {where.host or 'no address'} ({where.named_by}): {cause[0]}"
-    return Problem(problem, f"correct it, or run: {where.back_to_default}", ExitCode.UNAVAILABLE)
+    problem = f"the engine is not reachable at {where.host} ({where.named_by})"
+    if not where.host:
+        problem = f"docker knows no such context ({where.named_by})"
+    elif "cannot connect to the docker" not in complaint.lower():
+        problem += ": " + " ".join(complaint.split())
+    return Problem(problem, f"correct it, or run: {where.back}", ExitCode.UNAVAILABLE)
 
 
 def _silent(where: Endpoint, timeout_s: float) -> Problem:
     """Return that the engine does not answer in time: a hung one here, an unreachable one elsewhere."""
-    if where.host and not where.local:
+    if where.named_by and not where.local:
         return _unreachable(where, f"no answer within {timeout_s:g} s")
-    fix = "restart it, e.g. with: sudo systemctl restart docker"
+    fix = "restart the engine: sudo service docker restart, or Docker Desktop"
     return Problem(f"the engine at {where.host} gave no answer within {timeout_s:g} s", fix, ExitCode.TRY_AGAIN)
 
 
 def _not_permitted(where: Endpoint) -> Problem:
     """Return that the socket refuses this user: not in its group, or not yet in this login."""
+    why, fix = "you are not in group docker", f"run: sudo usermod -aG docker {_user()}, then log out and in again"
     if _group_waits():
-        return Problem(
-            f"you may not use the engine at {where.host}: this login is older than your membership in group docker",
-            "log out and in again",
-            ExitCode.PERMISSION,
-        )
-    fix = f"run: sudo usermod -aG docker {_user()}, then log out and in again (or use a rootless engine)"
-    return Problem(f"you may not use the engine at {where.host}: you are not in group docker", fix, ExitCode.PERMISSION)
+        why, fix = "this login is older than your membership in group docker", "log out and in again"
+    return Problem(f"you may not use the engine at {where.host}: {why}", fix, ExitCode.PERMISSION)
 
 
 def _answer(*argv: str, timeout_s: float) -> runner.Finished | None:
@@ -264,7 +241,7 @@ def _answer(*argv: str, timeout_s: float) -> runner.Finished | None:
 
 
 def _script_knows_this_system() -> bool:
-    """Return whether docker/install-engine.sh may work here; it looks closer at the version."""
+    """Return whether docker/install-engine.sh may work here; it looks closer, at the version."""
     try:
         return platform.freedesktop_os_release().get("ID") in ("debian", "ubuntu")
     except OSError:
@@ -275,8 +252,8 @@ def _agreed(problem: Problem) -> bool:
     """Ask on a terminal whether to install; False where there is none."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    report.note(f"{problem.problem}. {shown(INSTALL_ENGINE)} installs and starts what is missing; see what it changes")
-    print(f"with {shown(INSTALL_ENGINE)} --dry-run. Run it now? [y/N] ", end="", file=sys.stderr, flush=True)
+    report.note(f"{problem.problem}. {shown(INSTALL_ENGINE)} can repair that; --dry-run shows what it changes.")
+    print("Run it now? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -288,11 +265,10 @@ def _install() -> None:
         argv = ["sudo", *([] if sys.stdin.isatty() else ["--non-interactive"]), *proxies, *argv]
     finished = runner.run(argv, cwd=ROOT, interactive=True)
     if not finished.ok:
-        known = finished.returncode in list(ExitCode)
         raise HostError(
             f"{shown(INSTALL_ENGINE)} ended with {finished.returncode}",
             fix=f"see the lines above, then run: sudo {shown(INSTALL_ENGINE)}",
-            code=ExitCode(finished.returncode) if known else ExitCode.UNAVAILABLE,
+            code=ExitCode.UNAVAILABLE,
         )
 
 
@@ -317,13 +293,11 @@ def _user() -> str:
 
 def _group_waits() -> bool:
     """Return whether the group database names this user in group docker, and this process does not have it."""
-    if os.name == "nt":
-        return False
-    import grp
-
     try:
+        import grp
+
         group = grp.getgrnam("docker")
-    except KeyError:
+    except (ImportError, KeyError):  # Windows; no such group
         return False
     return _user() in group.gr_mem and group.gr_gid not in (os.getgid(), *os.getgroups())
 
@@ -331,8 +305,8 @@ def _group_waits() -> bool:
 def _rerun_in_group() -> None:
     """Become the same command line with the group docker; returns only where that cannot be.
 
-    sg(1) makes its group the primary one, and keeps the others: the second sg restores the primary group, which
-    decides whose the files are.
+    sg(1) makes its group the primary one and keeps the others: the second sg brings the primary group back,
+    which decides whose the files are.
     """
     import grp
 
@@ -344,6 +318,6 @@ def _rerun_in_group() -> None:
         return
     report.note("Running again as a member of group docker; log out and in again to use docker by hand.")
     os.environ[IN_GROUP_MARK] = "1"
-    again = shlex.join([sys.executable, *sys.orig_argv[1:]])
+    again = shlex.join(["sg", primary, "-c", "exec " + shlex.join([sys.executable, *sys.orig_argv[1:]])])
     sys.stdout.flush()
-    os.execvp("sg", ["sg", "docker", "-c", f"exec {shlex.join(['sg', primary, '-c', f'exec {again}'])}"])
+    os.execvp("sg", ["sg", "docker", "-c", f"exec {again}"])  # noqa: S606 (to become it is the point)

@@ -102,7 +102,7 @@ class _Piece:
         blank, head, after, tail, end = self.match.group("blank", "head", "after", "tail", "end")
         # Behind a quote the comment may follow at once, behind a bare value Compose wants a space.
         tail = re.sub(r"^([ \t]*\t)?#", r"\1 #", after or tail or "")
-        return blank if value is None else f"{blank}{head}{render(value)}{tail}{end}"
+        return blank if value is None else blank + head + render(value, key=self.key or "") + tail + end
 
 
 def read(path: Path = ENV_FILE) -> dict[str, str]:
@@ -256,7 +256,7 @@ def _appended(text: str, lines: Iterable[str]) -> str:
     block = [*([] if HEADER in text else [HEADER]), *lines]
     if block in ([], [HEADER]):
         return text
-    newline = (re.findall(r"\r?\n", text) or ["\n"])[-1]
+    newline: str = (re.findall(r"\r?\n", text) or ["\n"])[-1]
     if text and not text.endswith("\n"):
         return newline.join([text, *block])
     return text + newline.join([*block, ""])
@@ -271,7 +271,8 @@ def _replace(target: Path, content: bytes, temporary: Path) -> None:
             if old is None:
                 lock.hand_over(descriptor)
             elif os.name != "nt":
-                os.fchown(descriptor, *((old.st_uid, old.st_gid) if os.geteuid() == 0 else (-1, -1)))
+                if os.geteuid() == 0:
+                    os.fchown(descriptor, old.st_uid, old.st_gid)
                 os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
             stream.write(content)
             stream.flush()

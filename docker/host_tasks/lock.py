@@ -78,6 +78,8 @@ def _try(descriptor: int) -> bool:
 
 def hand_over(descriptor: int) -> None:
     """Give a file that root made under sudo to the person behind it (SUDO_UID and SUDO_GID, sudo(8))."""
-    owner = [os.environ.get(name, "") for name in ("SUDO_UID", "SUDO_GID")]
-    if hasattr(os, "geteuid") and os.geteuid() == 0 == os.fstat(descriptor).st_uid and all(map(str.isdecimal, owner)):
-        os.fchown(descriptor, int(owner[0]), int(owner[1]))
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.name == "nt" or os.geteuid() != 0 or os.fstat(descriptor).st_uid != 0:
+        return
+    if uid.isdecimal() and gid.isdecimal():
+        os.fchown(descriptor, int(uid), int(gid))

@@ -48,3 +48,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Return whether a person agrees: --yes answers for them; no terminal to ask on means no."""
+    if yes:
+        note(f"{question} yes (--yes)")
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

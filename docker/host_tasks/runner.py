@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from host_tasks import report
 from host_tasks.errors import ExitCode, HostError
 
 GRACE_S = 10.0
+KEPT_LINES = 400
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
     capture: bool = False,
+    keep: bool = False,
     interactive: bool = False,
     announce: bool = True,
     stdin: IO[bytes] | None = None,
@@ -51,6 +54,7 @@ def run(
     """Run a command to its end and return how it ended.
 
     Captured output is text; output that is not captured goes to stderr, so that stdout stays for results.
+    Output that is kept does both: it is shown, and its last KEPT_LINES lines are returned as stderr.
     An interactive command keeps the terminal and its signals; any other runs in a session of its own and
     gets SIGINT or SIGTERM exactly once, however often the terminal or the caller repeats it.
 
@@ -59,7 +63,7 @@ def run(
     """
     if announce:
         report.command(shlex.join(argv))
-    out: int | IO[str] | None = subprocess.PIPE if capture else (None if interactive else sys.stderr)
+    out: int | IO[str] | None = subprocess.PIPE if capture or keep else (None if interactive else sys.stderr)
     try:
         process = subprocess.Popen(
             list(argv),
@@ -67,7 +71,7 @@ def run(
             env=None if env is None else dict(env),
             stdin=stdin if stdin is not None else (None if interactive else subprocess.DEVNULL),
             stdout=out,
-            stderr=subprocess.PIPE if capture else None,
+            stderr=subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
             text=True,
             errors="replace",
             start_new_session=not interactive,
@@ -76,15 +80,26 @@ def run(
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
         ) from err
-    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive)
+    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive, keep=keep)
+
+
+def _shown(process: "subprocess.Popen[str]") -> str:
+    """Show a process's output line by line until it ends, and return the last KEPT_LINES lines."""
+    kept: deque[str] = deque(maxlen=KEPT_LINES)
+    for line in process.stdout or ():
+        sys.stderr.write(line)
+        sys.stderr.flush()
+        kept.append(line)
+    process.wait()
+    return "".join(kept)
 
 
 def _wait(
-    process: "subprocess.Popen[str]", argv: tuple[str, ...], *, timeout_s: float | None, interactive: bool
+    process: "subprocess.Popen[str]", argv: tuple[str, ...], *, timeout_s: float | None, interactive: bool, keep: bool
 ) -> Finished:
     """Wait for a process; pass a signal on once, and leave nothing of it running."""
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
+        stdout, stderr = process.communicate(timeout=timeout_s) if not keep else ("", _shown(process))
     except subprocess.TimeoutExpired as err:
         _stop(process, signal.SIGKILL, interactive=interactive)
         raise HostError(

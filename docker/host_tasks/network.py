@@ -1,0 +1,70 @@
+"""What the build and the container need to reach the network the way this machine does (D8)."""
+
+import configparser
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from host_tasks.paths import DOCKER_DIR
+
+# The order of the clients that set them: OpenSSL, requests, pip, curl.
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+# Debian and Ubuntu; Fedora and RHEL; openSUSE; Alpine. Go's crypto/x509, root_linux.go, lists the same.
+CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+PIP_CONFIG = DOCKER_DIR / ".pip.conf"
+PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
+
+
+def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file of certificate authorities that this machine trusts; None where it has none that is known."""
+    named = [environ[name] for name in CA_VARIABLES if environ.get(name)]
+    return next((Path(each) for each in (*named, *CA_FILES) if Path(each).is_file()), None)
+
+
+def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the proxy variables that are set, by their upper-case names; curl and most others read either case."""
+    found = {name: environ.get(name) or environ.get(name.lower(), "") for name in PROXIES}
+    return {name: value for name, value in found.items() if value}
+
+
+def pip_config(environ: Mapping[str, str] = os.environ) -> str:
+    """Return a pip.conf with the package index that this machine's pip uses, or an empty string for pip's default.
+
+    pip reads the global file, the user's, the one that PIP_CONFIG_FILE names, then PIP_* variables; the last wins
+    (pip 26 user guide, "Configuration", "Precedence"). Indexes that are folders of this machine are left out.
+    """
+    parser = configparser.RawConfigParser()
+    home = Path(environ.get("HOME") or "~").expanduser()
+    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
+    files = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", user]
+    if named := environ.get("PIP_CONFIG_FILE"):
+        files.append(Path(named))
+    parser.read(files, encoding="utf-8")
+    lines = []
+    for option in PIP_OPTIONS:
+        value = environ.get(f"PIP_{option.upper().replace('-', '_')}") or parser.get("global", option, fallback="")
+        remote = [each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))]
+        if remote:
+            lines.append(f"{option} = {' '.join(remote)}")
+    return "\n".join(["[global]", *lines, ""]) if lines else ""
+
+
+def write_pip_config() -> Path | None:
+    """Write docker/.pip.conf, readable by its owner only since it may hold a password; None where none is needed."""
+    text = pip_config()
+    if not text:
+        PIP_CONFIG.unlink(missing_ok=True)
+        return None
+    if not PIP_CONFIG.exists() or PIP_CONFIG.read_text(encoding="utf-8") != text:
+        PIP_CONFIG.unlink(missing_ok=True)
+        descriptor = os.open(PIP_CONFIG, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    return PIP_CONFIG

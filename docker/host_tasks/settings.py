@@ -1,0 +1,101 @@
+"""The values of this clone: what is observed on this machine, and what docker/.env keeps of earlier choices."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_tasks import clone, envfile, identity, lock, network, report, runner
+from host_tasks.errors import ExitCode, HostError
+from host_tasks.identity import Identity
+from host_tasks.paths import ROOT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The identity, and the plan for docker/.env."""
+
+    identity: Identity
+    plan: envfile.Plan
+    values: dict[str, str]  # of our own keys, as they stand in docker/.env once the plan is written
+
+    @property
+    def project(self) -> str:
+        """The name of this clone for Compose."""
+        return self.values["COMPOSE_PROJECT_NAME"]
+
+
+def observe(*, port: int | None = None, base_image: str | None = None) -> Settings:
+    """Return the settings of this moment; nothing is written, and port and base image None keep what is there.
+
+    Raises:
+        HostError: the identity, the path of the clone or docker/.env cannot be used.
+    """
+    clone.check_path()
+    kept = envfile.read()
+    who = identity.observe()
+    observed: dict[str, str | None] = {
+        "USER": who.user,
+        "UID": str(who.uid),
+        "GID": str(who.gid),
+        "COMPOSE_PROJECT_NAME": clone.project_name(),
+        "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
+        "PIP_CONFIG": _text(network.PIP_CONFIG) if network.pip_config() else _still_there(kept.get("PIP_CONFIG")),
+        **network.proxies(),
+    }
+    if port is not None:
+        observed["JUPYTER_PORT"] = str(port)
+    if base_image is not None:
+        observed["BASE_IMAGE"] = base_image or None
+    plan = envfile.plan(observed)
+    after = {**kept, **observed}
+    return Settings(who, plan, {key: value for key in envfile.OWN_KEYS if (value := after.get(key)) is not None})
+
+
+def write(settings: Settings) -> None:
+    """Write docker/.env where the plan changes it, and say what changed; the caller holds the lock."""
+    if settings.plan.changed:
+        _refuse_moved(settings.plan)
+        network.write_pip_config()
+        envfile.write(settings.plan)
+        report.note(str(settings.plan))
+
+
+def current() -> Settings:
+    """Return the settings with docker/.env brought up to date; the lock is taken only where there is something to write."""
+    settings = observe()
+    if settings.plan.changed:
+        with lock.held():
+            settings = observe()
+            write(settings)
+    return settings
+
+
+def _refuse_moved(plan: envfile.Plan) -> None:
+    """Raise where containers still run that were started before this clone was moved or renamed.
+
+    Raises:
+        HostError: they would be orphaned by the new name (78).
+    """
+    old = next((change.old for change in plan.changes if change.key == "COMPOSE_PROJECT_NAME"), None)
+    if old is None or shutil.which("docker") is None:
+        return
+    listing = ["docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={old}"]
+    folder_label = '{{.Label "com.docker.compose.project.working_dir"}}'
+    found = runner.run([*listing, "--format", folder_label], cwd=ROOT, capture=True, announce=False, timeout_s=10)
+    gone = [folder for folder in found.stdout.splitlines() if not Path(folder).is_dir()]
+    if gone:
+        raise HostError(
+            f"this clone was moved, and its containers of before, from {gone[0]}, are still there",
+            fix=f"docker compose --project-name {old} down",
+            code=ExitCode.CONFIG,
+        )
+
+
+def _still_there(kept: str | None) -> str | None:
+    """Return a path that a person chose in docker/.env while it exists."""
+    return kept if kept and Path(kept).is_file() else None
+
+
+def _text(path: Path | None) -> str | None:
+    """Return a path as text, None for none."""
+    return None if path is None else str(path)

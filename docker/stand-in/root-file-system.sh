@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Write a root file system of this machine's own Debian or Ubuntu release to stdout, as a tar archive.
+# Run as root. The machine's apt settings say where packages come from; all that it installs here is mmdebstrap.
+set -euo pipefail
+
+{
+    if ! command -v mmdebstrap >/dev/null; then
+        apt-get update
+        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mmdebstrap
+    fi
+} >&2
+
+# shellcheck source=/dev/null
+source /etc/os-release
+work="$(mktemp --directory)"
+trap 'rm -rf "${work}"' EXIT
+
+# The main component of this release, its updates and security; no other source that the machine may have.
+# shellcheck disable=SC2016 # apt's own variables
+apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
+    grep -E " ${VERSION_CODENAME}(-updates|-security)? (main|universe)\$" | sort --unique >"${work}/sources.list"
+# How this machine reaches them: proxies, certificates, checks of dates.
+apt-config dump Acquire >"${work}/apt.conf"
+
+mmdebstrap --quiet --variant=minbase --aptopt="${work}/apt.conf" \
+    --include=ca-certificates,python3,python3-venv \
+    --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    "${VERSION_CODENAME}" - - <"${work}/sources.list"
