@@ -2,6 +2,7 @@
 """The tasks of this project: `python3 tasks.py <task>` sets itself up, `invoke <task>` is the same inside .venv."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 # Invoke puts only this file's folder on sys.path; from any subfolder, host_tasks must be found too.
@@ -14,8 +15,9 @@ if __name__ == "__main__":
 
 from invoke import Context
 
-from host_tasks import checks, compose, engine, lifecycle, mounts, report, server, settings
-from host_tasks.errors import HostError
+from host_tasks import checks, compose, engine
+from host_tasks import explain as explanations
+from host_tasks import lifecycle, mounts, report, server, settings
 from host_tasks.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
@@ -37,7 +39,11 @@ def config(c: Context, explain: bool = False, json: bool = False) -> None:
 
     The output is that of `docker compose config`, byte for byte. Writes docker/.env first where it is out of date.
     """
-    ended(compose.config(settings.current()))
+    if not explain:
+        compose.config(settings.current())
+        return
+    found = explanations.explain(settings.current())
+    report.as_json([asdict(each) for each in found]) if json else report.result(explanations.table(found))
 
 
 @task(help={"yes": YES, "no-cache": "Build every step anew."})

@@ -60,7 +60,7 @@ missing_packages() {
 }
 
 joins_docker() {
-    [[ -n ${SUDO_USER:-} && ${SUDO_USER} != root ]] && ! id -nG "${SUDO_USER}" | grep -qw docker
+    [[ -n ${SUDO_USER:-} && ${SUDO_USER} != root && " $(id -nG "${SUDO_USER}") " != *" docker "* ]]
 }
 
 # The system, as it describes itself (os-release(5)).
@@ -90,19 +90,22 @@ read_system() {
 # Debian 12: four packages of trixie.
 
 apt_targets() {
-    # $(RELEASE) is the word in apt's settings, $(CODENAME) is known once apt has the lists: ask for both, lists or not.
+    # What apt's lists say, which know codenames; then what its settings say, which may be all there is as yet.
     # shellcheck disable=SC2016 # apt-get expands these
-    apt-get indextargets -o APT::Get::IndexTargets::OnlyPresent=0 --format '$(REPO_URI) $(CODENAME) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null
+    local -r format='$(REPO_URI) $(CODENAME) $(RELEASE) $(COMPONENT)'
+    apt-get indextargets --format "${format}" 'Created-By: Packages'
+    apt-get indextargets -o APT::Get::IndexTargets::OnlyPresent=0 -o APT::Get::IndexTargets::ReleaseInfo=0 \
+        --format "${format}" 'Created-By: Packages'
 }
 
 own_archive() {
-    apt_targets | awk '($2 == "bookworm" || $3 == "bookworm") && $4 == "main" { print $1; exit }'
+    apt_targets | awk '($2 == "bookworm" || $3 == "bookworm") && $4 == "main" && !seen++ { sub("/$", "", $1); print $1 }'
 }
 
 own_signed_by() {
     # The keys that vouch for bookworm here vouch for trixie too; where none are named, apt's common keys do.
     # Both forms of sources.list(5): stanzas with Signed-By:, and lines with [signed-by=...].
-    find /etc/apt/sources.list /etc/apt/sources.list.d -name '*.sources' -exec awk '
+    find /etc/apt -name '*.sources' -exec awk '
         BEGIN { RS = ""; FS = "\n" }
         !found && /(^|\n)Suites:[^\n]*[ \t](bookworm|stable|oldstable)([ \t\n]|$)/ {
             for (i = 1; i <= NF; i++) {
@@ -110,8 +113,8 @@ own_signed_by() {
                 if (key) { print $i; found = 1 }
             }
         }' {} + -o -name '*.list' -exec sed -n \
-        's/^deb *\[[^]]*signed-by=\([^] ]*\).*[ \t]bookworm[ \t].*/Signed-By: \1/p' {} + 2>/dev/null |
-        awk '/^Signed-By:/ && seen++ { exit } { print }'
+        's/^deb *\[[^]]*signed-by=\([^] ]*\).*[ \t]bookworm[ \t].*/Signed-By: \1/p' {} + |
+        awk '/^Signed-By:/ { seen++ } seen == 1'
 }
 
 write_file() {
@@ -129,12 +132,12 @@ borrow_from_trixie() {
         apt_get update || true # the settings say "oldstable": only the lists tell its codename
         archive=$(own_archive)
     fi
-    [[ -n ${archive} ]] || fail 69 "apt's settings name no bookworm main; fix: see /etc/apt/sources.list.d"
+    [[ -n ${archive} ]] || fail 69 "apt's settings name no archive with bookworm; fix: apt-get update, then again"
     everything_else="Package: *
 Pin: release n=trixie
 Pin-Priority: -1
 "
-    if apt_targets | grep -q ' trixie ' && [[ ! -e ${SOURCES} ]]; then
+    if [[ $(apt_targets) == *" trixie "* && ! -e ${SOURCES} ]]; then
         everything_else="" # trixie is here already: by somebody's choice, whose pins stay as they are
     else
         signed_by=$(own_signed_by)
@@ -162,8 +165,8 @@ apt_get() {
         </dev/null >"${errors}" 2>&1
 }
 
-last_error() {
-    { grep '^E:' "${errors}" || cat "${errors}"; } | tail -n 1
+apt_error() {
+    grep --max-count=1 '^E:' "${errors}" || tail -n 1 "${errors}" # the first is the cause, later ones follow from it
 }
 
 install_packages() {
@@ -171,9 +174,10 @@ install_packages() {
     local plan
     [[ ${borrow} == no ]] || borrow_from_trixie
     say "$ apt-get update"
-    apt_get update || say "warning: apt-get update: $(last_error)" # somebody else's broken source need not matter
+    # A source of somebody else's that is broken need not matter: only the packages decide.
+    apt_get update -o APT::Update::Error-Mode=any || say "warning: apt-get update: $(apt_error)"
     if ! apt_get --simulate "${install[@]}"; then
-        fail 69 "apt cannot install $*: $(last_error); fix: see whether the network is there: apt-get update"
+        fail 69 "apt cannot install $*: $(apt_error); fix: see whether the network is there: apt-get update"
     fi
     plan=$(<"${errors}")
     if grep -Eq '^(Inst|Remv) libc6[: ]' <<<"${plan}"; then
@@ -183,7 +187,7 @@ install_packages() {
     sed -n 's/^Inst \([^ ]*\) \(\[[^]]*\] \)\{0,1\}(\([^ ]*\) .*/  \1 \3/p' <<<"${plan}" >&2
     if ! apt_get "${install[@]}"; then
         tail -n 15 "${errors}" >&2
-        fail 69 "apt-get install failed: $(last_error); fix: run again: sudo docker/install-engine.sh"
+        fail 69 "apt-get install failed: $(apt_error); fix: run again: sudo docker/install-engine.sh"
     fi
     rollback=()
 }
@@ -233,7 +237,8 @@ main() {
     # The words of docker's environment would ask another engine than this machine's.
     unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
 
-    if engine_answers && docker compose version >/dev/null 2>&1 && docker buildx version >/dev/null 2>&1 && ! joins_docker; then
+    if engine_answers && docker compose version >/dev/null 2>&1 && docker buildx version >/dev/null 2>&1 &&
+        ! joins_docker; then
         say "Nothing to do: the engine answers, Compose and buildx are there."
         return
     fi
@@ -241,7 +246,10 @@ main() {
     mapfile -t packages < <(missing_packages)
 
     if ((${#packages[@]})); then
-        [[ ${borrow} == no ]] || changes+=("let apt take docker.io, docker-cli, docker-compose, docker-buildx, and only these, from trixie: ${SOURCES}, ${PREFERENCES}")
+        if [[ ${borrow} == yes ]]; then
+            changes+=("write ${SOURCES}: the suite trixie of this machine's own archive")
+            changes+=("write ${PREFERENCES}: of trixie only docker.io, docker-cli, docker-compose, docker-buildx")
+        fi
         changes+=("install ${packages[*]} and what they depend on")
     fi
     engine_answers || changes+=("start the engine")
@@ -260,7 +268,8 @@ main() {
     if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
     engine_answers || start_engine
     if joins_docker; then gpasswd --add "${SUDO_USER}" docker >&2; fi
-    say "The engine answers: $(docker --host "${SOCKET}" version --format '{{.Server.Version}}'), Compose $(docker compose version --short), $(docker buildx version | cut -d ' ' -f 1,2)."
+    say "The engine answers: $(docker --host "${SOCKET}" version --format '{{.Server.Version}}')," \
+        "Compose $(docker compose version --short), buildx $(docker buildx version | cut -d ' ' -f 2)."
 }
 
 main "$@"

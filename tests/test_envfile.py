@@ -150,11 +150,12 @@ def test_render_random_values_are_read_alike_or_refused(compose: ComposeReads, t
     assert written_and_read(taken, tmp_path / ".env") == taken
 
 
+@pytest.mark.parametrize("key", ["USER", "CA_BUNDLE"])  # in the file, and not
 @pytest.mark.parametrize("value", REFUSED)
-def test_plan_names_key_of_refused_value(value: str, env_file: Path) -> None:
+def test_plan_names_key_of_refused_value(key: str, value: str, env_file: Path) -> None:
     """A value that cannot be written is refused by its key, and the file is as it was."""
-    with pytest.raises(HostError, match=r"^USER holds a ") as refusal:
-        envfile.update({"USER": value}, env_file)
+    with pytest.raises(HostError, match=f"^{key} holds a ") as refusal:
+        envfile.update({key: value}, env_file)
 
     assert (refusal.value.code, env_file.read_bytes()) == (ExitCode.DATA, POST)
 
@@ -259,6 +260,8 @@ MALFORMED = {  # content, line, what the message names
     "own tab": (b"USER=bob\t#me\n", 1, "USER holds a control character"),
     "own no-break space": ("USER=bob\u00a0#me\n".encode(), 1, "USER holds a # or a blank"),
     "broken expansion": (b"UID=1\nFOO=${\n", 2, "expand the value of FOO"),
+    "broken inner expansion": (b"FOO=${A-${B}\n", 1, "expand the value of FOO"),
+    "broken expansion in double quotes": (b'FOO="${A-x" # }\n', 1, "expand the value of FOO"),
     "foreign key alone, no line end": (b"UID=1\nFOO", 2, "'FOO'"),
     "lone carriage return": (b"UID=1\rUSER=bob\n", 1, "carriage return"),
     "NUL": (b"UID=1\nFOO=\0\n", 2, "NUL"),
@@ -305,6 +308,7 @@ LEGAL = {  # content -> what read returns
         b'FOO=$HOME\nB="${HOME:-x}/$USER"\nC=${HOME}$${\n',
         {"FOO": "$HOME", "B": "${HOME:-x}/$USER", "C": "${HOME}$${"},
     ),
+    "foreign dollar in single quotes": (b"FOO='${'\nUID=1\n", {"FOO": "${", "UID": "1"}),
     "foreign key alone": (b"FOO\nUID=1\n", {"UID": "1"}),
     "foreign lines": (b'FOO="a\nUSER=bob\nb"\nUID=1\n', {"FOO": "a\nUSER=bob\nb", "UID": "1"}),
 }
@@ -447,11 +451,13 @@ def test_write_nothing_makes_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / ".env").exists()
 
 
-@pytest.mark.parametrize("named", [False, True])
-def test_write_new_file_is_private(named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
-    """A new file is the person's alone (0600), whatever the umask."""
-    if named:
+@pytest.mark.parametrize("nameless_files", ["as they are", "unknown to the system", "refused by the file system"])
+def test_write_new_file_is_private(nameless_files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file is the person's alone (0600), whatever the umask and the way it is made."""
+    if nameless_files == "unknown to the system":
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    if nameless_files == "refused by the file system":
+        monkeypatch.setattr(os, "O_TMPFILE", 0, raising=False)  # open(2): EISDIR, as there
     umask = os.umask(0)
     try:
         envfile.update({"UID": "1"}, tmp_path / ".env")

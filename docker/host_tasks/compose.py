@@ -48,6 +48,18 @@ def call(settings: Settings, *words: str, **options: Any) -> runner.Finished:
     return runner.run(command(*words), cwd=DOCKER_DIR, env=environment(settings.values), **options)
 
 
+def config(settings: Settings) -> None:
+    """Print what `docker compose config` prints, byte for byte.
+
+    Raises:
+        HostError: Compose cannot read its file (78).
+    """
+    if not call(settings, "config", interactive=True).ok:
+        raise HostError(
+            "Compose cannot read docker/docker-compose.yml", fix="mend what the line above names", code=ExitCode.CONFIG
+        )
+
+
 def model(settings: Settings) -> dict[str, Any]:
     """Return the model that Compose makes of its files and values.
 

@@ -96,6 +96,8 @@ def client() -> "docker.DockerClient":
         fix = "run: python3 tasks.py --list"
         raise HostError("the Python package docker is missing", fix=fix, code=ExitCode.UNAVAILABLE)
     where = endpoint()
+    if not where.host:  # the SDK would take the default socket instead
+        raise _unreachable(where, "").error()
     try:
         return docker.from_env(timeout=10, environment={**os.environ, "DOCKER_HOST": where.host})
     except docker.errors.DockerException as err:
@@ -136,7 +138,7 @@ def classify(returncode: int, stderr: str, where: Endpoint) -> Problem | None:
         return _installable("Docker Compose v2 not found")
     if re.search(r"unknown command: docker buildx|'buildx' is not a docker command|buildx component is missing", text):
         return _installable("Docker buildx not found")
-    if re.search(r"permission denied while trying to connect|dial unix .*permission denied", text):
+    if "permission denied while trying to connect" in text:
         return _not_permitted(where)
     if re.search(r"code = unavailable|error reading from server|transport is closing", text):
         return Problem("the engine went away", "see: docker info, then try again", ExitCode.TRY_AGAIN)

@@ -209,7 +209,7 @@ def _pieces(content: bytes | None, path: Path) -> list[_Piece]:
             path, line, "a byte stands here that is not UTF-8, or a NUL, byte order mark or lone carriage return"
         )
     pieces = []
-    for binding in parse_stream(io.StringIO(text, newline="")):
+    for binding in parse_stream(io.StringIO(text)):
         raw = binding.original.string
         line = binding.original.line + raw[: len(raw) - len(raw.lstrip())].count("\n")
         match = _STATEMENT.fullmatch(raw)

@@ -1,8 +1,11 @@
 """A run: observe, plan, act, observe again. Everything here holds the clone's lock while it changes something."""
 
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from host_tasks import compose, engine, envfile, lock, mounts, report, server, settings, stand_in
+from host_tasks import compose, engine, envfile, lock, mounts, report, runner, server, settings, stand_in
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.settings import Settings
 
@@ -16,8 +19,9 @@ def prepare(*, port: int | None = None, yes: bool) -> Settings:
     Raises:
         HostError: the engine, the base image or docker/.env cannot be used.
     """
-    engine.ensure(yes=yes)
     found = settings.observe(port=port)
+    if not server.runs(found.project):  # a server that runs has proved the engine and Compose
+        engine.ensure(yes=yes)
     base = stand_in.ensure_base(found, yes=yes)
     ready = settings.observe(port=port, base_image=base)
     settings.write(ready)
@@ -46,9 +50,7 @@ def up(*, asked: int | None, yes: bool) -> str:
     with lock.held():
         ready = prepare(yes=yes)
         ready = _with_port(ready, asked)
-        declared = compose.declared_mounts(compose.model(ready))
-        mounts.repair(declared, ready.identity)
-        mounts.raise_first(mounts.check(declared, ready.identity))
+        declared = _repaired_mounts(ready)
         container = _start(ready, asked)
         mounts.raise_first(mounts.check(declared, ready.identity, container))
         return server.link(container)
@@ -60,6 +62,87 @@ def down() -> None:
         finished = compose.call(settings.observe(), "down", "--remove-orphans", timeout_s=120)
         if not finished.ok:
             raise HostError("the containers could not be removed", fix="see why: docker info", code=ExitCode.UNAVAILABLE)
+
+
+def run_inside(words: Sequence[str], *, yes: bool) -> runner.Finished:
+    """Run a command in the environment and return how it ended: in the running container, else in one of its own."""
+    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
+    engine.ensure(yes=yes)
+    found = settings.observe()
+    if server.containers(found.project):
+        # exec passes by the entrypoint, so it is named: it activates the environment.
+        inside = ["exec", *terminal, compose.SERVICE, "entrypoint.sh"]
+    else:
+        with lock.held():
+            found = prepare(yes=yes)
+            _repaired_mounts(found)
+        inside = ["run", "--rm", "--build", *terminal, compose.SERVICE]
+    return compose.call(found, *inside, *words, interactive=True)
+
+
+def check_mounts(*, fix: bool, dry_run: bool, json: bool) -> None:
+    """Check the mounts, repairing them first where asked to, and print a table or JSON.
+
+    Raises:
+        HostError: a mount has a fault (77 or 78).
+    """
+    engine.require()
+    found = settings.current()
+    declared = compose.declared_mounts(compose.model(found))
+    if fix and dry_run:
+        report.result("\n".join(mounts.repairs(declared, found.identity)) or "nothing to repair")
+        return
+    if fix:
+        with lock.held():
+            mounts.repair(declared, found.identity)
+    running = server.containers(found.project)
+    checks = mounts.check(declared, found.identity, running[0] if running else None)
+    if json:
+        report.as_json([asdict(each) for each in checks])
+    else:
+        report.result(mounts.table(checks))
+    mounts.raise_first(checks)
+
+
+def print_status(*, json: bool) -> None:
+    """Print what runs, on which image, as whom, and where."""
+    engine.require()
+    found = settings.observe()
+    seen = server.containers(found.project, running=False)
+    state = seen[0].attrs["State"] if seen else {}
+    base = found.values.get("BASE_IMAGE")
+    facts = {
+        "project": found.project,
+        "server": state.get("Health", {}).get("Status") or state.get("Status") or "not started",
+        "link": server.link(seen[0]) if state.get("Status") == "running" else "",
+        "identity": f"{found.identity.user} {found.identity.uid}:{found.identity.gid} ({found.identity.reason})",
+        "base image": f"{base} (a stand-in made here)" if base and stand_in.is_stand_in(base) else base or stand_in.published(),
+        "docker/.env": "out of date; invoke env" if found.plan.changed else "up to date",
+    }
+    if json:
+        report.as_json(facts)
+    else:
+        report.result(report.table(("", ""), facts.items()).lstrip())
+
+
+def clean(*, dry_run: bool) -> None:
+    """Delete the containers, the image and the volumes of this clone."""
+    engine.require()
+    found = settings.observe()
+    words = ["down", "--rmi", "local", "--volumes", "--remove-orphans"]
+    if dry_run:
+        report.result(f"would delete the containers, network, image and JupyterLab settings of {found.project}")
+        return
+    with lock.held():
+        compose.call(found, *words, timeout_s=120)
+
+
+def _repaired_mounts(ready: Settings) -> list[compose.Mount]:
+    """Return the declared mounts, made and given to the identity where that was missing, and good on the host."""
+    declared = compose.declared_mounts(compose.model(ready))
+    mounts.repair(declared, ready.identity)
+    mounts.raise_first(mounts.check(declared, ready.identity))
+    return declared
 
 
 def _with_port(ready: Settings, asked: int | None) -> Settings:

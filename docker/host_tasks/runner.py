@@ -1,12 +1,12 @@
 """The one way a command is run: an argument list, a directory, an environment, and signals passed on once."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,7 +15,8 @@ from host_tasks import report
 from host_tasks.errors import ExitCode, HostError
 
 GRACE_S = 10.0
-KEPT_LINES = 400
+KEPT_CHARACTERS = 64_000
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def run(
     """Run a command to its end and return how it ended.
 
     Captured output is text; output that is not captured goes to stderr, so that stdout stays for results.
-    Output that is kept does both: it is shown, and its last KEPT_LINES lines are returned as stderr.
+    Output that is kept does both: it is shown, and its end is returned as stderr.
     An interactive command keeps the terminal and its signals; any other runs in a session of its own and
     gets SIGINT or SIGTERM exactly once, however often the terminal or the caller repeats it.
 
@@ -63,6 +64,7 @@ def run(
     """
     if announce:
         report.command(shlex.join(argv))
+    terminal = _own_terminal() if keep else None
     out: int | IO[str] | None = subprocess.PIPE if capture or keep else (None if interactive else sys.stderr)
     try:
         process = subprocess.Popen(
@@ -70,7 +72,7 @@ def run(
             cwd=cwd,
             env=None if env is None else dict(env),
             stdin=stdin if stdin is not None else (None if interactive else subprocess.DEVNULL),
-            stdout=out,
+            stdout=terminal[1] if terminal else out,
             stderr=subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
             text=True,
             errors="replace",
@@ -80,26 +82,59 @@ def run(
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
         ) from err
-    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive, keep=keep)
+    finally:
+        if terminal:
+            os.close(terminal[1])
+    shown = (lambda: _shown(process, terminal[0] if terminal else None)) if keep else None
+    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive, shown=shown)
 
 
-def _shown(process: "subprocess.Popen[str]") -> str:
-    """Show a process's output line by line until it ends, and return the last KEPT_LINES lines."""
-    kept: deque[str] = deque(maxlen=KEPT_LINES)
-    for line in process.stdout or ():
-        sys.stderr.write(line)
+def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
+    """Show a process's output as it comes until it ends, and return the last KEPT_CHARACTERS of it."""
+    source = terminal if terminal is not None else process.stdout.fileno() if process.stdout else -1
+    kept = ""
+    while True:
+        try:
+            piece = os.read(source, 65536)
+        except OSError:  # EIO: the other end of a terminal has closed (Linux, pty(7))
+            piece = b""
+        if not piece:
+            break
+        text = piece.decode(errors="replace")
+        sys.stderr.write(text)
         sys.stderr.flush()
-        kept.append(line)
+        kept = (kept + text)[-KEPT_CHARACTERS:]
     process.wait()
-    return "".join(kept)
+    if terminal is not None:
+        os.close(terminal)
+    return ESCAPES.sub("", kept)
+
+
+def _own_terminal() -> tuple[int, int] | None:
+    """Return both ends of a new terminal of the size of stderr's, where stderr is one: Docker draws its progress there."""
+    if os.name == "nt" or not sys.stderr.isatty():
+        return None
+    import fcntl
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    size = fcntl.ioctl(sys.stderr.fileno(), termios.TIOCGWINSZ, b"\0" * 8)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    return ours, theirs
 
 
 def _wait(
-    process: "subprocess.Popen[str]", argv: tuple[str, ...], *, timeout_s: float | None, interactive: bool, keep: bool
+    process: "subprocess.Popen[str]",
+    argv: tuple[str, ...],
+    *,
+    timeout_s: float | None,
+    interactive: bool,
+    shown: Callable[[], str] | None,
 ) -> Finished:
     """Wait for a process; pass a signal on once, and leave nothing of it running."""
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s) if not keep else ("", _shown(process))
+        stdout, stderr = ("", shown()) if shown else process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as err:
         _stop(process, signal.SIGKILL, interactive=interactive)
         raise HostError(

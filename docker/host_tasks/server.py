@@ -1,9 +1,12 @@
 """The running server: its container, its health, and the one link that opens it."""
 
 import contextlib
+import io
 import socket
+import tarfile
 import urllib.error
 import urllib.request
+import webbrowser
 from typing import Any
 
 from host_tasks import engine
@@ -23,6 +26,14 @@ def containers(project: str, *, running: bool = True) -> list[Any]:
         "com.docker.compose.oneoff=False",
     ]
     return list(engine.client().containers.list(all=not running, filters={"label": labels}))
+
+
+def runs(project: str) -> bool:
+    """Return whether the server runs; an engine that cannot be asked is a no, and engine.diagnose tells why."""
+    try:
+        return bool(containers(project))
+    except (HostError, OSError):
+        return False
 
 
 def container(project: str) -> Any:
@@ -49,11 +60,10 @@ def link(container: Any) -> str:
     Raises:
         HostError: the server is not published, has no token, or does not answer (69).
     """
-    number = port(container)
-    answer = container.exec_run(["sh", "-c", 'cat "$JUPYTER_TOKEN_FILE"'])
-    if number is None or answer.exit_code != 0:
+    number, token = port(container), _token(container)
+    if number is None or not token:
         raise HostError("the container runs, but not a server", fix="invoke logs", code=ExitCode.UNAVAILABLE)
-    url = f"http://127.0.0.1:{number}/{LANDING}?token={answer.output.decode().strip()}"
+    url = f"http://127.0.0.1:{number}/{LANDING}?token={token}"
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10):
             return url
@@ -61,6 +71,35 @@ def link(container: Any) -> str:
         raise HostError(
             f"the server does not answer on 127.0.0.1:{number}: {err}", fix="invoke logs", code=ExitCode.UNAVAILABLE
         ) from err
+
+
+def _token(container: Any) -> str:
+    """Return the token that Jupyter reads from its file, or an empty string; read by the engine, without a process."""
+    environ = {name: value for name, _, value in (each.partition("=") for each in container.attrs["Config"]["Env"])}
+    try:
+        pieces, _ = container.get_archive(environ.get("JUPYTER_TOKEN_FILE", "/nonexistent"))
+    except docker_errors().NotFound:
+        return ""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as archive:
+        file = archive.extractfile(archive.getmembers()[0])
+        return file.read().decode().strip() if file else ""
+
+
+def docker_errors() -> Any:
+    """Return the SDK's exceptions; imported late, since the SDK takes longer to load than most tasks to run."""
+    import docker.errors
+
+    return docker.errors
+
+
+def open_in_browser(link: str) -> None:
+    """Open a link in the person's browser.
+
+    Raises:
+        HostError: there is none on this machine (69).
+    """
+    if not webbrowser.open(link):
+        raise HostError("no browser can be opened here", fix=f"open it yourself: {link}", code=ExitCode.UNAVAILABLE)
 
 
 def last_lines(container: Any, count: int = 20) -> str:

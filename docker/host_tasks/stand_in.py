@@ -69,7 +69,13 @@ def _system() -> str:
 
 def _is_here(image: str) -> bool:
     """Return whether the engine has an image."""
-    return runner.run(["docker", "image", "inspect", image], cwd=ROOT, capture=True, announce=False, timeout_s=30).ok
+    import docker.errors
+
+    try:
+        engine.client().images.get(image)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
 
 
 def _made(settings: Settings, *, why: str | None) -> str:

@@ -3,24 +3,27 @@
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import invoke
 import invoke.parser.parser
 from invoke.exceptions import Exit, ParseError
 
-from host_tasks.errors import ExitCode
+from host_tasks.errors import ExitCode, HostError
+from host_tasks.runner import Finished
 
 
 class UsageError(ParseError, Exit):
     """A command line that Invoke cannot parse: Invoke ends with 1, this project with 64 (EX_USAGE)."""
 
-    message = None  # Invoke prints the ParseError itself
-    code = int(ExitCode.USAGE)
-
     def __init__(self, text: str, context: Any = None) -> None:
-        ParseError.__init__(self, f"error: {text}; fix: see what there is: invoke --list", context)
+        Exit.__init__(self, code=int(ExitCode.USAGE))  # without a message: Invoke prints the ParseError itself
+        self.text = text
+        self.context = context
+
+    def __str__(self) -> str:
+        return f"error: {self.text.rstrip('!')}; fix: see what there is: invoke --list"
 
 
 # Invoke 3.0.3, program.py: run() ends with Exit.code where the exception is one, else with a fixed 1.
@@ -47,3 +50,21 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         return invoke.task(guarded, **options)
 
     return decorate
+
+
+def after_dashes(default: Sequence[str] | None = None) -> list[str]:
+    """Return the words after `--`; Invoke's own remainder has lost where one word ends and the next begins.
+
+    Raises:
+        HostError: there are none, and no default (64).
+    """
+    words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    if words or default is not None:
+        return words or list(default or ())
+    raise HostError("no command to run", fix="invoke run -- python --version", code=ExitCode.USAGE)
+
+
+def ended(finished: Finished) -> None:
+    """End with the exit code of a command that has said itself what went wrong."""
+    if not finished.ok:
+        raise Exit(code=finished.returncode)

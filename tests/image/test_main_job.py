@@ -1,0 +1,283 @@
+"""From a fresh clone to JupyterLab and back: what a person does, on a real engine."""
+
+import json
+import os
+import re
+import subprocess
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+import pytest
+import websocket
+from conftest import YOURS, Clone, docker
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def status_of(url: str, *, method: str = "GET", body: object = None, **headers: str) -> int:
+    """Return the status that a request gets, without following redirects to a login."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    try:
+        with OPENER.open(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as err:
+        return err.code
+
+
+def api(link: str, path: str, *, method: str = "GET", body: object = None) -> dict[str, object]:
+    """Return what Jupyter's REST API answers, with the link's token."""
+    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{base}/api/{path}", data=data, method=method)
+    request.add_header("Authorization", f"token {token}")
+    with OPENER.open(request, timeout=60) as answer:
+        answered: dict[str, object] = json.load(answer)
+        return answered
+
+
+def executed(link: str, code: str) -> list[dict[str, object]]:
+    """Run code in a new kernel over the websocket API and return the messages up to its idle state."""
+    kernel = api(link, "kernels", method="POST", body={"name": "python3"})["id"]
+    base, token = link.split("/lab/")[0].removeprefix("http://"), link.rpartition("token=")[2]
+    socket = websocket.create_connection(f"ws://{base}/api/kernels/{kernel}/channels?token={token}", timeout=60)
+    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+    header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "", "session": "t", "version": "5.3"}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    socket.send(json.dumps(message))
+    messages: list[dict[str, object]] = []
+    while not any(m["msg_type"] == "execute_reply" for m in messages):
+        received = json.loads(socket.recv())
+        if received["parent_header"].get("msg_id") == header["msg_id"]:
+            messages.append(received)
+    socket.close()
+    return messages
+
+
+@pytest.fixture(scope="module")
+def link(running: Clone) -> str:
+    """The link of the running clone."""
+    return running.succeed("url").splitlines()[-1]
+
+
+def test_up_ends_with_a_link_that_opens_with_its_token_only(running: Clone) -> None:
+    """The last line of stdout is a link: 200 with its token, 403 without, 403 for a foreign Host."""
+    lines = running.succeed("up", "--yes").splitlines()
+
+    url = lines[-1]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/lab/tree/notebooks\?token=[0-9a-f]{48}", url)
+    assert status_of(url) == 200
+    assert status_of(url.partition("?")[0]) == 403
+    assert status_of(url, Host="evil.example") == 403
+    assert status_of(url.split("/lab/")[0] + "/api/contents") == 403
+
+
+def test_up_again_keeps_the_container_and_the_link(running: Clone, link: str) -> None:
+    """A second `up` changes nothing: same container, same link, whatever the shell exports."""
+    before = running.container_id()
+
+    again = running.succeed("up", "--yes", USER="bob", UID="7", GID="7", COMPOSE_PROJECT_NAME="other", LOGNAME="bob")
+
+    assert running.container_id() == before
+    assert again.splitlines()[-1] == link
+
+
+def test_server_is_published_on_loopback_only(running: Clone) -> None:
+    """Nothing but 127.0.0.1 reaches the server."""
+    assert re.fullmatch(r"8888/tcp -> 127\.0\.0\.1:\d+", docker("port", running.container_id()))
+
+
+def test_kernel_computes_and_its_file_is_the_callers(running: Clone, link: str) -> None:
+    """A kernel run over REST and websocket computes, and what it saves in results/ belongs to the identity outside."""
+    code = "import pandas, tabulate; open('../results/answer.txt', 'w').write(str(pandas.Series([6, 36]).sum()))"
+    code = f"import os; os.chdir(os.environ['PROJECT_DIR'] + '/notebooks'); {code}"
+
+    messages = executed(link, code)
+
+    reply = next(m for m in messages if m["msg_type"] == "execute_reply")
+    assert reply["content"]["status"] == "ok", reply  # type: ignore[index]
+    saved = running.root / "results" / "answer.txt"
+    assert saved.read_text(encoding="utf-8") == "42"
+    values = running.values()
+    assert (str(saved.stat().st_uid), str(saved.stat().st_gid)) == (values["UID"], values["GID"])
+
+
+def test_new_notebook_lands_where_it_survives(running: Clone, link: str) -> None:
+    """A notebook made where JupyterLab opens is on the host; beside the six folders nothing can be made."""
+    made = api(link, "contents/notebooks", method="POST", body={"type": "notebook"})
+
+    assert (running.root / "notebooks" / str(made["name"])).is_file()
+    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    header = {"Authorization": f"token {token}"}
+    assert status_of(f"{base}/api/contents", method="POST", body={"type": "notebook"}, **header) in (403, 500)
+    assert running.inside("touch", f"/home/{running.values()['USER']}/app/lost").returncode != 0
+
+
+def test_token_shows_nowhere_but_in_the_link(running: Clone, link: str) -> None:
+    """Neither the log, nor inspect, nor config, nor docker/.env holds the token."""
+    token = link.rpartition("token=")[2]
+
+    places = [
+        running.succeed("logs"),
+        docker("inspect", running.container_id()),
+        running.succeed("config"),
+        (running.root / "docker" / ".env").read_text(encoding="utf-8"),
+        docker("image", "inspect", f"{running.project}-jupyterlab-server"),
+    ]
+
+    assert [token in place for place in places] == [False] * 5
+    assert "running at" in places[0]
+
+
+def test_container_has_no_privileges(running: Clone) -> None:
+    """The process is not root, has no capabilities and can gain none."""
+    status = running.inside("cat", "/proc/1/status").stdout
+
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+    uid = running.values()["UID"]
+    assert re.search(rf"^Uid:\s+{uid}\s+{uid}\s+{uid}\s+{uid}$", status, re.MULTILINE)
+    assert uid != "0"
+
+
+def test_ids_inside_are_those_of_env_and_of_files_outside(running: Clone) -> None:
+    """`id` inside, docker/.env and a file's owner on the host agree on every mount."""
+    values = running.values()
+    expected = f"{values['UID']}:{values['GID']}"
+
+    script = 'cd "$PROJECT_DIR"; for d in bin data doc notebooks results src; do touch $d/p; done; echo $(id -u):$(id -g)'
+    inside = running.inside("bash", "-c", script).stdout.strip()
+
+    owners = {name: (running.root / name / "p").stat() for name in YOURS}
+    assert inside == expected
+    assert {f"{s.st_uid}:{s.st_gid}" for s in owners.values()} == {expected}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["python", "-c", "import pandas, tabulate, sys; print(sys.prefix)"],
+        ["bash", "-c", "python -c 'import sys; print(sys.prefix)'"],
+        ["bash", "--login", "-c", "python -c 'import sys; print(sys.prefix)'"],
+        ["bash", "-i", "-c", "python -c 'import sys; print(sys.prefix)'"],
+        ["bash", "-c", "conda activate base && conda activate /opt/env && python -c 'import sys; print(sys.prefix)'"],
+        ["bash", "-lic", "conda deactivate; conda activate ~/app/env >/dev/null && echo $CONDA_PREFIX | sed s,.*/env,/opt/env,"],
+        ["sh", "-lc", "python -c 'import sys; print(sys.prefix)'"],
+    ],
+    ids=["exec", "script", "login", "interactive", "conda-activate", "post-path", "sh-login"],
+)
+def test_environment_is_active_in(running: Clone, argv: list[str]) -> None:
+    """Whatever starts in the container finds the environment, and `conda activate` works."""
+    done = running.inside(*argv)
+
+    assert done.stdout.strip() == "/opt/env", done.stderr
+
+
+def test_conda_and_pip_packages_are_both_listed(running: Clone) -> None:
+    """conda knows its own packages and those of requirements.txt."""
+    listed = json.loads(running.inside("conda", "list", "--prefix", "/opt/env", "--json").stdout)
+    channels = {each["name"]: each["channel"] for each in listed}
+
+    assert channels["jupyterlab"] == "conda-forge"
+    assert channels["tabulate"] == "pypi"
+
+
+def test_group_users_may_install_at_run_time(running: Clone) -> None:
+    """The environment is the group's: the person may try a package before it goes into environment.yml."""
+    done = running.inside("sh", "-c", "touch /opt/env/lib/python3*/site-packages/probe && rm /opt/env/lib/python3*/site-packages/probe")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_passes_words_output_and_exit_code(running: Clone) -> None:
+    """`run -- command` keeps the words apart, prints the command's stdout, and ends with its exit code."""
+    script = "import sys; print(sys.argv[1:], sys.prefix); sys.exit(7)"
+
+    done = running.task("run", "--", "python", "-c", script, "a b", "$HOME", "'")
+
+    assert done.returncode == 7, done.stderr
+    assert done.stdout == "['a b', '$HOME', \"'\"] /opt/env\n"
+
+
+def test_config_is_composes_own(running: Clone) -> None:
+    """`invoke config` prints what `docker compose config` prints, byte for byte, whatever the shell exports."""
+    raw = running.run("docker", "compose", "config", cwd=running.root / "docker", **running.values())
+
+    ours = running.task("config", USER="bob", UID="7", COMPOSE_FILE="/nonexistent")
+
+    assert ours.stdout == raw.stdout
+    assert ours.returncode == 0
+
+
+def test_mounts_reports_each_folder_on_both_sides(running: Clone) -> None:
+    """`mounts --json` names six mounts, all good, and leaves no probe behind."""
+    checks = json.loads(running.succeed("mounts", "--json"))
+
+    assert [Path(each["source"]).name for each in checks] == list(YOURS)
+    assert {(each["outside"], each["inside"]) for each in checks} == {("ok", "ok")}
+    assert [path for name in YOURS for path in (running.root / name).glob(".probe*")] == []
+
+
+def test_status_names_identity_and_link(running: Clone, link: str) -> None:
+    """`status --json` says what runs, as whom, and where."""
+    facts = json.loads(running.succeed("status", "--json"))
+
+    assert facts["server"] == "healthy"
+    assert facts["link"] == link
+    assert f"{running.values()['UID']}:{running.values()['GID']}" in facts["identity"]
+
+
+def test_host_code_is_not_reachable_from_inside(running: Clone) -> None:
+    """No file that the host runs can be written, or even seen, from the container."""
+    mounted = [each["Source"] for each in json.loads(docker("inspect", running.container_id()))[0]["Mounts"]]
+    host_code = [running.root / "tasks.py", running.root / "docker", running.root / "tests", running.root / ".venv"]
+
+    assert [path for path in host_code for source in mounted if path.is_relative_to(source)] == []
+    done = running.inside("find", "/", "-xdev", "-name", "tasks.py", "-path", "*my-project*")
+    assert done.stdout == ""
+
+
+def test_down_leaves_no_container_or_network_and_every_file(running: Clone) -> None:
+    """After `down` nothing of ours runs, every file is there, and a second `down` is no error."""
+    (running.root / "notebooks" / "kept.ipynb").write_text("{}", encoding="utf-8")
+    before = sorted(path.name for name in YOURS for path in (running.root / name).iterdir())
+
+    running.succeed("down")
+    running.succeed("down")
+
+    label = f"label=com.docker.compose.project={running.project}"
+    assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+    assert docker("network", "ls", "--quiet", "--filter", label) == ""
+    assert sorted(path.name for name in YOURS for path in (running.root / name).iterdir()) == before
+
+
+def test_run_works_without_a_running_server(running: Clone) -> None:
+    """`run` starts a container of its own where none runs, and removes it."""
+    running.succeed("down")
+
+    assert running.succeed("run", "--", "python", "-c", "print(6 * 7)") == "42\n"
+    label = f"label=com.docker.compose.project={running.project}"
+    assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+
+
+def test_caller_is_the_owner_as_an_ordinary_user_would_see(running: Clone) -> None:
+    """Plain root gets the post's default identity; anybody else their own."""
+    values = running.values()
+    expected = ("1000", "100") if os.getuid() == 0 and os.stat(running.root).st_uid == 0 else (str(os.getuid()), str(os.getgid()))
+
+    assert (values["UID"], values["GID"]) == expected
+
+
+def test_entrypoint_hands_signals_on(running: Clone) -> None:
+    """The server stops at once and cleanly on `docker stop`, not by the kill after ten seconds."""
+    running.succeed("up", "--yes")
+    container = running.container_id()
+
+    subprocess.run(["docker", "stop", "--time", "30", container], check=True, capture_output=True)
+
+    state = json.loads(docker("inspect", "--format", "{{json .State}}", container))
+    assert state["ExitCode"] == 0
+    running.succeed("down")
