@@ -31,7 +31,7 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
     Raises:
         Exit: one of them failed (1).
     """
-    bootstrap.ensure_tests()
+    bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not fast:
         engine.ensure(yes=yes)
     tools = Path(sys.executable).parent

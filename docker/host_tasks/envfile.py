@@ -19,9 +19,14 @@ from dotenv.parser import parse_stream
 
 from host_tasks import lock
 from host_tasks.errors import ExitCode, HostError
+from host_tasks.network import PROXIES
 from host_tasks.paths import ENV_FILE, shown
 
-OWN_KEYS = ("USER", "UID", "GID", "COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG")
+OWN_KEYS = (
+    *("USER", "UID", "GID"),
+    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
+    *PROXIES,
+)
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
 
 _BOM = "\ufeff"

@@ -1,0 +1,67 @@
+"""The name of this clone for Compose: no two clones on a machine share one, so none touches another's containers."""
+
+import hashlib
+import os
+import re
+import shlex
+import unicodedata
+from pathlib import Path
+
+from host_tasks.errors import ExitCode, HostError
+from host_tasks.paths import ROOT
+
+SLUG_LENGTH = 30  # characters
+HASH_LENGTH = 8  # hexadecimal digits: 2 clones of 1,000 share one with a probability of 1 in 8,600
+TAKEN = ("", "docker")  # "docker" is what Compose itself names every project whose file is in docker/
+
+
+def project_name(root: Path = ROOT) -> str:
+    """Return slug-hash: the folder's name and its real path, the same through a link and in every run.
+
+    It is letters, digits and single `-`: a Compose project name (Compose specification, "Name top-level element")
+    and, with a suffix, an image name (distribution reference grammar, path-component).
+    """
+    real = root.resolve()
+    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:HASH_LENGTH]
+    return f"{_slug(real.name)}-{digest}"
+
+
+def check_path(root: Path = ROOT) -> None:
+    """Refuse a clone whose path Compose cannot read.
+
+    Raises:
+        HostError: the real path has a control character, or is not UTF-8 (78).
+    """
+    path = str(root.resolve())
+    if any(0xDC80 <= ord(char) <= 0xDCFF for char in path):  # PEP 383: bytes that are not UTF-8
+        reason = "is not UTF-8, and Compose reads no other path"
+    elif any(unicodedata.category(char) == "Cc" for char in path):
+        reason = "has a control character, such as TAB or a line break, and Compose reads its own path as a URL"
+    else:
+        return
+    raise HostError(
+        f"the path {ascii(path)} {reason}",
+        fix=f"mv {_for_bash(path)} {shlex.quote(_readable(path))}",
+        code=ExitCode.CONFIG,
+    )
+
+
+def _slug(name: str) -> str:
+    """Return a name in ASCII, lower case, `-` for every run of other characters; `project` where nothing is left."""
+    ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:SLUG_LENGTH].rstrip("-")
+    return "project" if slug in TAKEN else slug
+
+
+def _readable(path: str) -> str:
+    """Return a path without what check_path refuses."""
+    return "".join(
+        "-" if 0xDC80 <= ord(char) <= 0xDCFF or unicodedata.category(char) == "Cc" else char for char in path
+    )
+
+
+def _for_bash(path: str) -> str:
+    """Return a path as one bash word on one line (bash 5.2, ANSI-C Quoting)."""
+    return (
+        "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(path)) + "'"
+    )
