@@ -13,11 +13,10 @@ if __name__ == "__main__":
 
     bootstrap.main()
 
-from invoke import Context
+from invoke.context import Context
 
-from host_tasks import checks, compose, engine
+from host_tasks import checks, compose, engine, lifecycle, report, server, settings
 from host_tasks import explain as explanations
-from host_tasks import lifecycle, mounts, report, server, settings
 from host_tasks.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."

@@ -15,6 +15,7 @@ fi
 # The `conda` function, which `conda activate` needs, is not inherited; what activation did is.
 # /etc/profile resets PATH on Debian and Ubuntu, so a login shell activates anew.
 if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
+    # shellcheck source=/dev/null
     . "${CONDA_DIR}/etc/profile.d/conda.sh"
     case "${CONDA_PREFIX:-}:${PATH}:" in
     "${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | "${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;

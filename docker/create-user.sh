@@ -14,15 +14,15 @@ refuse() {
 }
 
 is_id() {
-    [[ "$1" =~ ^[0-9]{1,10}$ ]] && ((10#$1 <= max_id))
+    [[ "$1" =~ ^[0-9]{1,10}$ ]] && ((10#$1 >= $2 && 10#$1 <= max_id))
 }
 
 [[ "${username}" =~ ^[a-z][a-z0-9_-]{0,31}$ && "${username}" != root ]] ||
     refuse "username '${username}' is not a letter and at most 31 more of a-z, 0-9, _ and -, or is root" \
         "--build-arg username=al-khawarizmi"
-is_id "${uid}" && ((10#${uid} > 0)) ||
+is_id "${uid}" 1 ||
     refuse "uid '${uid}' is not between 1 and ${max_id}" "--build-arg uid=1000"
-is_id "${gid}" ||
+is_id "${gid}" 0 ||
     refuse "gid '${gid}' is not between 0 and ${max_id}" "--build-arg gid=100"
 
 for taken in "$(getent passwd "${uid}" | cut -d: -f1)" "$(getent passwd "${username}" | cut -d: -f1)"; do

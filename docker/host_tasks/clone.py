@@ -11,7 +11,7 @@ from host_tasks.errors import ExitCode, HostError
 from host_tasks.paths import ROOT
 
 SLUG_LENGTH = 30  # characters
-HASH_LENGTH = 8  # hexadecimal digits: 2 clones of 1,000 share one with a probability of 1 in 8,600
+HASH_LENGTH = 8  # hexadecimal digits: that two of 1,000 clones share one has a chance of 1 in 8,600
 TAKEN = ("", "docker")  # "docker" is what Compose itself names every project whose file is in docker/
 
 
@@ -32,18 +32,21 @@ def check_path(root: Path = ROOT) -> None:
     Raises:
         HostError: the real path has a control character, or is not UTF-8 (78).
     """
-    path = str(root.resolve())
-    if any(0xDC80 <= ord(char) <= 0xDCFF for char in path):  # PEP 383: bytes that are not UTF-8
-        reason = "is not UTF-8, and Compose reads no other path"
-    elif any(unicodedata.category(char) == "Cc" for char in path):
-        reason = "has a control character, such as TAB or a line break, and Compose reads its own path as a URL"
-    else:
+    real = root.resolve()
+    culprit = next((path for path in (*reversed(real.parents), real) if _bad(str(path))), None)
+    if culprit is None:
         return
     raise HostError(
-        f"the path {ascii(path)} {reason}",
-        fix=f"mv {_for_bash(path)} {shlex.quote(_readable(path))}",
+        f"the path {str(real)!a} has a control character (TAB, line break) or is not UTF-8, "
+        "and Compose reads its own path as a URL",
+        fix=f"mv {_for_bash(str(culprit))} {shlex.quote(_readable(str(culprit)))}",
         code=ExitCode.CONFIG,
     )
+
+
+def _bad(text: str) -> bool:
+    """Return whether a path has what check_path refuses; PEP 383 decodes bytes that are not UTF-8 to U+DC80..DCFF."""
+    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
 
 
 def _slug(name: str) -> str:
@@ -55,9 +58,7 @@ def _slug(name: str) -> str:
 
 def _readable(path: str) -> str:
     """Return a path without what check_path refuses."""
-    return "".join(
-        "-" if 0xDC80 <= ord(char) <= 0xDCFF or unicodedata.category(char) == "Cc" else char for char in path
-    )
+    return "".join("-" if _bad(char) else char for char in path)
 
 
 def _for_bash(path: str) -> str:

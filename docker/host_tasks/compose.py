@@ -44,7 +44,10 @@ def command(*words: str) -> list[str]:
 
 
 def call(settings: Settings, *words: str, **options: Any) -> runner.Finished:
-    """Run Compose in docker/, where it finds its file and .env as it does for a person; options are those of runner.run."""
+    """Run Compose in docker/, where it finds its file and .env as it does for a person.
+
+    The options are those of runner.run.
+    """
     return runner.run(command(*words), cwd=DOCKER_DIR, env=environment(settings.values), **options)
 
 

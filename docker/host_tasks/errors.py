@@ -6,7 +6,7 @@ from invoke.exceptions import Exit
 
 
 class ExitCode(IntEnum):
-    """Exit codes after sysexits.h (FreeBSD 14, sysexits(3)); 130 and 143 are 128 + the signal (POSIX.1-2017, sh 2.8.2)."""
+    """Exit codes after sysexits(3) of FreeBSD 14; 130 and 143 are 128 + the signal (POSIX.1-2017, sh, 2.8.2)."""
 
     USAGE = 64
     DATA = 65

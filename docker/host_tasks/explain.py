@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from host_tasks import envfile, report, stand_in
-from host_tasks.paths import COMPOSE_FILE, DOCKER_DIR, shown
+from host_tasks.paths import COMPOSE_FILE, DOCKER_DIR, ENV_FILE, shown
 from host_tasks.settings import Settings
 
 # ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation").
-REFERENCE = re.compile(r"(?<!\$)\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?-(?P<default>[^}]*)|:?[?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))")
+REFERENCE = re.compile(
+    r"(?<!\$)\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?-(?P<default>[^}]*)|:?[?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))"
+)
 SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|(^|_)KEY(_|$)", re.IGNORECASE)
 URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
@@ -37,7 +39,11 @@ def explain(settings: Settings, environ: Mapping[str, str] = os.environ) -> list
 def table(explanations: list[Explanation]) -> str:
     """Return the explanations as people read them."""
     rows = [
-        (each.key, "(unset)" if each.value is None else each.value, f"{each.origin}{f'; {each.ignored}' if each.ignored else ''}")
+        (
+            each.key,
+            "(unset)" if each.value is None else each.value,
+            "; ".join(filter(None, (each.origin, each.ignored))),
+        )
         for each in explanations
     ]
     return report.table(("VARIABLE", "VALUE", "ORIGIN"), rows)
@@ -63,7 +69,7 @@ def _explained(
     if exported is not None and not own and not key.startswith("COMPOSE_"):
         value, origin = exported, "the shell"
     elif key in file_values:
-        value, origin = file_values[key], f"{shown(envfile.ENV_FILE)}:{lines[key]}{_derived(key, settings)}"
+        value, origin = file_values[key], f"{shown(ENV_FILE)}:{lines[key]}{_derived(key, settings)}"
     elif key == "BASE_IMAGE":
         value, origin = stand_in.published(), "default in docker/Dockerfile"
     else:

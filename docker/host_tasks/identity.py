@@ -13,7 +13,7 @@ from host_tasks.errors import ExitCode, HostError
 from host_tasks.paths import ROOT
 
 DEFAULT_USER = "al-khawarizmi"
-MAX_ID = 2147483647  # moby, pkg/sysinfo user parsing: "uids and gids must be in range 0-2147483647"
+MAX_ID = 2147483647  # moby: "uids and gids must be in range 0-2147483647"
 MAX_NAME_LENGTH = 32  # characters; useradd(8), shadow 4.13
 
 
@@ -113,9 +113,9 @@ def _named(facts: HostFacts, uid: int, gid: int, reason: str, *, otherwise: str 
 
 
 def safe_user_name(name: str) -> str:
-    """Return the name of a user in the image for any name on any host; it matches ^[a-z][a-z0-9_-]{0,31}$.
+    r"""Return the name of a user in the image for any name on any host; it matches ^[a-z][a-z0-9_-]{0,31}$.
 
-    The rule: without its domain (`CORP\\jdoe`, `jdoe@corp`), accents dropped, lower case, `-` for every run of other
+    The rule: without its domain (`CORP\jdoe`, `jdoe@corp`), accents dropped, lower case, `-` for every run of other
     characters, `u` before what does not begin with a letter, 32 characters; al-khawarizmi where nothing is left,
     `u-root` for root, whose account an image cannot do without.
     """

@@ -61,7 +61,9 @@ def down() -> None:
     with lock.held():
         finished = compose.call(settings.observe(), "down", "--remove-orphans", timeout_s=120)
         if not finished.ok:
-            raise HostError("the containers could not be removed", fix="see why: docker info", code=ExitCode.UNAVAILABLE)
+            raise HostError(
+                "the containers could not be removed", fix="see why: docker info", code=ExitCode.UNAVAILABLE
+            )
 
 
 def run_inside(words: Sequence[str], *, yes: bool) -> runner.Finished:
@@ -116,7 +118,9 @@ def print_status(*, json: bool) -> None:
         "server": state.get("Health", {}).get("Status") or state.get("Status") or "not started",
         "link": server.link(seen[0]) if state.get("Status") == "running" else "",
         "identity": f"{found.identity.user} {found.identity.uid}:{found.identity.gid} ({found.identity.reason})",
-        "base image": f"{base} (a stand-in made here)" if base and stand_in.is_stand_in(base) else base or stand_in.published(),
+        "base image": f"{base} (a stand-in made here)"
+        if base and stand_in.is_stand_in(base)
+        else base or stand_in.published(),
         "docker/.env": "out of date; invoke env" if found.plan.changed else "up to date",
     }
     if json:
@@ -175,7 +179,9 @@ def _start(ready: Settings, asked: int | None) -> Any:
         if finished.ok:
             return server.container(ready.project)
         port = int(ready.values.get("JUPYTER_PORT", server.FIRST_PORT))
-        if asked is not None or "port is already allocated" not in finished.stderr and "address already in use" not in finished.stderr:
+        if asked is not None or (
+            "port is already allocated" not in finished.stderr and "address already in use" not in finished.stderr
+        ):
             break
         ready = _rewritten(ready, server.choose_port(None, None, None, ready.project))
         report.note(f"Port {port} was taken meanwhile: this clone takes {ready.values['JUPYTER_PORT']}.")
@@ -191,7 +197,11 @@ def _start_failed(ready: Settings, said: str) -> HostError:
     if not left or state.get("Status") == "created":
         return _build_failed(said)
     report.note(server.last_lines(left[0]))
-    cause = "ran out of memory" if state.get("OOMKilled") else f"is {state.get('Status')} with exit code {state.get('ExitCode')}"
+    cause = (
+        "ran out of memory"
+        if state.get("OOMKilled")
+        else f"is {state.get('Status')} with exit code {state.get('ExitCode')}"
+    )
     if state.get("Status") == "running":
         cause = f"is not healthy after {WAIT_S} s"
     return HostError(f"the server {cause}; its last lines are above", fix="invoke logs", code=ExitCode.SOFTWARE)

@@ -58,7 +58,14 @@ def check(
         crossing = inside.get(mount)
         through = "not running" if container is None else (crossing.problem if crossing else "ok" if not fault else "-")
         checks.append(
-            Check(mount.source, mount.target, _owner(mount.source), fault.problem if fault else "ok", through, fault or crossing)
+            Check(
+                mount.source,
+                mount.target,
+                _owner(mount.source),
+                fault.problem if fault else "ok",
+                through,
+                fault or crossing,
+            )
         )
     return checks
 
@@ -107,7 +114,8 @@ def _repairs(mounts: Sequence[Mount], identity: Identity, *, apply: bool) -> Ite
         if not mount.source.is_symlink() and mount.source.is_dir() and _is_root():
             count = _give(mount.source, identity, apply=apply)
             if count:
-                yield f"{shown(mount.source)}: {count} of root's made writable for {identity.user} ({identity.uid}:{identity.gid})"
+                who = f"{identity.user} ({identity.uid}:{identity.gid})"
+                yield f"{shown(mount.source)}: {count} of root's made writable for {who}"
 
 
 def _make(folder: Path) -> None:
@@ -123,8 +131,9 @@ def _make(folder: Path) -> None:
 
 
 def _give(folder: Path, identity: Identity, *, apply: bool) -> int:
-    """Give root's files and folders below a folder to the identity and return how many; links, and files of more
-    than one name, which may be a file elsewhere, stay as they are.
+    """Give root's files and folders below a folder to the identity and return how many.
+
+    Links stay as they are, and so do files of more than one name, which may be a file elsewhere.
     """
     count = 0
     for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
@@ -145,7 +154,7 @@ def _outside(mount: Mount, identity: Identity) -> Fault | None:
     if not os.path.lexists(source):
         return Fault("is missing", "invoke mounts --fix")
     if source.is_symlink() and not source.exists():
-        return Fault(f"is a link to {os.readlink(source)}, which does not exist", f"rm {name} && mkdir {name}")
+        return Fault(f"is a link to {source.readlink()}, which does not exist", f"rm {name} && mkdir {name}")
     if not _belongs(source):
         return Fault(
             f"is a link out of the project, to {source.resolve()}",
@@ -156,7 +165,11 @@ def _outside(mount: Mount, identity: Identity) -> Fault | None:
     if os.statvfs(source).f_flag & os.ST_RDONLY and not mount.read_only:
         return Fault("is on a read-only file system", f"mount it read-write, or move {name}", ExitCode.PERMISSION)
     status = source.stat()
-    if not mount.read_only and not writable(status, identity) and not (_is_caller(identity) and os.access(source, os.W_OK)):
+    if (
+        not mount.read_only
+        and not writable(status, identity)
+        and not (_is_caller(identity) and os.access(source, os.W_OK))
+    ):
         return Fault(
             f"is owned by {status.st_uid}:{status.st_gid} with mode {stat.S_IMODE(status.st_mode):04o}, "
             f"so {identity.user} ({identity.uid}:{identity.gid}) cannot write there",
@@ -221,7 +234,11 @@ def _crossing(
         return None
     probe = mount.source / f"{name}.inside"
     if wrote != "yes":
-        return Fault("cannot be written inside", f"sudo chown -R {identity.uid}:{identity.gid} {shown(mount.source)}", ExitCode.PERMISSION)
+        return Fault(
+            "cannot be written inside",
+            f"sudo chown -R {identity.uid}:{identity.gid} {shown(mount.source)}",
+            ExitCode.PERMISSION,
+        )
     if not probe.is_file():
         return Fault("does not show outside what is written inside", again)
     status = probe.stat()

@@ -49,8 +49,10 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     parser.read(files, encoding="utf-8")
     lines = []
     for option in PIP_OPTIONS:
-        value = environ.get(f"PIP_{option.upper().replace('-', '_')}") or parser.get("global", option, fallback="")
-        remote = [each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))]
+        value = environ.get(f"PIP_{option.upper().replace('-', '_')}") or str(parser.get("global", option, fallback=""))
+        remote = [
+            each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
+        ]
         if remote:
             lines.append(f"{option} = {' '.join(remote)}")
     return "\n".join(["[global]", *lines, ""]) if lines else ""

@@ -111,7 +111,7 @@ def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
 
 
 def _own_terminal() -> tuple[int, int] | None:
-    """Return both ends of a new terminal of the size of stderr's, where stderr is one: Docker draws its progress there."""
+    """Return both ends of a new terminal as large as stderr's, where that is one: Docker draws its progress there."""
     if os.name == "nt" or not sys.stderr.isatty():
         return None
     import fcntl

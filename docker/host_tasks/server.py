@@ -136,7 +136,9 @@ def parse_port(text: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or not 1024 <= int(text) <= 65535:
-        raise HostError(f"--port {text} is not between 1024 and 65535", fix="invoke up --port 8889", code=ExitCode.USAGE)
+        raise HostError(
+            f"--port {text} is not between 1024 and 65535", fix="invoke up --port 8889", code=ExitCode.USAGE
+        )
     return int(text)
 
 
@@ -149,10 +151,12 @@ def choose_port(asked: int | None, kept: int | None, ours: int | None, project: 
     if asked is not None:
         if asked != ours and not is_free(asked):
             raise HostError(
-                f"port {asked} is held by {holder(asked)}", fix="invoke up, which finds a free one", code=ExitCode.TRY_AGAIN
+                f"port {asked} is held by {holder(asked)}",
+                fix="invoke up, which finds a free one",
+                code=ExitCode.TRY_AGAIN,
             )
         return asked
     # After 8888, from a place of this clone's own: clones that start at once seldom meet.
     start = FIRST_PORT + 1 + int(project[-8:], 16) % 1000
-    candidates = [ours, kept, FIRST_PORT, *range(start, start + 1000)]
+    candidates: list[int | None] = [ours, kept, FIRST_PORT, *range(start, start + 1000)]
     return next(each for each in candidates if each is not None and (each == ours or is_free(each)))

@@ -61,7 +61,7 @@ def write(settings: Settings) -> None:
 
 
 def current() -> Settings:
-    """Return the settings with docker/.env brought up to date; the lock is taken only where there is something to write."""
+    """Return the settings with docker/.env brought up to date; the lock is taken only to write."""
     settings = observe()
     if settings.plan.changed:
         with lock.held():

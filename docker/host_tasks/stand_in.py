@@ -10,6 +10,7 @@ import sys
 
 from host_tasks import engine, report, runner
 from host_tasks.errors import ExitCode, HostError
+from host_tasks.network import PROXIES
 from host_tasks.paths import DOCKER_DIR, DOCKERFILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
 from host_tasks.settings import Settings
 
@@ -103,7 +104,7 @@ def _made(settings: Settings, *, why: str | None) -> str:
 def _build_command(image: str, base: str, settings: Settings) -> list[str]:
     """Return the command that builds the stand-in; its context is the project, as that of the image itself."""
     values = settings.values
-    arguments = {"ROOT_FILE_SYSTEM": base, **{k: values[k] for k in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") if k in values}}
+    arguments = {"ROOT_FILE_SYSTEM": base} | {name: values[name] for name in PROXIES if name in values}
     secrets = {
         "ca_bundle": values.get("CA_BUNDLE", str(DOCKER_DIR / "ca-bundle.pem")),
         "pip_config": values.get("PIP_CONFIG", str(DOCKER_DIR / "pip.conf")),

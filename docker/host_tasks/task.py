@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import invoke
 import invoke.parser.parser
 from invoke.exceptions import Exit, ParseError
+from invoke.tasks import task as invoke_task
 
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.runner import Finished
@@ -27,7 +27,7 @@ class UsageError(ParseError, Exit):
 
 
 # Invoke 3.0.3, program.py: run() ends with Exit.code where the exception is one, else with a fixed 1.
-invoke.parser.parser.ParseError = UsageError  # type: ignore[misc]
+setattr(invoke.parser.parser, "ParseError", UsageError)  # noqa: B010 - mypy takes the module's import for private
 
 
 def _terminated(signum: int, frame: object) -> None:
@@ -47,7 +47,7 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             except KeyboardInterrupt:
                 raise Exit(message="interrupted", code=int(ExitCode.INTERRUPTED)) from None
 
-        return invoke.task(guarded, **options)
+        return invoke_task(guarded, **options)
 
     return decorate
 

@@ -25,7 +25,6 @@ import ruamel.yaml
 from conda.models.match_spec import MatchSpec
 from conda.models.version import VersionSpec
 from conda_package_streaming.create import conda_builder
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -126,9 +125,7 @@ def download(requirements: list[str], wheels: Path) -> None:
     absent = [
         each
         for each in requirements
-        if subprocess.run(
-            [*pip, "download", "--no-deps", "--dest", str(wheels), each], capture_output=True
-        ).returncode
+        if subprocess.run([*pip, "download", "--no-deps", "--dest", str(wheels), each], capture_output=True).returncode
     ]
     reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "pip failed"
     if absent:
@@ -140,7 +137,7 @@ def dependencies(metadata: email.message.Message, extras: Iterable[str]) -> Iter
     """Yield what a wheel requires here, for itself and for the extras it is wanted with."""
     for text in metadata.get_all("Requires-Dist", []):
         required = Requirement(text)
-        marker: Marker | None = required.marker
+        marker = required.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             yield required
 
@@ -162,7 +159,9 @@ def prefix_path(member: str, data_folder: str) -> str:
 def read_metadata(wheel: Path) -> email.message.Message:
     """Return a wheel's METADATA."""
     with zipfile.ZipFile(wheel) as archive:
-        name = next(each for each in archive.namelist() if each.endswith(".dist-info/METADATA") and each.count("/") == 1)
+        name = next(
+            each for each in archive.namelist() if each.endswith(".dist-info/METADATA") and each.count("/") == 1
+        )
         return email.message_from_bytes(archive.read(name))
 
 
@@ -233,7 +232,12 @@ def write(package: Package, channel: Path) -> Entry:
 def info(package: Package) -> dict[str, object]:
     """Return the documents of a package's info folder, by name."""
     paths = [
-        {"_path": path, "path_type": "hardlink", "sha256": hashlib.sha256(content).hexdigest(), "size_in_bytes": len(content)}
+        {
+            "_path": path,
+            "path_type": "hardlink",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size_in_bytes": len(content),
+        }
         for path, (content, _) in package.files.items()
     ]
     paths += [
@@ -263,9 +267,9 @@ def python_mismatch(specs: list[MatchSpec]) -> str | None:
 
 
 def wheel_dependencies(wheels: dict[str, Path]) -> dict[str, tuple[str, ...]]:
-    """Return the packages that each wheel depends on, by name; what only an extra requires belongs to the extra's wheel.
+    """Return the packages that each wheel depends on, by its name.
 
-    Only names: pip has chosen one version of each, and they fit.
+    What an extra of it requires counts where anybody wants that extra. Only names: pip has chosen versions that fit.
     """
     metadata = {name: read_metadata(wheel) for name, wheel in wheels.items()}
     extras: dict[str, set[str]] = {}
@@ -273,13 +277,16 @@ def wheel_dependencies(wheels: dict[str, Path]) -> dict[str, tuple[str, ...]]:
         for required in dependencies(document, ()):
             extras.setdefault(canonicalize_name(required.name), set()).update(required.extras)
     return {
-        name: ("python", *sorted({canonicalize_name(each.name) for each in dependencies(document, extras.get(name, ()))}))
+        name: (
+            "python",
+            *sorted({canonicalize_name(each.name) for each in dependencies(document, extras.get(name, ()))}),
+        )
         for name, document in metadata.items()
     }
 
 
 def aliases(specs: list[MatchSpec], wheels: dict[str, Path]) -> list[Package]:
-    """Return an empty package for each name in environment.yml that PyPI spells otherwise; it depends on the real one."""
+    """Return an empty package for each name that PyPI spells otherwise; it depends on the real one."""
     return [
         Package(spec.name, read_metadata(wheels[real])["Version"], (real,), noarch="generic")
         for spec in specs

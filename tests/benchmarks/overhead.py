@@ -87,7 +87,11 @@ def rebuilds(clone: Clone) -> list[Ratio]:
     """Return what a changed entrypoint and another identity cost beside a cold build."""
     base = clone.values().get("BASE_IMAGE")
     words = ["docker", "build", *([f"--build-arg=BASE_IMAGE={base}"] if base else []), "--file", "docker/Dockerfile"]
-    words += ["--secret", f"id=ca_bundle,src={clone.values().get('CA_BUNDLE', clone.root / 'docker/ca-bundle.pem')}", "."]
+    words += [
+        "--secret",
+        f"id=ca_bundle,src={clone.values().get('CA_BUNDLE', clone.root / 'docker/ca-bundle.pem')}",
+        ".",
+    ]
     entrypoint = clone.root / "docker" / "entrypoint.sh"
 
     def edited() -> None:

@@ -44,7 +44,13 @@ def executed(link: str, code: str) -> list[dict[str, object]]:
     base, token = link.split("/lab/")[0].removeprefix("http://"), link.rpartition("token=")[2]
     socket = websocket.create_connection(f"ws://{base}/api/kernels/{kernel}/channels?token={token}", timeout=60)
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-    header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "username": "", "session": "t", "version": "5.3"}
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "msg_type": "execute_request",
+        "username": "",
+        "session": "t",
+        "version": "5.3",
+    }
     message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
     socket.send(json.dumps(message))
     messages: list[dict[str, object]] = []
@@ -148,7 +154,9 @@ def test_ids_inside_are_those_of_env_and_of_files_outside(running: Clone) -> Non
     values = running.values()
     expected = f"{values['UID']}:{values['GID']}"
 
-    script = 'cd "$PROJECT_DIR"; for d in bin data doc notebooks results src; do touch $d/p; done; echo $(id -u):$(id -g)'
+    script = (
+        'cd "$PROJECT_DIR"; for d in bin data doc notebooks results src; do touch $d/p; done; echo $(id -u):$(id -g)'
+    )
     inside = running.inside("bash", "-c", script).stdout.strip()
 
     owners = {name: (running.root / name / "p").stat() for name in YOURS}
@@ -164,7 +172,11 @@ def test_ids_inside_are_those_of_env_and_of_files_outside(running: Clone) -> Non
         ["bash", "--login", "-c", "python -c 'import sys; print(sys.prefix)'"],
         ["bash", "-i", "-c", "python -c 'import sys; print(sys.prefix)'"],
         ["bash", "-c", "conda activate base && conda activate /opt/env && python -c 'import sys; print(sys.prefix)'"],
-        ["bash", "-lic", "conda deactivate; conda activate ~/app/env >/dev/null && echo $CONDA_PREFIX | sed s,.*/env,/opt/env,"],
+        [
+            "bash",
+            "-lic",
+            "conda deactivate; conda activate ~/app/env >/dev/null && echo $CONDA_PREFIX | sed s,.*/env,/opt/env,",
+        ],
         ["sh", "-lc", "python -c 'import sys; print(sys.prefix)'"],
     ],
     ids=["exec", "script", "login", "interactive", "conda-activate", "post-path", "sh-login"],
@@ -177,7 +189,7 @@ def test_environment_is_active_in(running: Clone, argv: list[str]) -> None:
 
 
 def test_conda_and_pip_packages_are_both_listed(running: Clone) -> None:
-    """conda knows its own packages and those of requirements.txt."""
+    """Conda knows its own packages and those of requirements.txt."""
     listed = json.loads(running.inside("conda", "list", "--prefix", "/opt/env", "--json").stdout)
     channels = {each["name"]: each["channel"] for each in listed}
 
@@ -187,7 +199,9 @@ def test_conda_and_pip_packages_are_both_listed(running: Clone) -> None:
 
 def test_group_users_may_install_at_run_time(running: Clone) -> None:
     """The environment is the group's: the person may try a package before it goes into environment.yml."""
-    done = running.inside("sh", "-c", "touch /opt/env/lib/python3*/site-packages/probe && rm /opt/env/lib/python3*/site-packages/probe")
+    done = running.inside(
+        "sh", "-c", "touch /opt/env/lib/python3*/site-packages/probe && rm /opt/env/lib/python3*/site-packages/probe"
+    )
 
     assert done.returncode == 0, done.stderr
 
@@ -266,7 +280,11 @@ def test_run_works_without_a_running_server(running: Clone) -> None:
 def test_caller_is_the_owner_as_an_ordinary_user_would_see(running: Clone) -> None:
     """Plain root gets the post's default identity; anybody else their own."""
     values = running.values()
-    expected = ("1000", "100") if os.getuid() == 0 and os.stat(running.root).st_uid == 0 else (str(os.getuid()), str(os.getgid()))
+    expected = (
+        ("1000", "100")
+        if os.getuid() == 0 and running.root.stat().st_uid == 0
+        else (str(os.getuid()), str(os.getgid()))
+    )
 
     assert (values["UID"], values["GID"]) == expected
 

@@ -60,7 +60,17 @@ def test_image_build_and_container_run_of_the_post(plain: Clone, base: str) -> N
     """The post's `docker image build` and `docker container run`, with its build arguments and six volumes, work."""
     folder = plain.root / "docker"
     build = [
-        *("docker", "image", "build", "--build-arg", "username=ada", "--build-arg", "uid=1815", "--build-arg", "gid=1852"),
+        *(
+            "docker",
+            "image",
+            "build",
+            "--build-arg",
+            "username=ada",
+            "--build-arg",
+            "uid=1815",
+            "--build-arg",
+            "gid=1852",
+        ),
         *(("--build-arg", base.strip()) if base else ()),
         *("--file", "Dockerfile", "--tag", "post:test", "../"),
     ]
@@ -85,13 +95,31 @@ def test_default_command_serves_jupyterlab(base: str, plain: Clone) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("username", "john.doe"), ("username", "root"), ("username", "CORP\\jdoe"), ("uid", "0"), ("uid", "4294967294"), ("gid", "x")],
+    [
+        ("username", "john.doe"),
+        ("username", "root"),
+        ("username", "CORP\\jdoe"),
+        ("uid", "0"),
+        ("uid", "4294967294"),
+        ("gid", "x"),
+    ],
 )
 def test_raw_build_refuses_in_one_line(plain: Clone, base: str, argument: str, value: str) -> None:
     """A build argument that no container could run with ends in one line that names it, not in a usage text."""
     words = ["--build-arg", f"{argument}={value}", *(["--build-arg", base.strip()] if base else [])]
 
-    done = plain.run("docker", "image", "build", "--progress", "plain", *words, "--file", "Dockerfile", "../", cwd=plain.root / "docker")
+    done = plain.run(
+        "docker",
+        "image",
+        "build",
+        "--progress",
+        "plain",
+        *words,
+        "--file",
+        "Dockerfile",
+        "../",
+        cwd=plain.root / "docker",
+    )
 
     said = {line.partition("error: ")[2] for line in done.stderr.splitlines() if " error: " in line}
     assert done.returncode != 0
@@ -112,7 +140,9 @@ def pair_id(pair: tuple[int, int]) -> str:
     ],
     ids=pair_id,
 )
-def test_any_pair_of_ids_is_honoured_exactly(make_clone: Callable[[str], Clone], base: str, pair: tuple[int, int]) -> None:
+def test_any_pair_of_ids_is_honoured_exactly(
+    make_clone: Callable[[str], Clone], base: str, pair: tuple[int, int]
+) -> None:
     """Whatever the pair, taken in the image or huge: `id` inside is that pair, HOME is right, and the image grows little."""
     clone = make_clone("pair")
     uid, gid = pair
