@@ -149,6 +149,15 @@ def test(c: Context, yes: bool = False, fast: bool = False) -> None:
     checks.run(yes=yes, fast=fast, pytest_words=after_dashes(default=()))
 
 
+@task()
+def bench(c: Context) -> None:
+    """Measure what the tasks cost beside Docker's own commands.
+
+    In a clone of its own, which is removed afterwards; some five minutes. Ends with 1 where a ratio is over its bound.
+    """
+    checks.bench()
+
+
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})
 def clean(c: Context, dry_run: bool = False) -> None:
     """Delete this clone's containers, image and JupyterLab settings.

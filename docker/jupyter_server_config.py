@@ -1,18 +1,26 @@
-"""How JupyterLab serves this project; JupyterLab reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
+"""How JupyterLab serves this project; Jupyter reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
 
 import os
 
 from jupyter_server.auth.identity import IdentityProvider
+from jupyter_server.base.handlers import JupyterHandler
+from tornado.web import HTTPError
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
 class LinkOnly(IdentityProvider):
-    """The link with its token is the only way in: no login page, a plain 403 without the token."""
+    """The link with its token is the only way in: there is no login page, and no password can be set."""
 
     login_available = False
 
 
+def refuse(handler: JupyterHandler) -> str:
+    """Answer 403 where Jupyter would redirect to its login page."""
+    raise HTTPError(403, "Open the link that `invoke url` prints.")
+
+
+JupyterHandler.get_login_url = refuse
 c.ServerApp.identity_provider_class = LinkOnly
 
 # Inside the container it listens everywhere; docker-compose.yml publishes it on 127.0.0.1 only.

@@ -55,7 +55,9 @@ if sys.argv[1] == "venv":
 else:
     python = pathlib.Path(sys.argv[sys.argv.index("--python") + 1])
     [site] = python.parents[1].glob("lib/python*/site-packages")
-    (site / "invoke.pth").write_text({invoke!r})
+    for source in map(pathlib.Path, {sources!r}):
+        if not (site / source.name).exists():
+            (site / source.name).symlink_to(source)
 """
 
 APT_GET = """
@@ -175,15 +177,10 @@ def clone(tmp_path: Path, wheels: Path) -> Clone:
 
 def with_uv(clone: Clone) -> Clone:
     """Return the clone with the stand-in for uv on its PATH."""
-    clone.program("uv", UV.replace("{invoke!r}", repr(str(Path(bootstrap_invoke()).parent))))
+    invoke = importlib.metadata.distribution("invoke")
+    folders = {file.parts[0] for file in invoke.files or () if file.parts[0].startswith("invoke")}
+    clone.program("uv", UV.replace("{sources!r}", repr([str(invoke.locate_file(name)) for name in sorted(folders)])))
     return clone
-
-
-def bootstrap_invoke() -> str:
-    """Return the folder of the Invoke that runs these tests."""
-    import invoke
-
-    return str(Path(str(invoke.__file__)).parent)
 
 
 def errors(text: str) -> list[str]:
@@ -192,7 +189,7 @@ def errors(text: str) -> list[str]:
 
 
 def test_main_on_a_bare_machine_installs_by_hash_and_becomes_invoke(tmp_path: Path, wheels: Path) -> None:
-    """Two lines of progress on stderr, the task's own words on stdout, from any folder, in any path; then it is warm."""
+    """Two lines of progress, then the task's own words, from any folder, in any path; the next start is warm."""
     clone = make_clone(tmp_path, wheels, "it's: a `touch pwned` $(touch pwned) 研究")
     (clone.bin / "fail").touch()
     with_uv(clone)  # fails: pip takes over
@@ -361,14 +358,17 @@ def test_main_after_an_edit_brings_the_packages_of_the_tests_back(clone: Clone) 
 
 
 def test_main_failed_addition_leaves_a_working_venv(clone: Clone) -> None:
-    """Without a network `test` fails, and every other task goes on working."""
+    """Where uv has gone, its .venv gets pip from ensurepip; where a package is missing, other tasks still work."""
     clone.run("hello")
-    (clone.bin / "fail").touch()
+    (clone.bin / "uv").unlink()
+    (clone.root / bootstrap.TESTS).write_text("nothing==1 --hash=sha256:" + "0" * 64 + "\n")
 
     failed = clone.run("test")
+    again = clone.run("hello")
 
-    assert failed.returncode == bootstrap.UNAVAILABLE
-    assert clone.run("hello").stderr == ""
+    assert (failed.returncode, len(errors(failed.stderr))) == (bootstrap.UNAVAILABLE, 1)
+    assert "No matching distribution found for nothing==1" in failed.stderr
+    assert (again.returncode, again.stderr) == (0, "")
 
 
 def test_main_two_at_once_install_once(clone: Clone) -> None:

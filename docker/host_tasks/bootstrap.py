@@ -206,7 +206,8 @@ def _by_pip(files: "list[str]", environment: "dict[str, str]", *, fresh: bool, y
     install = [PYTHON, "-I", "-m", "pip", "install", "--require-hashes", "--no-input", "--disable-pip-version-check"]
     # Python 3.12 refuses a path with the PATH separator, for the sake of an `activate` that is not used here.
     create = "import os, venv; os.pathsep = '\\n'; venv.create('.venv', with_pip=True, symlinks=os.name != 'nt')"
-    steps = [[_base_python(), "-I", "-c", create]] if fresh else []
+    # uv makes .venv without pip, and may have gone since.
+    steps = [[_base_python(), "-I", "-c", create]] if fresh else [[PYTHON, "-I", "-m", "ensurepip"]]
     return _failure([*steps, [*install, *_options(files)]], environment, fresh=fresh)
 
 

@@ -43,3 +43,16 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
     if failed:
         raise Exit(message=f"error: failed: {', '.join(failed)}; fix: see the lines of each above", code=1)
     report.note("All checkers and tests passed.")
+
+
+def bench() -> None:
+    """Run the benchmarks.
+
+    Raises:
+        Exit: a ratio is over its bound (1).
+    """
+    bootstrap.ensure(bootstrap.TESTS)
+    engine.require()
+    script = ROOT / "tests" / "benchmarks" / "overhead.py"
+    if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
+        raise Exit(message="error: a ratio is over its bound; fix: see the lines above", code=1)

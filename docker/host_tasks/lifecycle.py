@@ -35,10 +35,7 @@ def build(*, yes: bool, no_cache: bool = False) -> None:
         HostError: a step of the build failed (70).
     """
     with lock.held():
-        ready = prepare(yes=yes)
-        finished = compose.call(ready, "build", *(["--no-cache"] if no_cache else []), keep=True)
-        if not finished.ok:
-            raise _build_failed(finished.stderr)
+        _built(prepare(yes=yes), *(["--no-cache"] if no_cache else []))
 
 
 def up(*, asked: int | None, yes: bool) -> str:
@@ -78,7 +75,8 @@ def run_inside(words: Sequence[str], *, yes: bool) -> runner.Finished:
         with lock.held():
             found = prepare(yes=yes)
             _repaired_mounts(found)
-        inside = ["run", "--rm", "--build", *terminal, compose.SERVICE]
+            _built(found)
+        inside = ["run", "--rm", *terminal, compose.SERVICE]
     return compose.call(found, *inside, *words, interactive=True)
 
 
@@ -139,6 +137,13 @@ def clean(*, dry_run: bool) -> None:
         return
     with lock.held():
         compose.call(found, *words, timeout_s=120)
+
+
+def _built(ready: Settings, *options: str) -> None:
+    """Build the image, or raise what kept it from being built."""
+    finished = compose.call(ready, "build", *options, keep=True)
+    if not finished.ok:
+        raise _build_failed(finished.stderr)
 
 
 def _repaired_mounts(ready: Settings) -> list[compose.Mount]:

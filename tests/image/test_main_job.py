@@ -200,7 +200,7 @@ def test_conda_and_pip_packages_are_both_listed(running: Clone) -> None:
 def test_group_users_may_install_at_run_time(running: Clone) -> None:
     """The environment is the group's: the person may try a package before it goes into environment.yml."""
     done = running.inside(
-        "sh", "-c", "touch /opt/env/lib/python3*/site-packages/probe && rm /opt/env/lib/python3*/site-packages/probe"
+        "sh", "-c", 'p="$(python -c "import site; print(site.getsitepackages()[0])")/p" && touch "$p" && rm "$p"'
     )
 
     assert done.returncode == 0, done.stderr
