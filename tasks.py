@@ -15,8 +15,7 @@ if __name__ == "__main__":
 
 from invoke.context import Context
 
-from host_tasks import checks, compose, engine, lifecycle, report, server, settings
-from host_tasks import explain as explanations
+from host_tasks import compose, report, settings
 from host_tasks.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
@@ -41,6 +40,8 @@ def config(c: Context, explain: bool = False, json: bool = False) -> None:
     if not explain:
         compose.config(settings.current())
         return
+    from host_tasks import explain as explanations
+
     found = explanations.explain(settings.current())
     report.as_json([asdict(each) for each in found]) if json else report.result(explanations.table(found))
 
@@ -51,6 +52,8 @@ def build(c: Context, yes: bool = False, no_cache: bool = False) -> None:
 
     Writes docker/.env; changes nothing that runs. Safe to repeat: unchanged steps come from the cache.
     """
+    from host_tasks import lifecycle
+
     lifecycle.build(yes=yes, no_cache=no_cache)
 
 
@@ -66,6 +69,8 @@ def up(c: Context, yes: bool = False, port: str = "", attach: bool = False) -> N
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
     """
+    from host_tasks import lifecycle, server
+
     report.result(lifecycle.up(asked=server.parse_port(port), yes=yes))
     if attach:
         ended(compose.call(settings.current(), "logs", "--follow", "--tail", "20", interactive=True))
@@ -77,6 +82,8 @@ def down(c: Context) -> None:
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
+    from host_tasks import engine, lifecycle
+
     engine.require()
     lifecycle.down()
 
@@ -94,18 +101,24 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
 
     Probe files cross every mount both ways and are removed again. Exit code 0, 77 (permission) or 78.
     """
+    from host_tasks import lifecycle
+
     lifecycle.check_mounts(fix=fix, dry_run=dry_run, json=json)
 
 
 @task()
 def url(c: Context) -> None:
     """Print the link of the running JupyterLab."""
+    from host_tasks import server
+
     report.result(server.link(server.container(settings.observe().project)))
 
 
 @task(name="open")
 def open_link(c: Context) -> None:
     """Open the running JupyterLab in your browser."""
+    from host_tasks import server
+
     server.open_in_browser(server.link(server.container(settings.observe().project)))
 
 
@@ -122,6 +135,8 @@ def shell(c: Context, yes: bool = False) -> None:
 
     In the running container, or in one of its own that is removed afterwards.
     """
+    from host_tasks import lifecycle
+
     ended(lifecycle.run_inside(["bash"], yes=yes))
 
 
@@ -131,12 +146,16 @@ def run(c: Context, yes: bool = False) -> None:
 
     In the running container, or in one of its own that is removed afterwards. Ends with the command's exit code.
     """
+    from host_tasks import lifecycle
+
     ended(lifecycle.run_inside(after_dashes(), yes=yes))
 
 
 @task(help={"json": "Print for programs."})
 def status(c: Context, json: bool = False) -> None:
     """Print what runs, on which image, as whom, and where."""
+    from host_tasks import lifecycle
+
     lifecycle.print_status(json=json)
 
 
@@ -146,6 +165,8 @@ def test(c: Context, yes: bool = False, fast: bool = False) -> None:
 
     Everything after -- goes to pytest. Starts containers of its own and removes them.
     """
+    from host_tasks import checks
+
     checks.run(yes=yes, fast=fast, pytest_words=after_dashes(default=()))
 
 
@@ -155,6 +176,8 @@ def bench(c: Context) -> None:
 
     In a clone of its own, which is removed afterwards; some five minutes. Ends with 1 where a ratio is over its bound.
     """
+    from host_tasks import checks
+
     checks.bench()
 
 
@@ -164,4 +187,6 @@ def clean(c: Context, dry_run: bool = False) -> None:
 
     Your files and docker/.env stay. The next `up` builds from the engine's cache. Safe to repeat.
     """
+    from host_tasks import lifecycle
+
     lifecycle.clean(dry_run=dry_run)

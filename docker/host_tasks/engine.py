@@ -1,6 +1,7 @@
 """The engine as the tasks see it: whether one can be used, what repairs it, and the SDK's client of it."""
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -88,6 +89,7 @@ def require() -> None:
     _settle(diagnose())
 
 
+@functools.cache
 def client() -> "docker.DockerClient":
     """Return the SDK's client of the engine that docker's command uses; HostError where it does not answer."""
     import docker

@@ -1,7 +1,8 @@
 """A run: observe, plan, act, observe again. Everything here holds the clone's lock while it changes something."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -44,12 +45,18 @@ def up(*, asked: int | None, yes: bool) -> str:
     Raises:
         HostError: one of the steps failed; what ran before still runs.
     """
-    with lock.held():
-        ready = prepare(yes=yes)
-        ready = _with_port(ready, asked)
-        declared = _repaired_mounts(ready)
+    with lock.held(), ThreadPoolExecutor() as pool:
+        # Mostly nothing has changed since the last time: what can be read then is read while something else waits.
+        guess = settings.observe()
+        early_model = pool.submit(compose.model, guess)
+        ready = _with_port(prepare(yes=yes), asked)
+        declared = _repaired_mounts(ready, early_model.result() if ready.values == guess.values else None)
+        running = server.containers(ready.project)
+        early_checks = pool.submit(mounts.check, declared, ready.identity, running[0]) if running else None
         container = _start(ready, asked)
-        mounts.raise_first(mounts.check(declared, ready.identity, container))
+        same = early_checks is not None and container.id == running[0].id
+        checks = early_checks.result() if early_checks and same else mounts.check(declared, ready.identity, container)
+        mounts.raise_first(checks)
         return server.link(container)
 
 
@@ -146,9 +153,9 @@ def _built(ready: Settings, *options: str) -> None:
         raise _build_failed(finished.stderr)
 
 
-def _repaired_mounts(ready: Settings) -> list[compose.Mount]:
+def _repaired_mounts(ready: Settings, model: Mapping[str, Any] | None = None) -> list[compose.Mount]:
     """Return the declared mounts, made and given to the identity where that was missing, and good on the host."""
-    declared = compose.declared_mounts(compose.model(ready))
+    declared = compose.declared_mounts(model or compose.model(ready))
     mounts.repair(declared, ready.identity)
     mounts.raise_first(mounts.check(declared, ready.identity))
     return declared
@@ -183,7 +190,7 @@ def _start(ready: Settings, asked: int | None) -> Any:
         )
         if finished.ok:
             return server.container(ready.project)
-        port = int(ready.values.get("JUPYTER_PORT", server.FIRST_PORT))
+        port = int(ready.values.get("JUPYTER_PORT") or server.FIRST_PORT)
         if asked is not None or (
             "port is already allocated" not in finished.stderr and "address already in use" not in finished.stderr
         ):

@@ -162,7 +162,8 @@ def _outside(mount: Mount, identity: Identity) -> Fault | None:
         )
     if not source.is_dir():
         return Fault("is a file, not a folder", f"mv {name} {name}.file && mkdir {name}")
-    if os.statvfs(source).f_flag & os.ST_RDONLY and not mount.read_only:
+    # Windows has no statvfs.
+    if hasattr(os, "statvfs") and os.statvfs(source).f_flag & os.ST_RDONLY and not mount.read_only:
         return Fault("is on a read-only file system", f"mount it read-write, or move {name}", ExitCode.PERMISSION)
     status = source.stat()
     if (
@@ -214,7 +215,8 @@ def _inside(mounts: Sequence[Mount], identity: Identity, container: Any, platfor
             for mount, line in zip(mounts, answer, strict=True)
         ]
     finally:
-        if not all(_removed(mount.source / f"{name}.{side}") for mount in mounts for side in ("outside", "inside")):
+        removed = [_removed(mount.source / f"{name}.{side}") for mount in mounts for side in ("outside", "inside")]
+        if not all(removed):
             container.exec_run(["rm", "-f", *(f"{target}/{name}.inside" for target in targets)])
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from host_tasks.errors import ExitCode, HostError
 from host_tasks.paths import DOCKER_DIR
 
 # The order of the clients that set them: OpenSSL, requests, pip, curl.
@@ -23,9 +24,12 @@ PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 
 
 def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return the file of certificate authorities that this machine trusts; None where it has none that is known."""
+    """Return the file of certificate authorities that this machine trusts; None where it has none that is known.
+
+    The path is absolute: what a variable names is seen from the working directory, and Compose's from docker/.
+    """
     named = [environ[name] for name in CA_VARIABLES if environ.get(name)]
-    return next((Path(each) for each in (*named, *CA_FILES) if Path(each).is_file()), None)
+    return next((Path(each).absolute() for each in (*named, *CA_FILES) if Path(each).is_file()), None)
 
 
 def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -39,6 +43,9 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
 
     pip reads the global file, the user's, the one that PIP_CONFIG_FILE names, then PIP_* variables; the last wins
     (pip 26 user guide, "Configuration", "Precedence"). Indexes that are folders of this machine are left out.
+
+    Raises:
+        HostError: pip could not read one of its files either (78).
     """
     parser = configparser.RawConfigParser()
     home = Path(environ.get("HOME") or "~").expanduser()
@@ -46,7 +53,12 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     files = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", user]
     if named := environ.get("PIP_CONFIG_FILE"):
         files.append(Path(named))
-    parser.read(files, encoding="utf-8")
+    try:
+        # /dev/null there turns every file off (same guide).
+        parser.read([] if named == os.devnull else files, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as err:
+        problem = f"pip's configuration cannot be read: {' '.join(str(err).split())}"
+        raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
     lines = []
     for option in PIP_OPTIONS:
         value = environ.get(f"PIP_{option.upper().replace('-', '_')}") or str(parser.get("global", option, fallback=""))
@@ -59,10 +71,12 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def write_pip_config() -> Path | None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password; None where none is needed."""
+    """Write docker/.pip.conf, readable by its owner only since it may hold a password; None where none is needed.
+
+    A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
+    """
     text = pip_config()
     if not text:
-        PIP_CONFIG.unlink(missing_ok=True)
         return None
     if not PIP_CONFIG.exists() or PIP_CONFIG.read_text(encoding="utf-8") != text:
         PIP_CONFIG.unlink(missing_ok=True)

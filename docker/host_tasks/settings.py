@@ -7,7 +7,7 @@ from pathlib import Path
 from host_tasks import clone, envfile, identity, lock, network, report, runner
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.identity import Identity
-from host_tasks.paths import ROOT
+from host_tasks.paths import DOCKER_DIR, ENV_FILE, ROOT, shown
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def observe(*, port: int | None = None, base_image: str | None = None) -> Settin
     """
     clone.check_path()
     kept = envfile.read()
+    _refuse_bad_port(kept.get("JUPYTER_PORT", ""))
     who = identity.observe()
     observed: dict[str, str | None] = {
         "USER": who.user,
@@ -55,7 +56,8 @@ def write(settings: Settings) -> None:
     """Write docker/.env where the plan changes it, and say what changed; the caller holds the lock."""
     if settings.plan.changed:
         _refuse_moved(settings.plan)
-        network.write_pip_config()
+    network.write_pip_config()  # its content may change where docker/.env does not
+    if settings.plan.changed:
         envfile.write(settings.plan)
         report.note(str(settings.plan))
 
@@ -68,6 +70,21 @@ def current() -> Settings:
             settings = observe()
             write(settings)
     return settings
+
+
+def _refuse_bad_port(kept: str) -> None:
+    """Raise where docker/.env keeps a port that cannot be one; empty is none, as it is for Compose.
+
+    Raises:
+        HostError: it is not between 1024 and 65535 (78).
+    """
+    if kept and not (kept.isdecimal() and 1024 <= int(kept) <= 65535):
+        line = envfile.line_numbers()["JUPYTER_PORT"]
+        raise HostError(
+            f"{shown(ENV_FILE)}:{line}: JUPYTER_PORT={kept} is not between 1024 and 65535",
+            fix=f"correct or remove line {line}, then: invoke env",
+            code=ExitCode.CONFIG,
+        )
 
 
 def _refuse_moved(plan: envfile.Plan) -> None:
@@ -92,8 +109,8 @@ def _refuse_moved(plan: envfile.Plan) -> None:
 
 
 def _still_there(kept: str | None) -> str | None:
-    """Return a path that a person chose in docker/.env while it exists."""
-    return kept if kept and Path(kept).is_file() else None
+    """Return a path that a person chose in docker/.env while it exists; Compose sees it from docker/."""
+    return kept if kept and (DOCKER_DIR / kept).is_file() else None
 
 
 def _text(path: Path | None) -> str | None:

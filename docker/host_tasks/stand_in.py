@@ -32,7 +32,8 @@ def is_stand_in(image: str) -> bool:
 def tag() -> str:
     """Return the stand-in that fits this clone: its tag is a digest of all that it is made from."""
     digest = hashlib.sha256(_system().encode())
-    for path in (*sorted(STAND_IN_DIR.iterdir()), DOCKER_DIR / "activate.sh", ENVIRONMENT_YML):
+    files = sorted(path for path in STAND_IN_DIR.iterdir() if path.is_file())  # a __pycache__ may lie there
+    for path in (*files, DOCKER_DIR / "activate.sh", ENVIRONMENT_YML):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return f"{REPOSITORY}:{digest.hexdigest()[:12]}"
 

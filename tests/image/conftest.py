@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from host_tasks.clone import project_name
 
 ROOT = Path(__file__).resolve().parents[2]
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
@@ -20,13 +23,13 @@ class Clone:
 
     root: Path
 
-    def task(self, *words: str, timeout_s: float = 600, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def task(self, *words: str, timeout_s: float = 600, **environ: Any) -> "subprocess.CompletedProcess[str]":
         """Run `invoke <words>` in the clone as this caller; environ adds to this process's environment."""
         argv = [sys.executable, "-m", "invoke", "--search-root", str(self.root), *words]
         return self.run(*argv, timeout_s=timeout_s, **environ)
 
     def run(
-        self, *argv: str, cwd: Path | None = None, timeout_s: float = 600, **environ: str
+        self, *argv: str, cwd: Path | None = None, timeout_s: float = 600, **environ: Any
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in the clone, without a terminal."""
         return subprocess.run(
@@ -89,9 +92,26 @@ def cloned(target: Path) -> Clone:
 
 
 def removed(clone: Clone) -> None:
-    """Remove a clone's containers, networks, volumes and image, whatever state it is in."""
-    if (clone.root / "docker" / ".env").is_file():
-        clone.task("clean")
+    """Remove a clone's containers, networks, volumes and images, whatever state it, or its code, is in."""
+    label = f"label=com.docker.compose.project={project_name(clone.root)}"
+    listings = {
+        ("rm", "--force", "--volumes"): ("ps", "--all", "--quiet"),
+        ("network", "rm"): ("network", "ls", "--quiet"),
+        ("volume", "rm", "--force"): ("volume", "ls", "--quiet"),
+        ("image", "rm", "--force"): ("image", "ls", "--quiet"),
+    }
+    for removal, listing in listings.items():
+        found = docker(*listing, "--filter", label).split()
+        if found:
+            docker(*removal, *dict.fromkeys(found))
+
+
+def wait_until(predicate: Callable[[], bool], *, timeout_s: float, what: str) -> None:
+    """Return as soon as the predicate holds; fail after timeout_s, naming what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session", autouse=True)

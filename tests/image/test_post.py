@@ -143,7 +143,7 @@ def pair_id(pair: tuple[int, int]) -> str:
 def test_any_pair_of_ids_is_honoured_exactly(
     make_clone: Callable[[str], Clone], base: str, pair: tuple[int, int]
 ) -> None:
-    """Whatever the pair, taken in the image or huge: `id` inside is that pair, HOME is right, and the image grows little."""
+    """Taken in the image or huge, the pair is what `id` says inside; HOME is right, and the image grows little."""
     clone = make_clone("pair")
     uid, gid = pair
     words = [f"--build-arg={each}" for each in (f"uid={uid}", f"gid={gid}", "username=someone", base.strip()) if each]
