@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from host_tasks.errors import ExitCode, HostError
@@ -133,6 +133,7 @@ def test_decide_for_the_unusual_caller(found: HostFacts, expected: tuple[str, in
     assert ids(found) == expected
 
 
+@settings(deadline=None)
 @given(
     uid=st.integers(0, 3) | st.integers(0, 2**32 - 1),
     owner=st.integers(0, 3) | st.integers(0, 2**32 - 1),
@@ -154,6 +155,7 @@ def test_decide_says_why_it_is_the_default() -> None:
     assert decide(facts(0, 0)).reason == "the default, because root runs this and owns the project folder"
 
 
+@settings(deadline=None)
 @given(st.text())
 @example("-" * 40)
 @example("___")
@@ -201,17 +203,20 @@ def test_observe_ignores_the_environment(extra: dict[str, str]) -> None:
     assert user != "bob"
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root becomes another user")
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not on the PATH")
-def test_observe_without_an_account() -> None:
-    """A uid that the user database does not know keeps its ids and gets a valid name."""
-    someone = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+def _someone(uid: int) -> tuple[str, int, int]:
+    """Return what a process of another user observes, with misleading variables exported."""
+    someone = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
     if subprocess.run([*someone, sys.executable, "-c", ""], capture_output=True, timeout=30, check=False).returncode:
         pytest.skip("another user cannot start this Python")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         shutil.copytree(DOCKER_DIR / "host_tasks", Path(folder, "docker", "host_tasks"))
+        return _observed(*someone, env={"PYTHONPATH": str(Path(folder, "docker")), "USER": "bob", "SUDO_UID": "7"})
 
-        found = _observed(*someone, env={"PYTHONPATH": str(Path(folder, "docker"))})
 
-    assert found == ("u54321", 54321, 54321)
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not on the PATH")
+def test_observe_as_another_user() -> None:
+    """A uid that the user database does not know keeps its ids and gets a valid name; one that it knows has its own."""
+    assert _someone(54321) == ("u54321", 54321, 54321)
+    assert _someone(1) == ("daemon", 1, 1)

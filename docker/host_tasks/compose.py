@@ -76,7 +76,8 @@ def model(settings: Settings) -> dict[str, Any]:
             fix="see it whole: invoke config",
             code=ExitCode.CONFIG,
         )
-    model: dict[str, Any] = json.loads(finished.stdout)
+    # Compose doubles every $ of what it prints, for another Compose to read (docker/compose, cmd/compose/config.go).
+    model: dict[str, Any] = json.loads(finished.stdout.replace("$$", "$"))
     return model
 
 

@@ -122,7 +122,7 @@ def safe_user_name(name: str) -> str:
     local = name.rpartition("\\")[2].partition("@")[0]
     ascii_only = unicodedata.normalize("NFKD", local).encode("ascii", "ignore").decode("ascii").lower()
     safe = re.sub(r"[^a-z0-9_]+", "-", ascii_only).strip("-")
-    if not safe.strip("_"):
+    if not safe:
         return DEFAULT_USER
     if safe == "root":
         return "u-root"

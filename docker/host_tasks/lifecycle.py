@@ -61,9 +61,15 @@ def up(*, asked: int | None, yes: bool) -> str:
 
 
 def down() -> None:
-    """Stop and remove the containers and the network of this clone; files, images and Lab's settings stay."""
+    """Stop and remove the containers and the network of this clone; files, images and Lab's settings stay.
+
+    Raises:
+        HostError: the engine could not (69), or they have the name that the clone had before it was moved (78).
+    """
     with lock.held():
-        finished = compose.call(settings.observe(), "down", "--remove-orphans", timeout_s=120)
+        found = settings.observe()
+        settings.refuse_moved(found.plan)
+        finished = compose.call(found, "down", "--remove-orphans", timeout_s=120)
         if not finished.ok:
             raise HostError(
                 "the containers could not be removed", fix="see why: docker info", code=ExitCode.UNAVAILABLE

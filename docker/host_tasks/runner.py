@@ -1,12 +1,14 @@
 """The one way a command is run: an argument list, a directory, an environment, and signals passed on once."""
 
+import contextlib
 import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,6 +17,7 @@ from host_tasks import report
 from host_tasks.errors import ExitCode, HostError
 
 GRACE_S = 10.0
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at once by either
 KEPT_CHARACTERS = 64_000
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
 
@@ -136,7 +139,7 @@ def _wait(
     try:
         stdout, stderr = ("", shown()) if shown else process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as err:
-        _stop(process, signal.SIGKILL, interactive=interactive)
+        _stop(process, KILL, interactive=interactive)
         raise HostError(
             f"`{shlex.join(argv)}` gave no answer within {timeout_s:g} s",
             fix="see whether the engine hangs: docker info",
@@ -152,14 +155,27 @@ def _wait(
 
 
 def _stop(process: "subprocess.Popen[str]", how: signal.Signals, *, interactive: bool) -> None:
-    """Send one signal to the process's group, and SIGKILL where it is still there after GRACE_S."""
-    for each in (how, signal.SIGKILL):
-        if interactive or os.name == "nt":
-            process.send_signal(each)
-        else:
-            os.killpg(process.pid, each)
-        try:
-            process.wait(timeout=GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
+    """Send one signal to the process's group, then SIGKILL to what of it is there after GRACE_S, or after its end."""
+    with _undisturbed():
+        for each in (how, KILL):
+            # Ended already, or another user's: sudo's, which the terminal has told.
+            with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+                if interactive or os.name == "nt":
+                    process.send_signal(each)
+                else:
+                    os.killpg(process.pid, each)
+                process.wait(timeout=GRACE_S)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore a second SIGINT or SIGTERM, which would leave the process behind; only a main thread gets any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -55,7 +55,7 @@ def observe(*, port: int | None = None, base_image: str | None = None) -> Settin
 def write(settings: Settings) -> None:
     """Write docker/.env where the plan changes it, and say what changed; the caller holds the lock."""
     if settings.plan.changed:
-        _refuse_moved(settings.plan)
+        refuse_moved(settings.plan)
     network.write_pip_config()  # its content may change where docker/.env does not
     if settings.plan.changed:
         envfile.write(settings.plan)
@@ -87,8 +87,8 @@ def _refuse_bad_port(kept: str) -> None:
         )
 
 
-def _refuse_moved(plan: envfile.Plan) -> None:
-    """Raise where containers still run that were started before this clone was moved or renamed.
+def refuse_moved(plan: envfile.Plan) -> None:
+    """Raise where containers are left that were started before this clone was moved or renamed.
 
     Raises:
         HostError: they would be orphaned by the new name (78).
@@ -97,12 +97,14 @@ def _refuse_moved(plan: envfile.Plan) -> None:
     if old is None or shutil.which("docker") is None:
         return
     listing = ["docker", "ps", "--all", "--filter", f"label=com.docker.compose.project={old}"]
-    folder_label = '{{.Label "com.docker.compose.project.working_dir"}}'
-    found = runner.run([*listing, "--format", folder_label], cwd=ROOT, capture=True, announce=False, timeout_s=10)
-    gone = [folder for folder in found.stdout.splitlines() if not Path(folder).is_dir()]
+    columns = '{{.Names}} {{.Label "com.docker.compose.project.working_dir"}}'
+    found = runner.run([*listing, "--format", columns], cwd=ROOT, capture=True, announce=False, timeout_s=10)
+    rows = [line.split(" ", 1) for line in found.stdout.splitlines()]
+    gone = {name: folder for name, folder in rows if not Path(folder).is_dir()}
     if gone:
         raise HostError(
-            f"this clone was moved, and its containers of before, from {gone[0]}, are still there",
+            f"this clone was moved, and what it started in {next(iter(gone.values()))} is still there: "
+            f"{', '.join(gone)}",
             fix=f"docker compose --project-name {old} down",
             code=ExitCode.CONFIG,
         )

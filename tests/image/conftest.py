@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from host_tasks.clone import project_name
 
 ROOT = Path(__file__).resolve().parents[2]

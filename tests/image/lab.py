@@ -1,0 +1,56 @@
+"""What a browser does with JupyterLab: requests, Jupyter's REST API, and kernels over the websocket."""
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+
+import websocket
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def status_of(url: str, *, method: str = "GET", body: object = None, **headers: str) -> int:
+    """Return the status that a request gets, without following redirects to a login."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
+    try:
+        with OPENER.open(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as err:
+        return err.code
+
+
+def api(link: str, path: str, *, method: str = "GET", body: object = None) -> dict[str, object]:
+    """Return what Jupyter's REST API answers, with the link's token."""
+    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{base}/api/{path}", data=data, method=method)
+    request.add_header("Authorization", f"token {token}")
+    with OPENER.open(request, timeout=60) as answer:
+        answered: dict[str, object] = json.load(answer)
+        return answered
+
+
+def executed(link: str, code: str) -> list[dict[str, object]]:
+    """Run code in a new kernel over the websocket API and return the messages up to its idle state."""
+    kernel = api(link, "kernels", method="POST", body={"name": "python3"})["id"]
+    base, token = link.split("/lab/")[0].removeprefix("http://"), link.rpartition("token=")[2]
+    socket = websocket.create_connection(f"ws://{base}/api/kernels/{kernel}/channels?token={token}", timeout=60)
+    content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
+    header = {
+        "msg_id": uuid.uuid4().hex,
+        "msg_type": "execute_request",
+        "username": "",
+        "session": "t",
+        "version": "5.3",
+    }
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    socket.send(json.dumps(message))
+    messages: list[dict[str, object]] = []
+    while not any(m["msg_type"] == "execute_reply" for m in messages):
+        received = json.loads(socket.recv())
+        if received["parent_header"].get("msg_id") == header["msg_id"]:
+            messages.append(received)
+    socket.close()
+    return messages

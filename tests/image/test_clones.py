@@ -1,0 +1,241 @@
+"""Clones are islands: any folder name works, and none touches another's containers."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Clone, cloned, docker, removed
+from lab import status_of
+
+AT_ONCE = 4  # journeys; each waits for its server half of the time
+TEN = 10
+
+# FAULTS 1.14 in full: each of these names broke the short mount syntax, Compose's own project name, or a shell.
+NAMES = [
+    pytest.param("my project", id="space"),
+    pytest.param("a:b", id="colon"),
+    pytest.param("$HOME", id="variable"),
+    pytest.param("${UID:-x}", id="interpolation"),
+    pytest.param("$$", id="dollars"),
+    pytest.param("a#b", id="number sign"),
+    pytest.param("it's", id="quote"),
+    pytest.param('a"b', id="double quote"),
+    pytest.param("a\\b", id="backslash"),
+    pytest.param("a*[b]?", id="globs"),
+    pytest.param("a;&b", id="semicolon"),
+    pytest.param("a&b", id="ampersand"),
+    pytest.param("a%20b", id="percent"),
+    pytest.param("a,b=c", id="comma"),
+    pytest.param("-rf", id="option"),
+    pytest.param("x" * 200, id="200 characters"),
+    pytest.param("e\u0301tude", id="NFD"),
+    pytest.param("rocket🚀", id="emoji"),
+    pytest.param("研究", id="only non-ASCII"),
+    pytest.param("___", id="underscores"),
+    pytest.param("...", id="dots"),
+    pytest.param("do$(touch pwned)", id="command substitution"),
+    pytest.param("`touch pwned`", id="backticks"),
+]
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What became of `up`, a file written inside, and `down` in one folder."""
+
+    up: str  # "" = it ended with 0, else what it said
+    status: int  # of the link
+    saved: str  # what the file written inside says on the host
+    down: str  # as up
+    left: str  # ids of the containers that are left
+
+
+def journey(root: Path) -> Journey:
+    """Make a clone in a folder, start it, write a file inside, stop it."""
+    clone = cloned(root)
+    try:
+        up = clone.task("up", "--yes")
+        if up.returncode != 0:
+            return Journey(up.stderr[-300:] or "failed", 0, "", "", "")
+        status = status_of(up.stdout.splitlines()[-1])
+        clone.inside("sh", "-c", 'cd "$PROJECT_DIR" && echo "$HOSTNAME" >data/saved')
+        container = clone.container_id()
+        saved = (root / "data" / "saved").read_text(encoding="utf-8").strip()
+        down = clone.task("down")
+        label = f"label=com.docker.compose.project={clone.project}"
+        return Journey(
+            "",
+            status,
+            "its own" if container.startswith(saved) else saved,
+            down.stderr if down.returncode else "",
+            docker("ps", "--all", "--quiet", "--filter", label),
+        )
+    finally:
+        removed(clone)
+
+
+@pytest.fixture(scope="module")
+def journeys(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, "Future[Journey]"]]:
+    """The journeys of the selected names, under way a few at once."""
+    parent = tmp_path_factory.mktemp("names")
+    selected = [item for item in request.session.items if "journeys" in getattr(item, "fixturenames", ())]
+    names = [item.callspec.params["name"] for item in selected if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(journey, parent / name) for name in names}
+        pool.shutdown(cancel_futures=True)
+    assert list(parent.rglob("pwned")) == []
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_name_works_end_to_end(name: str, journeys: dict[str, "Future[Journey]"]) -> None:
+    """Up, a link that answers, a file that lands in this very folder, and down: no name breaks or executes anything."""
+    assert journeys[name].result() == Journey(up="", status=200, saved="its own", down="", left="")
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb"], ids=["TAB", "line break"])
+def test_folder_name_that_compose_cannot_read_is_refused(name: str, tmp_path: Path) -> None:
+    """`up`, `down` and `env` end with 78 and the reason in one line, before anything is written."""
+    clone = cloned(tmp_path / name)
+
+    done = [clone.task(*words) for words in (["up", "--yes"], ["down"], ["env"])]
+
+    assert [each.returncode for each in done] == [78, 78, 78]
+    for each in done:
+        assert "has a control character (TAB, line break)" in each.stderr
+        assert each.stderr.count("\n") == 1
+    assert not (clone.root / "docker" / ".env").exists()
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Clone, str]]]:
+    """Ten clones, all in a folder of the same name, brought up at once by ten processes; each with its link."""
+    parent = tmp_path_factory.mktemp("ten")
+    clones = [cloned(parent / str(number) / "my-project") for number in range(TEN)]
+    with ThreadPoolExecutor(TEN) as pool:
+        try:
+            links = list(pool.map(lambda clone: clone.succeed("up", "--yes").splitlines()[-1], clones))
+            yield list(zip(clones, links, strict=True))
+        finally:
+            list(pool.map(removed, clones))
+
+
+def test_ten_clones_start_at_once_on_ten_ports(ten: list[tuple[Clone, str]]) -> None:
+    """Ten `up` at the same moment, none told a port: ten links answer, each of another port and another project."""
+    ports = {link.split(":")[2].partition("/")[0] for _, link in ten}
+
+    assert [status_of(link) for _, link in ten] == [200] * TEN
+    assert len(ports) == TEN
+    assert len({clone.project for clone, _ in ten}) == TEN
+
+
+def test_down_leaves_the_containers_of_other_clones(ten: list[tuple[Clone, str]]) -> None:
+    """`down` in one of ten clones of one folder name: nine containers are the ones they were, and answer."""
+    (first, gone), *others = ten
+    before = [clone.container_id() for clone, _ in others]
+
+    first.succeed("down")
+
+    assert first.container_id() == ""
+    assert [clone.container_id() for clone, _ in others] == before
+    assert all(before)
+    assert [status_of(link) for _, link in others] == [200] * (TEN - 1)
+    with pytest.raises(OSError, match="refused"):
+        status_of(gone)
+
+
+def git(clone: Clone, *words: str) -> None:
+    """Run a git command that must succeed, as somebody."""
+    person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "core.hooksPath=/dev/null"]
+    done = clone.run("git", *person, *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_worktree_is_a_clone_of_its_own_and_a_link_is_not(make_clone: Callable[[str], Clone], tmp_path: Path) -> None:
+    """`up` and `down` in a git worktree leave the clone's container; through a symbolic link it is the same clone."""
+    clone = make_clone("study")
+    git(clone, "init", "--quiet")
+    git(clone, "add", "--all")
+    git(clone, "commit", "--quiet", "--message", "x")
+    git(clone, "worktree", "add", "--quiet", str(tmp_path / "fix"))
+    tree = Clone(tmp_path / "fix")
+    (tmp_path / "link").symlink_to(clone.root)
+    try:
+        clone.succeed("up", "--yes")
+        container = clone.container_id()
+
+        tree.succeed("up", "--yes")
+        Clone(tmp_path / "link").succeed("up", "--yes")
+        there = tree.container_id()
+        tree.succeed("down")
+    finally:
+        removed(tree)
+
+    assert there not in ("", container)
+    assert clone.container_id() == container
+
+
+@pytest.mark.parametrize("task", [["up", "--yes"], ["down"]], ids=["up", "down"])
+def test_moved_clone_names_its_old_containers(task: list[str], make_clone: Callable[[str], Clone]) -> None:
+    """A clone moved while its server ran says what still runs and how to remove it (78); then it works again."""
+    old = make_clone("study")
+    old.succeed("up", "--yes")
+    name = f"{old.project}-jupyterlab-server-1"
+    new = Clone(old.root.rename(old.root.with_name("study, the second")))
+    try:
+        refused = new.task(*task)
+        problem, _, fix = refused.stderr.splitlines()[-1].partition("; fix: ")
+        repaired = subprocess.run(["bash", "-c", fix], cwd=new.root, capture_output=True, text=True, check=False)
+
+        assert refused.returncode == 78, refused.stderr
+        assert name in problem
+        assert str(old.root) in problem
+        assert repaired.returncode == 0, repaired.stderr
+        assert docker("ps", "--all", "--quiet", "--filter", f"name=^{name}$") == ""
+        new.succeed(*task)
+    finally:
+        removed(new)
+
+
+def test_copied_clone_leaves_the_original_alone(make_clone: Callable[[str], Clone]) -> None:
+    """A copy of a clone, docker/.env and all, gets a project and a port of its own while the original runs on."""
+    original = make_clone("study")
+    link = original.succeed("up", "--yes").splitlines()[-1]
+    container = original.container_id()
+    copy = Clone(Path(shutil.copytree(original.root, original.root.with_name("study-2"), symlinks=True)))
+    try:
+        assert copy.values() == original.values()
+
+        copied_link = copy.succeed("up", "--yes").splitlines()[-1]
+        copy.succeed("down")
+    finally:
+        removed(copy)
+
+    assert copied_link.split("?")[0] != link.split("?")[0]
+    assert copy.project != original.project
+    assert original.container_id() == container
+    assert status_of(link) == 200
+
+
+def test_clone_in_the_place_of_a_moved_one_is_not_shown_its_files(make_clone: Callable[[str], Clone]) -> None:
+    """A new clone at the path of a moved one finds the old container there: it says so, and never serves its files."""
+    old = make_clone("study")
+    old.succeed("up", "--yes")
+    moved = Path(os.path.abspath(old.root.rename(old.root.with_name("study-old"))))
+    new = cloned(old.root)
+
+    refused = new.task("up", "--yes")
+    new.succeed("down")
+    new.succeed("up", "--yes")
+    new.inside("sh", "-c", 'touch "$PROJECT_DIR/data/new"')
+
+    assert refused.returncode == 78, refused.stderr
+    assert "invoke down" in refused.stderr.splitlines()[-1]
+    assert (new.root / "data" / "new").is_file()
+    assert not (moved / "data" / "new").exists()
