@@ -2,7 +2,6 @@
 """The tasks of this project: `python3 tasks.py <task>` sets itself up, `invoke <task>` is the same inside .venv."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 # Invoke puts only this file's folder on sys.path; from any subfolder, host_tasks must be found too.
@@ -12,6 +11,8 @@ if __name__ == "__main__":
     from host_tasks import bootstrap
 
     bootstrap.main()
+
+from dataclasses import asdict
 
 from invoke.context import Context
 
@@ -183,7 +184,7 @@ def bench(c: Context) -> None:
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})
 def clean(c: Context, dry_run: bool = False) -> None:
-    """Delete this clone's containers, image and JupyterLab settings.
+    """Delete this clone's containers, image and Lab settings.
 
     Your files and docker/.env stay. The next `up` builds from the engine's cache. Safe to repeat.
     """

@@ -208,6 +208,8 @@ def _start(ready: Settings, asked: int | None) -> Any:
 
 def _start_failed(ready: Settings, said: str) -> HostError:
     """Return why the server did not start, by the state that it left; a container that never ran is removed."""
+    if "failed to solve" in said:  # BuildKit, client/solve.go: the build failed, and what ran before is as it was
+        return _build_failed(said)
     left = server.containers(ready.project, running=False)
     state = left[0].attrs["State"] if left else {}
     if state.get("Status") == "created":
@@ -215,13 +217,13 @@ def _start_failed(ready: Settings, said: str) -> HostError:
     if not left or state.get("Status") == "created":
         return _build_failed(said)
     report.note(server.last_lines(left[0]))
-    cause = (
-        "ran out of memory"
-        if state.get("OOMKilled")
-        else f"is {state.get('Status')} with exit code {state.get('ExitCode')}"
-    )
-    if state.get("Status") == "running":
-        cause = f"is not healthy after {WAIT_S} s"
+    if state.get("OOMKilled"):
+        cause = "ran out of memory"
+    elif state.get("Status") == "running":
+        checks = state.get("Health", {}).get("Log") or [{"Output": "no check has ended"}]
+        cause = f"is not healthy ({checks[-1]['Output'].strip()[-200:]})"
+    else:
+        cause = f"is {state.get('Status')} with exit code {state.get('ExitCode')}"
     return HostError(f"the server {cause}; its last lines are above", fix="invoke logs", code=ExitCode.SOFTWARE)
 
 

@@ -70,17 +70,19 @@ def run(
     terminal = _own_terminal() if keep else None
     out: int | IO[str] | None = subprocess.PIPE if capture or keep else (None if interactive else sys.stderr)
     try:
-        process = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=None if env is None else dict(env),
-            stdin=stdin if stdin is not None else (None if interactive else subprocess.DEVNULL),
-            stdout=terminal[1] if terminal else out,
-            stderr=subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
-            text=True,
-            errors="replace",
-            start_new_session=not interactive,
-        )
+        with _undisturbed() as came:
+            process = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=None if env is None else dict(env),
+                stdin=stdin if stdin is not None else (None if interactive else subprocess.DEVNULL),
+                stdout=terminal[1] if terminal else out,
+                stderr=subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
+                text=True,
+                errors="replace",
+                start_new_session=not interactive,
+                preexec_fn=None if interactive else _end_with_us(),
+            )
     except FileNotFoundError as err:
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
@@ -89,7 +91,7 @@ def run(
         if terminal:
             os.close(terminal[1])
     shown = (lambda: _shown(process, terminal[0] if terminal else None)) if keep else None
-    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive, shown=shown)
+    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive, shown=shown, came=came)
 
 
 def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
@@ -113,6 +115,19 @@ def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
     return ESCAPES.sub("", kept)
 
 
+def _end_with_us() -> Callable[[], None] | None:
+    """Return what makes a new process get SIGTERM when this one is killed; None elsewhere than on Linux.
+
+    Without it a build would go on without the lock. It is one system call, so safe between fork and exec.
+    """
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(1, int(signal.SIGTERM))  # 1: PR_SET_PDEATHSIG
+
+
 def _own_terminal() -> tuple[int, int] | None:
     """Return both ends of a new terminal as large as stderr's, where that is one: Docker draws its progress there."""
     if os.name == "nt" or not sys.stderr.isatty():
@@ -134,9 +149,12 @@ def _wait(
     timeout_s: float | None,
     interactive: bool,
     shown: Callable[[], str] | None,
+    came: Sequence[int],
 ) -> Finished:
     """Wait for a process; pass a signal on once, and leave nothing of it running."""
     try:
+        for number in came[:1]:  # while it was being started
+            signal.raise_signal(number)
         stdout, stderr = ("", shown()) if shown else process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as err:
         _stop(process, KILL, interactive=interactive)
@@ -168,14 +186,18 @@ def _stop(process: "subprocess.Popen[str]", how: signal.Signals, *, interactive:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore a second SIGINT or SIGTERM, which would leave the process behind; only a main thread gets any."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+def _undisturbed() -> Iterator[list[int]]:
+    """Let no SIGINT or SIGTERM leave a process behind amid its start or its end; yield the numbers of those that come.
+
+    Only a main thread gets any, and one that is ignored, or ends this process at once, stays so.
+    """
+    came: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for each in filter(lambda each: callable(signal.getsignal(each)), (signal.SIGINT, signal.SIGTERM)):
+            before[each] = signal.signal(each, lambda number, _: came.append(number))
     try:
-        yield
+        yield came
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

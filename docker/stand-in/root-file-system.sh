@@ -5,8 +5,8 @@ set -euo pipefail
 
 {
     if ! command -v mmdebstrap >/dev/null; then
-        apt-get update
-        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends mmdebstrap
+        apt-get -qq update
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends mmdebstrap
     fi
 } >&2
 

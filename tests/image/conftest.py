@@ -76,6 +76,13 @@ def docker(*words: str) -> str:
     return done.stdout.strip()
 
 
+def git(clone: Clone, *words: str) -> None:
+    """Run a git command that must succeed, as somebody."""
+    person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "core.hooksPath=/dev/null"]
+    done = clone.run("git", *person, *words)
+    assert done.returncode == 0, done.stderr
+
+
 def cloned(target: Path) -> Clone:
     """Copy what git tracks, or would track, to a folder, as a clone of the next commit would show it."""
     listing = subprocess.run(

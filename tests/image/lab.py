@@ -32,25 +32,26 @@ def api(link: str, path: str, *, method: str = "GET", body: object = None) -> di
         return answered
 
 
-def executed(link: str, code: str) -> list[dict[str, object]]:
-    """Run code in a new kernel over the websocket API and return the messages up to its idle state."""
-    kernel = api(link, "kernels", method="POST", body={"name": "python3"})["id"]
+def submitted(link: str, code: str) -> tuple[str, websocket.WebSocket, str]:
+    """Start code in a new kernel over the websocket API and return the kernel, the socket and the request's id."""
+    kernel = str(api(link, "kernels", method="POST", body={"name": "python3"})["id"])
     base, token = link.split("/lab/")[0].removeprefix("http://"), link.rpartition("token=")[2]
     socket = websocket.create_connection(f"ws://{base}/api/kernels/{kernel}/channels?token={token}", timeout=60)
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
-    header = {
-        "msg_id": uuid.uuid4().hex,
-        "msg_type": "execute_request",
-        "username": "",
-        "session": "t",
-        "version": "5.3",
-    }
+    request = uuid.uuid4().hex
+    header = {"msg_id": request, "msg_type": "execute_request", "username": "", "session": "t", "version": "5.3"}
     message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
     socket.send(json.dumps(message))
+    return kernel, socket, request
+
+
+def executed(link: str, code: str) -> list[dict[str, object]]:
+    """Run code in a new kernel and return the messages up to its reply."""
+    _, socket, request = submitted(link, code)
     messages: list[dict[str, object]] = []
     while not any(m["msg_type"] == "execute_reply" for m in messages):
         received = json.loads(socket.recv())
-        if received["parent_header"].get("msg_id") == header["msg_id"]:
+        if received["parent_header"].get("msg_id") == request:
             messages.append(received)
     socket.close()
     return messages

@@ -1,6 +1,5 @@
 """Clones are islands: any folder name works, and none touches another's containers."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Clone, cloned, docker, removed
+from conftest import Clone, cloned, docker, git, removed
 from lab import status_of
 
 AT_ONCE = 4  # journeys; each waits for its server half of the time
@@ -150,13 +149,6 @@ def test_down_leaves_the_containers_of_other_clones(ten: list[tuple[Clone, str]]
         status_of(gone)
 
 
-def git(clone: Clone, *words: str) -> None:
-    """Run a git command that must succeed, as somebody."""
-    person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "core.hooksPath=/dev/null"]
-    done = clone.run("git", *person, *words)
-    assert done.returncode == 0, done.stderr
-
-
 def test_worktree_is_a_clone_of_its_own_and_a_link_is_not(make_clone: Callable[[str], Clone], tmp_path: Path) -> None:
     """`up` and `down` in a git worktree leave the clone's container; through a symbolic link it is the same clone."""
     clone = make_clone("study")
@@ -227,7 +219,7 @@ def test_clone_in_the_place_of_a_moved_one_is_not_shown_its_files(make_clone: Ca
     """A new clone at the path of a moved one finds the old container there: it says so, and never serves its files."""
     old = make_clone("study")
     old.succeed("up", "--yes")
-    moved = Path(os.path.abspath(old.root.rename(old.root.with_name("study-old"))))
+    moved = old.root.rename(old.root.with_name("study-old"))
     new = cloned(old.root)
 
     refused = new.task("up", "--yes")

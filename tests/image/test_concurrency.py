@@ -74,7 +74,7 @@ def start(clone: Clone, *words: str, terminal: bool = False) -> Started:
     pid, descriptor = pty.fork()
     if pid == 0:
         os.chdir(clone.root)
-        os.execv(argv[0], argv)
+        os.execv(argv[0], argv)  # noqa: S606 - it becomes the task
     os.set_blocking(descriptor, False)
     return Started(pid, log, descriptor)
 

@@ -1,9 +1,11 @@
 """From a fresh clone to JupyterLab and back: what a person does, on a real engine."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,32 @@ def test_token_shows_nowhere_but_in_the_link(running: Clone, link: str) -> None:
 
     assert [token in place for place in places] == [False] * 5
     assert "running at" in places[0]
+
+
+def test_hosts_certificates_are_handed_in_and_kept_in_no_layer(running: Clone) -> None:
+    """The container reads the host's CA bundle and cannot change it; no file of the image is that bundle."""
+    bundle = Path(running.values()["CA_BUNDLE"])
+    image = docker("inspect", "--format", "{{.Image}}", running.container_id())
+
+    inside = running.inside("bash", "-c", 'sha256sum < "$SSL_CERT_FILE"; : >> "$SSL_CERT_FILE"')
+    of_the_system = ["!", "-path", "/etc/ssl/certs/*"]  # the base image's own
+    same_size = ["find", "/", "-xdev", "-type", "f", "-size", f"{bundle.stat().st_size}c", *of_the_system]
+
+    assert inside.stdout.split()[0] == hashlib.sha256(bundle.read_bytes()).hexdigest()
+    assert inside.returncode != 0
+    assert docker("run", "--rm", "--user=0", "--entrypoint", same_size[0], image, *same_size[1:]) == ""
+
+
+def test_proxy_never_enters_the_image(make_clone: Callable[[str], Clone]) -> None:
+    """A proxy of the shell reaches the build and docker/.env, and neither the image nor its history."""
+    clone = make_clone("proxied")
+
+    clone.succeed("build", "--yes", https_proxy="http://ada:lovelace@127.0.0.1:9")
+
+    image = f"{clone.project}-jupyterlab-server"
+    assert clone.values()["HTTPS_PROXY"] == "http://ada:lovelace@127.0.0.1:9"
+    assert "lovelace" not in docker("image", "inspect", image)
+    assert "lovelace" not in docker("history", "--no-trunc", image)
 
 
 def test_container_has_no_privileges(running: Clone) -> None:
