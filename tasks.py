@@ -83,9 +83,9 @@ def down(c: Context) -> None:
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
-    from host_tasks import engine, lifecycle
+    from host_tasks import install, lifecycle
 
-    engine.require()
+    install.require()
     lifecycle.down()
 
 

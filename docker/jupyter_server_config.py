@@ -1,6 +1,8 @@
 """How JupyterLab serves this project; Jupyter reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
@@ -20,6 +22,14 @@ def refuse(handler: JupyterHandler) -> str:
     raise HTTPError(403, "Open the link that `invoke url` prints.")
 
 
+def refuse_to_lose(path: str, **_: Any) -> None:
+    """Answer 403 to a save outside the host's folders, whose file would end with the container: ~/app/env is such."""
+    project = Path(os.environ["PROJECT_DIR"])
+    place = project / path.strip("/")
+    if not any(each.is_mount() for each in (place, *place.parents) if each.is_relative_to(project)):
+        raise HTTPError(403, f"{path} would be lost with the container: save it in notebooks or another folder of the host.")
+
+
 JupyterHandler.get_login_url = refuse
 c.ServerApp.identity_provider_class = LinkOnly
 
@@ -35,3 +45,4 @@ c.ServerApp.allow_remote_access = False
 # The tree shows ~/app, whose folders are the host's. It opens in notebooks/, where saving is safe.
 c.ServerApp.root_dir = os.environ["PROJECT_DIR"]
 c.LabApp.default_url = "/lab/tree/notebooks"
+c.FileContentsManager.pre_save_hook = refuse_to_lose

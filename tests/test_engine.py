@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from host_tasks import engine, paths
+from host_tasks import engine, group, install, paths
 from host_tasks.errors import ExitCode, HostError
 
 DEFAULT = engine.Endpoint(engine.DEFAULT_HOST)
@@ -43,7 +43,7 @@ Stub = Callable[..., Path]
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
     """Return a function that puts a `docker` with the given answers first on the PATH, in a clean environment."""
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", engine.IN_GROUP_MARK, "SUDO_USER"):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", group.IN_GROUP_MARK, "SUDO_USER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
@@ -201,7 +201,7 @@ def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -
 def test_diagnose_socket_denied(stub: Stub, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
     """A refused socket must name the group and the command that joins it, and is not a case for installing."""
     stub(**answer)
-    monkeypatch.setattr(engine, "_user", lambda: "ada")
+    monkeypatch.setattr(group, "user", lambda: "ada")
 
     found = problem()
 
@@ -310,7 +310,7 @@ def install_script(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     docker = stub(SILENT, fails=UNREACHABLE)
     script = executable(tmp_path / "install-engine.sh", f'echo "$@" >{tmp_path}/log; cp {repaired} {docker}')
     executable(docker.with_name("sudo"), 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
-    monkeypatch.setattr(engine, "INSTALL_ENGINE", script)
+    monkeypatch.setattr(install, "INSTALL_ENGINE", script)
     return script
 
 
@@ -319,7 +319,7 @@ def test_ensure_unasked(install_script: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
 
     with pytest.raises(HostError) as caught:
-        engine.ensure(yes=False)
+        install.ensure(yes=False)
 
     assert caught.value.code == ExitCode.UNAVAILABLE
     assert not install_script.with_name("log").exists()
@@ -327,7 +327,7 @@ def test_ensure_unasked(install_script: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_ensure_agreed(install_script: Path) -> None:
     """With --yes the script runs once, and the engine that it brought is taken."""
-    engine.ensure(yes=True)
+    install.ensure(yes=True)
 
     assert install_script.with_name("log").read_text(encoding="utf-8") == "\n"
 
@@ -337,7 +337,7 @@ def test_ensure_failed_script(install_script: Path) -> None:
     executable(install_script, "exit 69")
 
     with pytest.raises(HostError, match=r"install-engine\.sh ended with 69"):
-        engine.ensure(yes=True)
+        install.ensure(yes=True)
 
 
 def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +345,7 @@ def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_HOST", "unix:///nope")
 
     with pytest.raises(HostError, match="DOCKER_HOST=unix:///nope"):
-        engine.ensure(yes=True)
+        install.ensure(yes=True)
 
     assert not install_script.with_name("log").exists()
 
@@ -356,19 +356,19 @@ def waiting_group(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> list[list[str]
     grp = pytest.importorskip("grp")
     executed: list[list[str]] = []
     executable(stub(SILENT, fails=PERMISSION_DENIED).with_name("sg"), "exit 1")
-    monkeypatch.setattr(engine, "_user", lambda: "ada")
+    monkeypatch.setattr(group, "user", lambda: "ada")
     monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=["ada"], gr_gid=987654))
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="staff"))
     monkeypatch.setattr(os, "execvp", lambda file, argv: executed.append(argv))
     monkeypatch.setattr(sys, "orig_argv", ["python3", "tasks.py", "up", "it's"])
-    monkeypatch.setenv(engine.IN_GROUP_MARK, "")
+    monkeypatch.setenv(group.IN_GROUP_MARK, "")
     return executed
 
 
 def test_require_membership_waits(waiting_group: list[list[str]]) -> None:
     """A new member need not log in again: the same command runs with the group, under the old primary group."""
     with pytest.raises(HostError):  # execvp does not return outside a test
-        engine.require()
+        install.require()
 
     [[_, group, _, command]] = waiting_group
     _, *inner = shlex.split(command)
@@ -378,10 +378,10 @@ def test_require_membership_waits(waiting_group: list[list[str]]) -> None:
 
 def test_require_membership_waits_once(waiting_group: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the group did not help, the command must not run itself again for ever."""
-    monkeypatch.setenv(engine.IN_GROUP_MARK, "1")
+    monkeypatch.setenv(group.IN_GROUP_MARK, "1")
 
     with pytest.raises(HostError) as caught:
-        engine.require()
+        install.require()
 
     assert caught.value.fix == "log out and in again"
     assert waiting_group == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from host_tasks import bootstrap, engine, report, runner
+from host_tasks import bootstrap, install, report, runner
 from host_tasks.paths import DOCKER_DIR, DOCKERFILE, ROOT, STAND_IN_DIR
 
 SCRIPTS = ("activate.sh", "create-user.sh", "entrypoint.sh", "install-engine.sh")
@@ -33,7 +33,7 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
     """
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not fast:
-        engine.ensure(yes=yes)
+        install.ensure(yes=yes)
     tools = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     pytest = ["pytest", *(["--ignore", "tests/image", "--ignore", "tests/benchmarks"] if fast else []), *pytest_words]
@@ -52,7 +52,7 @@ def bench() -> None:
         Exit: a ratio is over its bound (1).
     """
     bootstrap.ensure(bootstrap.TESTS)
-    engine.require()
+    install.require()
     script = ROOT / "tests" / "benchmarks" / "overhead.py"
     if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
         raise Exit(message="error: a ratio is over its bound; fix: see the lines above", code=1)

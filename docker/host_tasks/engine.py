@@ -1,4 +1,4 @@
-"""The engine as the tasks see it: whether one can be used, what repairs it, and the SDK's client of it."""
+"""The engine as the tasks see it: whether one can be used, what would repair it, and the SDK's client of it."""
 
 import contextlib
 import functools
@@ -6,16 +6,14 @@ import json
 import os
 import platform
 import re
-import shlex
 import shutil
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host_tasks import report, runner
+from host_tasks import group, runner
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.paths import INSTALL_ENGINE, ROOT, shown
 
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
 NEEDED_COMPOSE = (2, 26)
 DEFAULT_HOST = "npipe:////./pipe/docker_engine" if os.name == "nt" else "unix:///var/run/docker.sock"
-IN_GROUP_MARK = "HOST_TASKS_IN_GROUP_DOCKER"  # set while a command runs again with the group: never twice
-PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -71,22 +67,6 @@ def diagnose(*, timeout_s: float = 8.0) -> Problem | None:
     if compose is None or info is None:
         return _silent(where, timeout_s)
     return _judge_compose(compose, where) or _judge_engine(info, where)
-
-
-def ensure(*, yes: bool) -> None:
-    """Return with a usable engine, installing and starting one where the person agrees; else HostError."""
-    problem = diagnose()
-    if problem and problem.installable and _script_knows_this_system():
-        if not (yes or _agreed(problem)):
-            raise problem.error()
-        _install()
-        problem = diagnose()
-    _settle(problem)
-
-
-def require() -> None:
-    """Return with a usable engine; else HostError. Never installs anything."""
-    _settle(diagnose())
 
 
 @functools.cache
@@ -201,7 +181,7 @@ def _unsupported(info: Mapping[str, Any], where: Endpoint) -> Problem | None:
 def _installable(problem: str) -> Problem:
     """Return a problem that docker/install-engine.sh repairs, with the fix for this system."""
     fix = "start Docker, or install it, see docs.docker.com"
-    if _script_knows_this_system():
+    if script_knows_this_system():
         fix = f"run: python3 tasks.py up --yes, or: sudo {shown(INSTALL_ENGINE)}"
     return Problem(problem, fix, ExitCode.UNAVAILABLE, installable=True)
 
@@ -228,8 +208,8 @@ def _silent(where: Endpoint, timeout_s: float) -> Problem:
 
 def _not_permitted(where: Endpoint) -> Problem:
     """Return that the socket refuses this user: not in its group, or not yet in this login."""
-    why, fix = "you are not in group docker", f"run: sudo usermod -aG docker {_user()}, then log out and in again"
-    if _group_waits():
+    why, fix = "you are not in group docker", f"run: sudo usermod -aG docker {group.user()}, then log out and in again"
+    if group.waits():
         why, fix = "this login is older than your membership in group docker", "log out and in again"
     return Problem(f"you may not use the engine at {where.host}: {why}", fix, ExitCode.PERMISSION)
 
@@ -244,84 +224,9 @@ def _answer(*argv: str, timeout_s: float) -> runner.Finished | None:
         raise
 
 
-def _script_knows_this_system() -> bool:
+def script_knows_this_system() -> bool:
     """Return whether docker/install-engine.sh may work here; it looks closer, at the version."""
     try:
         return platform.freedesktop_os_release().get("ID") in ("debian", "ubuntu")
     except OSError:
         return False
-
-
-def _agreed(problem: Problem) -> bool:
-    """Ask on a terminal whether to install; False where there is none."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    report.note(f"{problem.problem}. {shown(INSTALL_ENGINE)} can repair that; --dry-run shows what it changes.")
-    print("Run it now? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _install() -> None:
-    """Run docker/install-engine.sh as root, through sudo where this is not root."""
-    argv = [str(INSTALL_ENGINE)]
-    if os.getuid() != 0:
-        proxies = [f"--preserve-env={name}" for name in PROXY_VARIABLES if name in os.environ]
-        argv = ["sudo", *([] if sys.stdin.isatty() else ["--non-interactive"]), *proxies, *argv]
-    finished = runner.run(argv, cwd=ROOT, interactive=True)
-    if not finished.ok:
-        raise HostError(
-            f"{shown(INSTALL_ENGINE)} ended with {finished.returncode}",
-            fix=f"see the lines above, then run: sudo {shown(INSTALL_ENGINE)}",
-            code=ExitCode.UNAVAILABLE,
-        )
-
-
-def _settle(problem: Problem | None) -> None:
-    """Return where there is no problem, run again with the group where that repairs it, else raise."""
-    if problem is None:
-        return
-    if problem.code == ExitCode.PERMISSION and _group_waits():
-        _rerun_in_group()
-    raise problem.error()
-
-
-def _user() -> str:
-    """Return this user's name by the user database, or the uid where it has none."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
-def _group_waits() -> bool:
-    """Return whether the group database names this user in group docker, and this process does not have it."""
-    try:
-        import grp
-
-        group = grp.getgrnam("docker")
-    except (ImportError, KeyError):  # Windows; no such group
-        return False
-    return _user() in group.gr_mem and group.gr_gid not in (os.getgid(), *os.getgroups())
-
-
-def _rerun_in_group() -> None:
-    """Become the same command line with the group docker; returns only where that cannot be.
-
-    sg(1) makes its group the primary one and keeps the others: the second sg brings the primary group back,
-    which decides whose the files are.
-    """
-    import grp
-
-    if os.environ.get(IN_GROUP_MARK) or shutil.which("sg") is None:
-        return
-    try:
-        primary = grp.getgrgid(os.getgid()).gr_name
-    except KeyError:
-        return
-    report.note("Running again as a member of group docker; log out and in again to use docker by hand.")
-    os.environ[IN_GROUP_MARK] = "1"
-    again = shlex.join(["sg", primary, "-c", "exec " + shlex.join([sys.executable, *sys.orig_argv[1:]])])
-    sys.stdout.flush()
-    os.execvp("sg", ["sg", "docker", "-c", f"exec {again}"])  # noqa: S606 (to become it is the point)

@@ -1,12 +1,12 @@
 """A run: observe, plan, act, observe again. Everything here holds the clone's lock while it changes something."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from host_tasks import compose, engine, envfile, lock, mounts, report, runner, server, settings, stand_in
+from host_tasks import compose, envfile, install, lock, mounts, report, runner, server, settings, stand_in
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.settings import Settings
 
@@ -22,7 +22,7 @@ def prepare(*, port: int | None = None, yes: bool) -> Settings:
     """
     found = settings.observe(port=port)
     if not server.runs(found.project):  # a server that runs has proved the engine and Compose
-        engine.ensure(yes=yes)
+        install.ensure(yes=yes)
     base = stand_in.ensure_base(found, yes=yes)
     ready = settings.observe(port=port, base_image=base)
     settings.write(ready)
@@ -53,7 +53,7 @@ def up(*, asked: int | None, yes: bool) -> str:
         declared = _repaired_mounts(ready, early_model.result() if ready.values == guess.values else None)
         running = server.containers(ready.project)
         early_checks = pool.submit(mounts.check, declared, ready.identity, running[0]) if running else None
-        container = _start(ready, asked)
+        container = _start(ready, asked, {each.id for each in running})
         same = early_checks is not None and container.id == running[0].id
         checks = early_checks.result() if early_checks and same else mounts.check(declared, ready.identity, container)
         mounts.raise_first(checks)
@@ -79,7 +79,7 @@ def down() -> None:
 def run_inside(words: Sequence[str], *, yes: bool) -> runner.Finished:
     """Run a command in the environment and return how it ended: in the running container, else in one of its own."""
     terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
-    engine.ensure(yes=yes)
+    install.ensure(yes=yes)
     found = settings.observe()
     if server.containers(found.project):
         # exec passes by the entrypoint, so it is named: it activates the environment.
@@ -99,7 +99,7 @@ def check_mounts(*, fix: bool, dry_run: bool, json: bool) -> None:
     Raises:
         HostError: a mount has a fault (77 or 78).
     """
-    engine.require()
+    install.require()
     found = settings.current()
     declared = compose.declared_mounts(compose.model(found))
     if fix and dry_run:
@@ -119,7 +119,7 @@ def check_mounts(*, fix: bool, dry_run: bool, json: bool) -> None:
 
 def print_status(*, json: bool) -> None:
     """Print what runs, on which image, as whom, and where."""
-    engine.require()
+    install.require()
     found = settings.observe()
     seen = server.containers(found.project, running=False)
     state = seen[0].attrs["State"] if seen else {}
@@ -142,7 +142,7 @@ def print_status(*, json: bool) -> None:
 
 def clean(*, dry_run: bool) -> None:
     """Delete the containers, the image and the volumes of this clone."""
-    engine.require()
+    install.require()
     found = settings.observe()
     words = ["down", "--rmi", "local", "--volumes", "--remove-orphans"]
     if dry_run:
@@ -188,8 +188,8 @@ def _rewritten(ready: Settings, port: int) -> Settings:
     return changed
 
 
-def _start(ready: Settings, asked: int | None) -> Any:
-    """Start the server and return its container, once it is healthy."""
+def _start(ready: Settings, asked: int | None, before: Set[str]) -> Any:
+    """Start the server and return its container, once it is healthy; before: the ids of what ran until now."""
     for _ in range(PORT_TRIES):
         finished = compose.call(
             ready, "up", "--build", "--detach", "--wait", "--wait-timeout", str(WAIT_S), "--remove-orphans", keep=True
@@ -203,28 +203,34 @@ def _start(ready: Settings, asked: int | None) -> Any:
             break
         ready = _rewritten(ready, server.choose_port(None, None, None, ready.project))
         report.note(f"Port {port} was taken meanwhile: this clone takes {ready.values['JUPYTER_PORT']}.")
-    raise _start_failed(ready, finished.stderr)
+    raise _start_failed(ready, finished.stderr, before)
 
 
-def _start_failed(ready: Settings, said: str) -> HostError:
-    """Return why the server did not start, by the state that it left; a container that never ran is removed."""
+def _start_failed(ready: Settings, said: str, before: Set[str]) -> HostError:
+    """Return why the server did not start, by the state that it left; a new container is removed, for it never served.
+
+    One that ran before may have the person's kernels in it, so it stays.
+    """
     if "failed to solve" in said:  # BuildKit, client/solve.go: the build failed, and what ran before is as it was
         return _build_failed(said)
     left = server.containers(ready.project, running=False)
     state = left[0].attrs["State"] if left else {}
-    if state.get("Status") == "created":
+    lines = server.last_lines(left[0]) if left else ""
+    new = not left or left[0].id not in before
+    if new:
         compose.call(ready, "down", capture=True, announce=False, timeout_s=120)
-    if not left or state.get("Status") == "created":
+    if state.get("Status") in (None, "created"):
         return _build_failed(said)
-    report.note(server.last_lines(left[0]))
+    report.note(lines)
     if state.get("OOMKilled"):
         cause = "ran out of memory"
     elif state.get("Status") == "running":
         checks = state.get("Health", {}).get("Log") or [{"Output": "no check has ended"}]
-        cause = f"is not healthy ({checks[-1]['Output'].strip()[-200:]})"
+        cause = f"is not healthy ({' '.join(checks[-1]['Output'].split())[-200:]})"
     else:
         cause = f"is {state.get('Status')} with exit code {state.get('ExitCode')}"
-    return HostError(f"the server {cause}; its last lines are above", fix="invoke logs", code=ExitCode.SOFTWARE)
+    fix = "mend what they name, then: invoke up" if new else "invoke logs"
+    return HostError(f"the server {cause}; its last lines are above", fix=fix, code=ExitCode.SOFTWARE)
 
 
 def _build_failed(said: str) -> HostError:

@@ -53,7 +53,6 @@ def run(
     keep: bool = False,
     interactive: bool = False,
     announce: bool = True,
-    stdin: IO[bytes] | None = None,
 ) -> Finished:
     """Run a command to its end and return how it ended.
 
@@ -75,7 +74,7 @@ def run(
                 list(argv),
                 cwd=cwd,
                 env=None if env is None else dict(env),
-                stdin=stdin if stdin is not None else (None if interactive else subprocess.DEVNULL),
+                stdin=None if interactive else subprocess.DEVNULL,
                 stdout=terminal[1] if terminal else out,
                 stderr=subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
                 text=True,
@@ -201,3 +200,12 @@ def _undisturbed() -> Iterator[list[int]]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def as_root(*argv: str) -> list[str]:
+    """Return a command that runs as root: through sudo where the caller is not, which may ask on a terminal."""
+    if not hasattr(os, "geteuid") or os.geteuid() == 0:
+        return list(argv)
+    proxies = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
+    unasked = [] if sys.stdin.isatty() else ["--non-interactive"]
+    return ["sudo", *unasked, *(f"--preserve-env={name}" for name in proxies), *argv]

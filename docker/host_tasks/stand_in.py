@@ -1,12 +1,11 @@
 """The base image: the published one, or a stand-in made here where no registry can be reached (D7)."""
 
 import hashlib
-import os
 import platform
 import re
 import shutil
-import subprocess
-import sys
+import tempfile
+from pathlib import Path
 
 from host_tasks import engine, report, runner
 from host_tasks.errors import ExitCode, HostError
@@ -130,16 +129,13 @@ def _root_file_system() -> str:
     image = f"{ROOT_REPOSITORY}:{digest}"
     if _is_here(image):
         return image
-    as_root = [] if os.geteuid() == 0 else ["sudo"]
-    argv = [*as_root, "bash", str(script)]
-    report.command(f"{' '.join(argv)} | docker import - {image}")
-    maker = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=sys.stderr)
-    imported = runner.run(["docker", "import", "-", image], cwd=ROOT, announce=False, capture=True, stdin=maker.stdout)
-    if maker.wait() or not imported.ok:
-        runner.run(["docker", "image", "rm", image], cwd=ROOT, announce=False, capture=True)
-        raise HostError(
-            "the root file system of the stand-in cannot be made",
-            fix=f"see why: {' '.join(argv)} >/dev/null",
-            code=ExitCode.UNAVAILABLE,
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "root.tar"
+        made = runner.run(runner.as_root(str(script), str(archive)), cwd=ROOT, interactive=True)
+        if not (made.ok and runner.run(["docker", "import", str(archive), image], cwd=ROOT).ok):
+            raise HostError(
+                "the root file system of the stand-in cannot be made",
+                fix=f"see the lines above, or run it by hand: {script} FILE",
+                code=ExitCode.UNAVAILABLE,
+            )
     return image

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Write a root file system of this machine's own Debian or Ubuntu release to stdout, as a tar archive.
+# Write a root file system of this machine's own Debian or Ubuntu release as a tar archive: root-file-system.sh FILE
 # Run as root. The machine's apt settings say where packages come from; all that it installs here is mmdebstrap.
 set -euo pipefail
 
-{
-    if ! command -v mmdebstrap >/dev/null; then
-        apt-get -qq update
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends mmdebstrap
-    fi
-} >&2
+readonly file="$1"
+
+if ! command -v mmdebstrap >/dev/null; then
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends mmdebstrap >/dev/null
+fi
 
 # shellcheck source=/dev/null
 source /etc/os-release
@@ -27,4 +27,4 @@ mmdebstrap --quiet --variant=minbase --aptopt="${work}/apt.conf" \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
-    "${VERSION_CODENAME}" - - <"${work}/sources.list"
+    "${VERSION_CODENAME}" "${file}" - <"${work}/sources.list"

@@ -21,14 +21,14 @@ def status_of(url: str, *, method: str = "GET", body: object = None, **headers: 
         return err.code
 
 
-def api(link: str, path: str, *, method: str = "GET", body: object = None) -> dict[str, object]:
+def api(link: str, path: str, *, root: str = "api", method: str = "GET", body: object = None) -> dict[str, object]:
     """Return what Jupyter's REST API answers, with the link's token."""
     base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{base}/api/{path}", data=data, method=method)
+    request = urllib.request.Request(f"{base}/{root}/{path}", data=data, method=method)
     request.add_header("Authorization", f"token {token}")
     with OPENER.open(request, timeout=60) as answer:
-        answered: dict[str, object] = json.load(answer)
+        answered: dict[str, object] = json.loads(answer.read() or "{}")
         return answered
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import YOURS, Clone, docker
@@ -195,7 +196,8 @@ def test_run_passes_words_output_and_exit_code(running: Clone) -> None:
 
 def test_config_is_composes_own(running: Clone) -> None:
     """`invoke config` prints what `docker compose config` prints, byte for byte, whatever the shell exports."""
-    raw = running.run("docker", "compose", "config", cwd=running.root / "docker", **running.values())
+    values: dict[str, Any] = dict(running.values())
+    raw = running.run("docker", "compose", "config", cwd=running.root / "docker", **values)
 
     ours = running.task("config", USER="bob", UID="7", COMPOSE_FILE="/nonexistent")
 
