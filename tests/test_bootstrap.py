@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from host_tasks import bootstrap
+from host_tasks import bootstrap, host_packages
 from host_tasks.paths import DOCKER_DIR, ROOT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in programs here are POSIX scripts")
@@ -152,7 +152,7 @@ def make_clone(folder: Path, wheels: Path, name: str = "clone") -> Clone:
     (clone.root / "docker" / "host_tasks").mkdir(parents=True)
     (clone.root / "tests").mkdir()
     clone.bin.mkdir(exist_ok=True)
-    for module in ("__init__.py", "bootstrap.py"):
+    for module in ("__init__.py", "bootstrap.py", "host_packages.py"):
         shutil.copy(DOCKER_DIR / "host_tasks" / module, clone.root / "docker" / "host_tasks")
     (clone.root / "tasks.py").write_text(TASKS)
     [wheel] = wheels.iterdir()
@@ -538,7 +538,9 @@ def test_import_under_an_older_python_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [ROOT / "tasks.py", DOCKER_DIR / "host_tasks" / "bootstrap.py"], ids=lambda p: p.name
+    "source",
+    [ROOT / "tasks.py", *(DOCKER_DIR / "host_tasks" / name for name in ("bootstrap.py", "host_packages.py"))],
+    ids=lambda p: p.name,
 )
 def test_syntax_is_readable_for_an_older_python(source: Path) -> None:
     """What Python 3.6 cannot parse it cannot refuse in one line."""
@@ -577,10 +579,10 @@ def test_requirement_files_agree() -> None:
         ),
         pytest.param({"PIP_CERT": "/mine"}, "/ca", {"PIP_CERT": "/mine"}, id="a named bundle wins"),
         pytest.param({}, "", {}, id="no bundle"),
-        pytest.param(dict.fromkeys(bootstrap.DISTRACTING, "/x"), "", {}, id="distracting variables"),
+        pytest.param(dict.fromkeys(host_packages.DISTRACTING, "/x"), "", {}, id="distracting variables"),
         pytest.param({"PIP_USER": "1", "PIP_INDEX_URL": "u"}, "", {"PIP_INDEX_URL": "u"}, id="the person's index"),
     ],
 )
 def test_child_environment(environ: dict[str, str], bundle: str, expected: dict[str, str]) -> None:
     """The installer keeps the person's settings, trusts the machine's certificates, and is led nowhere else."""
-    assert bootstrap.child_environment(environ, bundle) == {**expected, "PIP_USER": "0"}
+    assert host_packages.child_environment(environ, bundle) == {**expected, "PIP_USER": "0"}
