@@ -27,9 +27,7 @@ def refuse_to_lose(path: str, **_: Any) -> None:
     project = Path(os.environ["PROJECT_DIR"])
     place = project / path.strip("/")
     if not any(each.is_mount() for each in (place, *place.parents) if each.is_relative_to(project)):
-        raise HTTPError(
-            403, f"{path} would be lost with the container: save it in notebooks."
-        )
+        raise HTTPError(403, f"{path} would be lost with the container: save it in notebooks.")
 
 
 JupyterHandler.get_login_url = refuse

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host_tasks import envfile, lock
+from host_tasks import envfile, files, lock
 from host_tasks.envfile import HEADER, OWN_KEYS, Change
 from host_tasks.errors import ExitCode, HostError
 
@@ -226,14 +226,14 @@ def legal_files(path: Path, count: int) -> Iterator[tuple[bytes, dict[str, str]]
 
 def test_read_random_files_as_compose_does(compose: ComposeReads, tmp_path: Path) -> None:
     """A file that `read` takes, Compose takes too, and both find the same own keys."""
-    files = [
+    written = [
         (content, found) for content, found in legal_files(tmp_path / ".env", 1000) if {"USER", "UID"} & set(found)
     ]
 
-    for content, found in files[:20]:
+    for content, found in written[:20]:
         assert compose(content, ["USER", "UID"]) == {key: found.get(key, UNSET) for key in ("USER", "UID")}, content
 
-    assert len(files) >= 20
+    assert len(written) >= 20
 
 
 MALFORMED = {  # content, line, what the message names
@@ -731,7 +731,7 @@ def write_and_die(plan: envfile.Plan, step: int) -> None:
     left = itertools.count(step - 1, -1)
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
-        ours = frame.f_code.co_filename == envfile.__file__ and frame.f_code.co_name in (
+        ours = frame.f_code.co_filename == files.__file__ and frame.f_code.co_name in (
             "write",
             "_replace",
             "_new_file",

@@ -30,12 +30,12 @@ def environment(values: Mapping[str, str], environ: Mapping[str, str] = os.envir
     Compose prefers an exported variable to its .env (Compose 5 documentation, "Environment variables precedence"),
     and COMPOSE_* name other files, projects and profiles.
     """
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("COMPOSE_") and name not in (*envfile.OWN_KEYS, "DOCKER_BUILDKIT")
-    }
-    return {**kept, **values}
+    return {**{name: value for name, value in environ.items() if not pinned(name)}, **values}
+
+
+def pinned(name: str) -> bool:
+    """Return whether a variable reaches Compose from docker/.env only, never from the shell."""
+    return name.startswith("COMPOSE_") or name in (*envfile.OWN_KEYS, "DOCKER_BUILDKIT")
 
 
 def command(*words: str) -> list[str]:
@@ -58,6 +58,7 @@ def config(settings: Settings) -> None:
         HostError: Compose cannot read its file (78).
     """
     if not call(settings, "config", interactive=True).ok:
+        model(settings)  # says why
         raise HostError(
             "Compose cannot read docker/docker-compose.yml", fix="mend what the line above names", code=ExitCode.CONFIG
         )

@@ -5,10 +5,7 @@ parser.py). A file that Compose cannot read is refused, and so is an own key tha
 may differ: the person who writes FOO=$HOME may want Compose to expand it; `read` returns it as it is written.
 """
 
-import contextlib
-import errno
 import io
-import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -17,7 +14,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
-from host_tasks import lock
+from host_tasks import files, lock
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.network import PROXIES
 from host_tasks.paths import ENV_FILE, shown
@@ -166,19 +163,7 @@ def write(plan: Plan) -> None:
     Raises:
         HostError: the folder is not writable (73), or its disk is full (74); the file is as it was.
     """
-    target = plan.path.resolve()
-    temporary = target.with_name(f"{target.name}.invoke-tmp")
-    try:
-        if temporary.exists():  # of a writer that was killed
-            temporary.unlink()
-        if plan.changed:
-            _replace(target, plan.after, temporary)
-    except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            code, fix = ExitCode.IO, f"make room there: df {shown(target.parent)}"
-        else:
-            code, fix = ExitCode.CANNOT_CREATE, f"make {shown(target.parent)} writable for you"
-        raise HostError(f"{shown(plan.path)} cannot be written: {err.strerror}", fix=fix, code=code) from err
+    files.write(plan.path, plan.after if plan.changed else None)
 
 
 def update(values: Mapping[str, str | None], path: Path = ENV_FILE) -> Plan:
@@ -265,34 +250,3 @@ def _appended(text: str, lines: Iterable[str]) -> str:
     if text and not text.endswith("\n"):
         return newline.join([text, *block])
     return text + newline.join([*block, ""])
-
-
-def _replace(target: Path, content: bytes, temporary: Path) -> None:
-    """Write a new file and put it in the target's place; nothing of it stays where that fails."""
-    old = target.stat() if target.exists() else None
-    try:
-        descriptor, named = _new_file(temporary)
-        with os.fdopen(descriptor, "wb") as stream:
-            if old is None:
-                lock.hand_over(descriptor)
-            elif os.name != "nt":
-                if os.geteuid() == 0:
-                    os.fchown(descriptor, old.st_uid, old.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-            stream.write(content)
-            stream.flush()
-            os.fsync(descriptor)
-            if not named:  # a src_dir_fd makes os.link call linkat, which follows the link in /proc
-                os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _new_file(path: Path) -> tuple[int, bool]:
-    """Return an open new file, and whether it has its name yet: one without (Linux, open(2)) dies with its process."""
-    if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
-        with contextlib.suppress(OSError):  # this file system has no such files
-            return os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o600), False
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), True

@@ -2,17 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from host_tasks import envfile, report, stand_in
-from host_tasks.paths import COMPOSE_FILE, DOCKER_DIR, ENV_FILE, shown
+from host_tasks import compose, envfile, report, stand_in
+from host_tasks.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, shown
 from host_tasks.settings import Settings
 
-# ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation").
+# ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation"); $$ is a plain $.
 REFERENCE = re.compile(
-    r"(?<!\$)\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?-(?P<default>[^}]*)|:?[?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))"
+    r"\$\$|\$(?:\{(?P<braced>[A-Za-z_]\w*)(?:(?P<dash>:?-)(?P<default>[^}]*)|:?[?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))"
 )
+UNSET = "(unset)"
 SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|(^|_)KEY(_|$)", re.IGNORECASE)
 URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
@@ -24,27 +26,34 @@ class Explanation:
     key: str
     value: str | None  # None = unset
     origin: str
-    ignored: str | None  # what would have won in plain Compose, and does not here
+    ignored: str | None  # what the shell exports and is not used
 
 
-def explain(settings: Settings, environ: Mapping[str, str] = os.environ) -> list[Explanation]:
-    """Return every variable of docker/.env and of the Compose files, with its value and its origin."""
-    lines = envfile.line_numbers()
-    file_values = envfile.read()
-    defaults = dict(_references())
-    keys = dict.fromkeys([*envfile.OWN_KEYS, *defaults, *file_values])
-    return [_explained(key, settings, environ, file_values, lines, defaults) for key in keys]
+@dataclass(frozen=True)
+class _Place:
+    """A value, and where it stands."""
+
+    value: str
+    origin: str
+    for_empty: bool = False  # whether this default also takes the place of an empty value: ${NAME:-default}
+
+
+def explain(
+    settings: Settings, environ: Mapping[str, str] = os.environ, folder: Path = DOCKER_DIR
+) -> list[Explanation]:
+    """Return every variable of docker/.env, of the Compose files, and of those that the shell exports in vain."""
+    file = _file_values(settings, folder / ENV_FILE.name)
+    defaults = _defaults(folder)
+    unheard = sorted(name for name in environ if compose.pinned(name))
+    keys = dict.fromkeys([*envfile.OWN_KEYS, *defaults, *file, *unheard])
+    return [_explained(key, environ.get(key), file.get(key), defaults.get(key)) for key in keys]
 
 
 def table(explanations: list[Explanation]) -> str:
     """Return the explanations as people read them."""
     rows = [
-        (
-            each.key,
-            "(unset)" if each.value is None else each.value,
-            "; ".join(filter(None, (each.origin, each.ignored))),
-        )
-        for each in explanations
+        (e.key, e.value if e.value is not None else UNSET, "; ".join(filter(None, (e.origin, e.ignored))))
+        for e in explanations
     ]
     return report.table(("VARIABLE", "VALUE", "ORIGIN"), rows)
 
@@ -54,42 +63,37 @@ def masked(key: str, value: str) -> str:
     return "****" if SECRET.search(key) and value else URL_PASSWORD.sub("****", value)
 
 
-def _explained(
-    key: str,
-    settings: Settings,
-    environ: Mapping[str, str],
-    file_values: Mapping[str, str],
-    lines: Mapping[str, int],
-    defaults: Mapping[str, str | None],
-) -> Explanation:
-    """Return one variable, by Compose's order of precedence; our own keys are pinned to docker/.env (D3)."""
-    own = key in envfile.OWN_KEYS
-    exported = environ.get(key)
-    value: str | None
-    if exported is not None and not own and not key.startswith("COMPOSE_"):
-        value, origin = exported, "the shell"
-    elif key in file_values:
-        value, origin = file_values[key], f"{shown(ENV_FILE)}:{lines[key]}{_derived(key, settings)}"
-    elif key == "BASE_IMAGE":
-        value, origin = stand_in.published(), "default in docker/Dockerfile"
-    else:
-        value, origin = defaults.get(key), f"default in {shown(COMPOSE_FILE)}" if defaults.get(key) else "nowhere"
-    ignored = f"ignored: {masked(key, exported)} of the shell" if own and exported not in (None, value) else None
-    return Explanation(key, None if value is None else masked(key, value), origin, ignored)
+def _explained(key: str, exported: str | None, file: _Place | None, default: _Place | None) -> Explanation:
+    """Return one variable, by Compose's order of precedence: the shell where it is heard, docker/.env, a default."""
+    heard = exported is not None and not compose.pinned(key)
+    found = _Place(exported or "", "the shell") if heard else file
+    if default and (found is None or (default.for_empty and not found.value)):
+        found = default
+    value = found.value if found else None
+    ignored = f"ignored: {masked(key, exported)} of the shell" if exported not in (None, value) else None
+    return Explanation(
+        key, None if value is None else masked(key, value), found.origin if found else "nowhere", ignored
+    )
 
 
-def _derived(key: str, settings: Settings) -> str:
-    """Return what the tasks derive a key of docker/.env from."""
-    reasons = {
-        **dict.fromkeys(("USER", "UID", "GID"), settings.identity.reason),
-        "COMPOSE_PROJECT_NAME": "this folder and its path",
-    }
-    return f", from {reasons[key]}" if key in reasons else ""
+def _file_values(settings: Settings, path: Path) -> dict[str, _Place]:
+    """Return what docker/.env says, with what the tasks derive it from."""
+    reasons = dict.fromkeys(("USER", "UID", "GID"), f", from {settings.identity.reason}")
+    reasons["COMPOSE_PROJECT_NAME"] = ", from this folder and its path"
+    lines, values = envfile.line_numbers(path), envfile.read(path)
+    return {key: _Place(values[key], f"{shown(path)}:{lines[key]}{reasons.get(key, '')}") for key in values}
 
 
-def _references() -> Iterator[tuple[str, str | None]]:
-    """Yield each variable that the Compose files name, with its default; the last default wins."""
-    for path in sorted(DOCKER_DIR.glob("docker-compose*.y*ml")):
-        for line in path.read_text(encoding="utf-8").splitlines():
+def _defaults(folder: Path) -> dict[str, _Place | None]:
+    """Return each variable that the Compose files name, with its first default; None = it has none."""
+    found: dict[str, _Place | None] = {}
+    for name in (COMPOSE_FILE.name, "docker-compose.override.yml", "docker-compose.override.yaml"):
+        text = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
+        for number, line in enumerate(text.splitlines(), start=1):
             for match in REFERENCE.finditer(line.partition("# ")[0]):
-                yield match["braced"] or match["plain"], match["default"]
+                key, default = match["braced"] or match["plain"], match["default"]
+                place = _Place(default, f"default in {shown(folder / name)}:{number}", match["dash"] == ":-")
+                if key:
+                    found[key] = found.get(key) or (None if default is None else place)
+    found["BASE_IMAGE"] = found.get("BASE_IMAGE") or _Place(stand_in.published(), f"default in {shown(DOCKERFILE)}")
+    return found

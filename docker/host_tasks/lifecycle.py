@@ -1,5 +1,6 @@
 """A run: observe, plan, act, observe again. Everything here holds the clone's lock while it changes something."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,8 @@ from host_tasks.errors import ExitCode, HostError
 from host_tasks.settings import Settings
 
 WAIT_S = 180  # for the server to be healthy; a first start on a slow disk takes 20
+# What a step of the build prints itself, behind BuildKit's "#10 28.52 "; BuildKit's own line names only the command.
+STEP_ERROR = re.compile(r"(?:#\d+ )?(?:\d+\.\d+ )?\w*error: (?!process |failed to )(.+)", re.IGNORECASE)
 PORT_TRIES = 5  # a port that was free may be taken until the engine publishes it
 
 
@@ -224,6 +227,8 @@ def _start_failed(ready: Settings, said: str, before: Set[str]) -> HostError:
     report.note(lines)
     if state.get("OOMKilled"):
         cause = "ran out of memory"
+    elif state.get("ExitCode") == 137:  # 128 + SIGKILL, which nobody else sends; not every engine hears of it
+        cause = "was killed with exit code 137, as it is where memory runs out"
     elif state.get("Status") == "running":
         checks = state.get("Health", {}).get("Log") or [{"Output": "no check has ended"}]
         cause = f"is not healthy ({' '.join(checks[-1]['Output'].split())[-200:]})"
@@ -234,9 +239,10 @@ def _start_failed(ready: Settings, said: str, before: Set[str]) -> HostError:
 
 
 def _build_failed(said: str) -> HostError:
-    """Return the error of a build or start that Compose gave up, by the last thing it said."""
+    """Return the error of a build or start that Compose gave up, by the last error of a step, else its last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    last = lines[-1] if lines else "Compose said nothing"
+    causes = [match[1] for match in map(STEP_ERROR.match, lines) if match]
+    last = (causes or lines or ["Compose said nothing"])[-1]
     if "no space left on device" in said:
         return HostError("the disk is full", fix="see what uses it: docker system df", code=ExitCode.IO)
     return HostError(last, fix="mend what the lines above name, then: invoke up", code=ExitCode.SOFTWARE)

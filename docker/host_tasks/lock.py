@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tasks import report
+from host_tasks import files, report
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.paths import LOCK_FILE, shown
 
@@ -30,7 +30,7 @@ def held(path: Path = LOCK_FILE, *, timeout_s: float = 1800.0) -> Iterator[None]
             code=ExitCode.CANNOT_CREATE,
         ) from err
     try:
-        hand_over(descriptor)
+        files.hand_over(descriptor)
         _acquire(descriptor, path, timeout_s)
         yield
     finally:
@@ -74,12 +74,3 @@ def _try(descriptor: int) -> bool:
             code=ExitCode.UNAVAILABLE,
         ) from err
     return True
-
-
-def hand_over(descriptor: int) -> None:
-    """Give a file that root made under sudo to the person behind it (SUDO_UID and SUDO_GID, sudo(8))."""
-    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.name == "nt" or os.geteuid() != 0 or os.fstat(descriptor).st_uid != 0:
-        return
-    if uid.isdecimal() and gid.isdecimal():
-        os.fchown(descriptor, int(uid), int(gid))

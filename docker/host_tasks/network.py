@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from host_tasks import files
 from host_tasks.errors import ExitCode, HostError
 from host_tasks.paths import DOCKER_DIR
 
@@ -79,8 +80,6 @@ def write_pip_config() -> Path | None:
     if not text:
         return None
     if not PIP_CONFIG.exists() or PIP_CONFIG.read_text(encoding="utf-8") != text:
-        PIP_CONFIG.unlink(missing_ok=True)
-        descriptor = os.open(PIP_CONFIG, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        PIP_CONFIG.unlink(missing_ok=True)  # a new file is 0600, a replaced one keeps its mode
+        files.write(PIP_CONFIG, text.encode())
     return PIP_CONFIG

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from conftest import YOURS, Clone, cloned, docker, removed
 
 PERSON = 1234  # uid and gid of an ordinary user that this machine need not know
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SOCKET = Path("/var/run/docker.sock")
 
 
@@ -38,7 +40,9 @@ def leftovers(clone: Clone) -> str:
 def error_of(done: "subprocess.CompletedProcess[str]", code: int) -> str:
     """Return the one error line of a task that ended with a code, without a traceback and with nothing on stdout."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert (done.returncode, len(lines), "Traceback" in done.stderr) == (code, 1, False), done.stderr[-3000:]
+    # Of ours: conda shows one of its own amid a build.
+    traceback = re.search("^Traceback", done.stderr, re.MULTILINE) is not None
+    assert (done.returncode, len(lines), traceback) == (code, 1, False), done.stderr[-3000:]
     assert lines[0] == done.stderr.splitlines()[-1]
     assert "; fix: " in lines[0]
     return lines[0]
@@ -164,8 +168,11 @@ def as_person(clone: Clone, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run `python3 tasks.py <words>` as an ordinary user who may use the engine."""
     groups = str(SOCKET.stat().st_gid)
     become = ["setpriv", f"--reuid={PERSON}", f"--regid={PERSON}", f"--groups={groups}", "--no-new-privs"]
-    python = next(each for each in (sys.executable, "/usr/bin/python3") if runs_as_person(become, each))
-    return clone.run(*become, python, "tasks.py", *words, HOME=str(clone.root.parent / "home"), USER="somebody")
+    python = next((each for each in (sys.executable, "/usr/bin/python3") if runs_as_person(become, each)), None)
+    if python is None:
+        pytest.skip("no Python of this machine lets an ordinary user make environments")
+    environ = {"HOME": str(clone.root.parent / "home"), "USER": "somebody", "PATH": SYSTEM_PATH}
+    return clone.run(*become, python, "tasks.py", *words, **environ)
 
 
 def runs_as_person(become: list[str], python: str) -> bool:
@@ -272,7 +279,7 @@ def test_server_that_never_gets_healthy_ends_within_its_checks(calm: Clone) -> N
     override(
         calm,
         "command: [sh, -c, 'echo still here; sleep 600']\n"
-        "healthcheck: {test: [CMD, sh, -c, 'echo no; exit 1'], interval: 500ms, retries: 2, start_period: 0s}",
+        "healthcheck: {test: [CMD, sh, -c, 'echo no; exit 1'], interval: 500ms, retries: 2, start_period: 1s}",
     )
 
     done = calm.task("up", "--yes", timeout_s=60)
@@ -287,7 +294,9 @@ def test_server_that_runs_out_of_memory_is_told(calm: Clone) -> None:
 
     done = calm.task("up", "--yes", timeout_s=60)
 
-    assert error_of(done, 70).startswith("error: the server ran out of memory; ")
+    assert error_of(done, 70).startswith(
+        ("error: the server ran out of memory; ", "error: the server was killed with exit code 137, ")
+    )
 
 
 def test_repaired_server_starts_after_each_failure(calm: Clone) -> None:
@@ -311,7 +320,7 @@ def test_failed_build_step_shows_its_cause_and_leaves_the_running_server_alone(c
     done = calm.task("up", "--yes")
 
     requirements.write_text(good, encoding="utf-8")
-    assert "no-such-package-9b1c" in error_of(done, 70)
+    assert error_of(done, 70).startswith("error: No matching distribution found for no-such-package-9b1c==999; fix: ")
     assert calm.container_id() == before
     assert calm.inside("true").returncode == 0
     calm.succeed("down")
@@ -320,14 +329,14 @@ def test_failed_build_step_shows_its_cause_and_leaves_the_running_server_alone(c
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("    init: true\n", "\tinit: true\n", "line"),
-        ("    init: true\n", "    init: true\n    init: true\n", "line"),
-        ("    init: true\n", "<<<<<<< HEAD\n    init: true\n=======\n", "line"),
+        ("    init: true\n", "\tinit: true\n", r"line \d+"),
+        ("    init: true\n", "    init: true\n    init: true\n", r"line \d+"),
+        ("    init: true\n", "<<<<<<< HEAD\n    init: true\n=======\n", r"line \d+"),
         ("    init: true\n", "    init: true\n    innit: true\n", "innit"),
     ],
     ids=["tab", "duplicate-key", "merge-mark", "unknown-key"],
 )
-@pytest.mark.parametrize("task", ["up", "config", "mounts", "down"])
+@pytest.mark.parametrize("task", ["up", "config", "mounts"])
 def test_broken_compose_file_ends_with_78_and_the_line(calm: Clone, task: str, old: str, new: str, said: str) -> None:
     """What Compose cannot read is named by its line, or by the word that it does not know, and stays as it is."""
     compose_file = calm.root / "docker" / "docker-compose.yml"
@@ -342,5 +351,20 @@ def test_broken_compose_file_ends_with_78_and_the_line(calm: Clone, task: str, o
     finally:
         compose_file.write_text(good, encoding="utf-8")
 
-    assert said in error_of(done, 78)
+    assert re.search(said, error_of(done, 78))
     assert kept == broken
+
+
+def test_server_can_be_stopped_with_a_broken_compose_file(calm: Clone) -> None:
+    """`down` needs nothing of the file: who has broken it can still stop what runs."""
+    calm.succeed("up", "--yes")
+    compose_file = calm.root / "docker" / "docker-compose.yml"
+    good = compose_file.read_text(encoding="utf-8")
+    compose_file.write_text(good.replace("    init: true\n", "\tinit: true\n"), encoding="utf-8")
+
+    try:
+        calm.succeed("down")
+    finally:
+        compose_file.write_text(good, encoding="utf-8")
+
+    assert leftovers(calm) == ""
