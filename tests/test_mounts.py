@@ -342,6 +342,18 @@ def test_folder_behind_a_link_is_not_repaired(root: Path, tmp_path: Path) -> Non
 
 
 @needs_root
+def test_folder_mounted_from_elsewhere_is_not_repaired(root: Path, tmp_path: Path) -> None:
+    """A source that a person declared outside the project, such as /etc, is neither given away nor made."""
+    (tmp_path / "elsewhere").mkdir()
+    from_elsewhere = [Mount(tmp_path / name, f"/x/{name}", read_only=False) for name in ("elsewhere", "missing")]
+
+    mounts.repair(from_elsewhere, OTHER)
+
+    assert (tmp_path / "elsewhere").stat().st_uid == 0
+    assert not (tmp_path / "missing").exists()
+
+
+@needs_root
 def test_second_repair_finds_nothing(root: Path, tmp_path: Path) -> None:
     """What is repaired stays repaired."""
     outside = tmp_path / "outside"

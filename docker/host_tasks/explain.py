@@ -16,7 +16,7 @@ REFERENCE = re.compile(
 )
 UNSET = "(unset)"
 SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|(^|_)KEY(_|$)", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+URL_PASSWORD = re.compile(r"(?<=://)[^/\s]+(?=@)|^[^/\s:]+:[^/\s]+(?=@)")
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def repair(mounts: Sequence[Mount], identity: Identity) -> None:
 def _repairs(mounts: Sequence[Mount], identity: Identity, *, apply: bool) -> Iterator[str]:
     """Yield each repair as a line, doing it on the way where `apply` says so; links are never followed."""
     for mount in mounts:
-        if not _belongs(mount.source):
-            continue
+        if ROOT not in mount.source.resolve().parents:
+            continue  # what a person mounts from elsewhere, or by a link, is not ours to change
         if not os.path.lexists(mount.source):
             if apply:
                 _make(mount.source)

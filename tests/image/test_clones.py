@@ -155,8 +155,8 @@ def test_worktree_is_a_clone_of_its_own_and_a_link_is_not(make_clone: Callable[[
     git(clone, "init", "--quiet")
     git(clone, "add", "--all")
     git(clone, "commit", "--quiet", "--message", "x")
-    git(clone, "worktree", "add", "--quiet", str(tmp_path / "fix"))
-    tree = Clone(tmp_path / "fix")
+    git(clone, "worktree", "add", "--quiet", str(tmp_path / "fix" / "study"))
+    tree = Clone(tmp_path / "fix" / "study")
     (tmp_path / "link").symlink_to(clone.root)
     try:
         clone.succeed("up", "--yes")

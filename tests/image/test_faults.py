@@ -168,11 +168,12 @@ def as_person(clone: Clone, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run `python3 tasks.py <words>` as an ordinary user who may use the engine."""
     groups = str(SOCKET.stat().st_gid)
     become = ["setpriv", f"--reuid={PERSON}", f"--regid={PERSON}", f"--groups={groups}", "--no-new-privs"]
+    become += ["env"]  # what setpriv itself starts is still found with the rights of root
     python = next((each for each in (sys.executable, "/usr/bin/python3") if runs_as_person(become, each)), None)
     if python is None:
         pytest.skip("no Python of this machine lets an ordinary user make environments")
-    environ = {"HOME": str(clone.root.parent / "home"), "USER": "somebody", "PATH": SYSTEM_PATH}
-    return clone.run(*become, python, "tasks.py", *words, **environ)
+    become += [f"HOME={clone.root.parent / 'home'}", "USER=somebody", f"PATH={SYSTEM_PATH}"]
+    return clone.run(*become, python, "tasks.py", *words)
 
 
 def runs_as_person(become: list[str], python: str) -> bool:

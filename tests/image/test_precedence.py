@@ -39,11 +39,15 @@ def shell(chance: random.Random) -> dict[str, str]:
     return {name: chance.choice(HOSTILE[name]) for name in names}
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_config_is_the_same_whatever_is_exported(name: str, running: Clone) -> None:
-    """Each variable by itself changes nothing in what Compose is told."""
-    plain = running.succeed("config")
+@pytest.fixture(scope="module")
+def plain(running: Clone) -> str:
+    """What Compose is told from this shell."""
+    return running.succeed("config")
 
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_config_is_the_same_whatever_is_exported(name: str, running: Clone, plain: str) -> None:
+    """Each variable by itself changes nothing in what Compose is told."""
     assert [running.succeed("config", **{name: value}) for value in HOSTILE[name]] == [plain] * len(HOSTILE[name])
 
 
