@@ -99,9 +99,9 @@ def test_folder_name_works_end_to_end(name: str, journeys: dict[str, "Future[Jou
 
 
 @pytest.mark.parametrize("name", ["a\tb", "a\nb"], ids=["TAB", "line break"])
-def test_folder_name_that_compose_cannot_read_is_refused(name: str, tmp_path: Path) -> None:
+def test_folder_name_that_compose_cannot_read_is_refused(name: str, make_clone: Callable[[str], Clone]) -> None:
     """`up`, `down` and `env` end with 78 and the reason in one line, before anything is written."""
-    clone = cloned(tmp_path / name)
+    clone = make_clone(name)
 
     done = [clone.task(*words) for words in (["up", "--yes"], ["down"], ["env"])]
 
