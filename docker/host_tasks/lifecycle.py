@@ -243,6 +243,6 @@ def _build_failed(said: str) -> HostError:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     causes = [match[1] for match in map(STEP_ERROR.match, lines) if match]
     last = (causes or lines or ["Compose said nothing"])[-1]
-    if "no space left on device" in said:
+    if "no space left on device" in said.lower():  # libc spells it with a capital, Go without
         return HostError("the disk is full", fix="see what uses it: docker system df", code=ExitCode.IO)
     return HostError(last, fix="mend what the lines above name, then: invoke up", code=ExitCode.SOFTWARE)

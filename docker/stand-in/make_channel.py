@@ -104,7 +104,8 @@ def requirement(spec: MatchSpec) -> str:
     clauses = []
     for clause in str(version).split(","):
         if re.match(r"[<>!~]|==", clause):
-            clauses.append(clause)
+            # conda ignores the star of ">=1.26.*"; pip takes none there (PEP 440).
+            clauses.append(clause.removesuffix(".*") if clause[0] in "<>" else clause)
         elif clause.startswith("=") or clause.endswith("*"):
             clauses.append(f"=={clause.strip('=.*')}.*" if clause.strip("=.*") else "")
         else:

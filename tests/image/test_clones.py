@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +119,9 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Clone, 
     clones = [cloned(parent / str(number) / "my-project") for number in range(TEN)]
     with ThreadPoolExecutor(TEN) as pool:
         try:
-            links = list(pool.map(lambda clone: clone.succeed("up", "--yes").splitlines()[-1], clones))
-            yield list(zip(clones, links, strict=True))
+            ups = [pool.submit(clone.succeed, "up", "--yes") for clone in clones]
+            wait(ups)  # all of them, before one that failed lets the removal begin
+            yield [(clone, up.result().splitlines()[-1]) for clone, up in zip(clones, ups, strict=True)]
         finally:
             list(pool.map(removed, clones))
 
@@ -173,24 +174,27 @@ def test_worktree_is_a_clone_of_its_own_and_a_link_is_not(make_clone: Callable[[
     assert clone.container_id() == container
 
 
-@pytest.mark.parametrize("task", [["up", "--yes"], ["down"]], ids=["up", "down"])
-def test_moved_clone_names_its_old_containers(task: list[str], make_clone: Callable[[str], Clone]) -> None:
-    """A clone moved while its server ran says what still runs and how to remove it (78); then it works again."""
+def test_moved_clone_names_its_old_containers(make_clone: Callable[[str], Clone]) -> None:
+    """A clone moved while its server ran says at `down` and `up` what runs and how to remove it; then it works."""
     old = make_clone("study")
     old.succeed("up", "--yes")
-    name = f"{old.project}-jupyterlab-server-1"
+    old_project = old.project
+    name = f"{old_project}-jupyterlab-server-1"
     new = Clone(old.root.rename(old.root.with_name("study, the second")))
     try:
-        refused = new.task(*task)
-        problem, _, fix = refused.stderr.splitlines()[-1].partition("; fix: ")
+        refused = [new.task("down"), new.task("up", "--yes")]
+        problem, _, fix = refused[0].stderr.splitlines()[-1].partition("; fix: ")
+        still = docker("ps", "--quiet", "--filter", f"name=^{name}$")
         repaired = subprocess.run(["bash", "-c", fix], cwd=new.root, capture_output=True, text=True, check=False)
+        left = docker("ps", "--all", "--quiet", "--filter", f"name=^{name}$")
 
-        assert refused.returncode == 78, refused.stderr
+        assert [each.returncode for each in refused] == [78, 78], refused
+        assert refused[1].stderr.splitlines()[-1] == refused[0].stderr.splitlines()[-1]
         assert name in problem
         assert str(old.root) in problem
-        assert repaired.returncode == 0, repaired.stderr
-        assert docker("ps", "--all", "--quiet", "--filter", f"name=^{name}$") == ""
-        new.succeed(*task)
+        assert (bool(still), repaired.returncode, left) == (True, 0, ""), repaired.stderr
+        new.succeed("up", "--yes")
+        assert new.project != old_project
     finally:
         removed(new)
 
