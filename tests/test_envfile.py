@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from people import as_person
 
 from host_tasks import envfile, files, lock
 from host_tasks.envfile import HEADER, OWN_KEYS, Change
@@ -522,26 +523,6 @@ def test_write_under_sudo_gives_new_file_to_the_person(
 
 
 # --- what may go wrong outside
-
-
-def as_person(body: Callable[[Path], tuple[int, str, str]], path: Path) -> tuple[int, str, str]:
-    """Return what body returns in a child process that is not root (uid 1234 where the tests run as root)."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe()
-
-    def child() -> None:
-        if os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(1234)
-            os.setuid(1234)
-        theirs.send(body(path))
-
-    process = fork.Process(target=child)
-    process.start()
-    theirs.close()
-    process.join()
-    answer: tuple[int, str, str] = ours.recv()
-    return answer
 
 
 def try_write(path: Path) -> tuple[int, str, str]:

@@ -6,11 +6,12 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from people import as_person
 
 from host_tasks import lock
 from host_tasks.errors import ExitCode, HostError
@@ -25,26 +26,6 @@ def hold_until_told(path: Path, link: Connection) -> None:
     with lock.held(path):
         link.send("held")
         link.recv()
-
-
-def as_person(body: Callable[[Path], tuple[int, str, str]], path: Path) -> tuple[int, str, str]:
-    """Return what body returns in a child process that is not root (uid 1234 where the tests run as root)."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe()
-
-    def child() -> None:
-        if os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(1234)
-            os.setuid(1234)
-        theirs.send(body(path))
-
-    process = fork.Process(target=child)
-    process.start()
-    theirs.close()
-    process.join()
-    answer: tuple[int, str, str] = ours.recv()
-    return answer
 
 
 def try_lock(path: Path) -> tuple[int, str, str]:
