@@ -1,5 +1,6 @@
 """Tests of host_tasks.mounts, on real files; a small object stands in for the container and runs the real probe."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -186,6 +187,22 @@ def test_folder_of_somebody_else_may_be_mounted_read_only(root: Path) -> None:
     assert mounts.check(declared(root, "data", read_only=True), OTHER)[0].fault is None
 
 
+def test_full_disk_is_told_from_a_folder_that_is_not_writable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that finds no room ends with 74 and says so."""
+    mount = declared(root, "data")
+    (root / "data").mkdir()
+    container = Container(mount)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mounts.os, "open", full)  # type: ignore[attr-defined]
+    with pytest.raises(HostError) as raised:
+        mounts.check(mount, ME, container)
+
+    assert (raised.value.code, raised.value.problem) == (74, "data cannot be written: No space left on device")
+
+
 @pytest.mark.parametrize(
     ("mode", "uid", "gid", "expected"),
     [
@@ -202,6 +219,7 @@ def test_folder_of_somebody_else_may_be_mounted_read_only(root: Path) -> None:
         (0o777, 0, 0, True),
         (0o755, 0, 0, False),
         (0o1777, 0, 0, True),
+        (0o775, 0, 100, True),  # the group users
     ],
 )
 def test_writable_follows_the_first_class_that_fits(mode: int, uid: int, gid: int, expected: bool) -> None:  # noqa: FBT001

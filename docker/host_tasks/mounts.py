@@ -15,6 +15,7 @@ from host_tasks.errors import ExitCode, HostError
 from host_tasks.identity import Identity
 from host_tasks.paths import ROOT, shown
 
+USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
 # For each target: whether a probe could be written inside, and what the probe written outside says.
 PROBE_SCRIPT = """
 name=$1; shift
@@ -182,7 +183,7 @@ def _outside(mount: Mount, identity: Identity) -> Fault | None:
 
 def writable(status: os.stat_result, identity: Identity) -> bool:
     """Return whether the permission bits let an identity make files in a folder (POSIX.1-2017, 4.5 File Access)."""
-    shift = 6 if status.st_uid == identity.uid else 3 if status.st_gid == identity.gid else 0
+    shift = 6 if status.st_uid == identity.uid else 3 if status.st_gid in (identity.gid, USERS) else 0
     return (status.st_mode >> shift) & 0o3 == 0o3
 
 
@@ -260,6 +261,9 @@ def _write_probe(path: Path, text: str) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except PermissionError:
         return
+    except OSError as err:
+        fix = f"make room there: df {shown(path.parent)}"
+        raise HostError(f"{shown(path.parent)} cannot be written: {err.strerror}", fix=fix, code=ExitCode.IO) from err
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(descriptor, 0o644)
         file.write(text)
