@@ -248,3 +248,61 @@ def test_machine_without_a_browser_gets_the_link(monkeypatch: pytest.MonkeyPatch
         server.open_in_browser("http://127.0.0.1:2/")
 
     assert refusal.value.fix == "open it yourself: http://127.0.0.1:2/"
+
+
+def with_state(status: str, health: str | None) -> Any:
+    """Return a container in a state, as the SDK shows it."""
+    state = {"Status": status} if health is None else {"Status": status, "Health": {"Status": health}}
+    return SimpleNamespace(attrs={"State": state})
+
+
+@pytest.mark.parametrize(
+    ("states", "seen", "ready"),
+    [
+        ([("running", "starting"), ("running", "starting"), ("running", "healthy")], 3, True),
+        ([("running", "starting"), ("running", "unhealthy")], 2, False),
+        ([("running", "starting"), ("exited", "unhealthy")], 2, False),
+        ([("exited", "starting")], 1, False),
+        ([("running", None)], 1, True),
+    ],
+    ids=["gets healthy", "gets ill", "ends", "has ended", "has no check"],
+)
+def test_server_is_waited_for_until_its_health_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+    states: list[tuple[str, str | None]],
+    seen: int,
+    ready: bool,  # noqa: FBT001
+) -> None:
+    """Waiting ends as soon as there is nothing more to wait for, with the last that was seen."""
+    left = [with_state(*each) for each in states]
+    looks: list[Any] = []
+
+    def look(project: str, *, running: bool) -> list[Any]:
+        looks.append(left.pop(0))
+        return looks[-1:]
+
+    monkeypatch.setattr(server, "containers", look)
+    monkeypatch.setattr(server, "POLL_S", 0)
+
+    found = server.settled("p", timeout_s=60)
+
+    assert found is looks[-1]
+    assert (len(looks), server.is_ready(found)) == (seen, ready)
+
+
+def test_server_that_never_tells_its_health_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the time is up, what is there is returned: not ready."""
+    starting = with_state("running", "starting")
+    monkeypatch.setattr(server, "containers", lambda project, *, running: [starting])
+
+    found = server.settled("p", timeout_s=0)
+
+    assert found is starting
+    assert not server.is_ready(found)
+
+
+def test_server_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project without the server's container, such as one scaled to 0, ends at once."""
+    monkeypatch.setattr(server, "containers", lambda project, *, running: [])
+
+    assert server.settled("p", timeout_s=60) is None

@@ -2,8 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
@@ -48,18 +47,12 @@ def up(*, asked: int | None, yes: bool) -> str:
     Raises:
         HostError: one of the steps failed; what ran before still runs.
     """
-    with lock.held(), ThreadPoolExecutor() as pool:
-        # Mostly nothing has changed since the last time: what can be read then is read while something else waits.
-        guess = settings.observe()
-        early_model = pool.submit(compose.model, guess)
+    with lock.held():
         ready = _with_port(prepare(yes=yes), asked)
-        declared = _repaired_mounts(ready, early_model.result() if ready.values == guess.values else None)
-        running = server.containers(ready.project)
-        early_checks = pool.submit(mounts.check, declared, ready.identity, running[0]) if running else None
-        container = _start(ready, asked, {each.id for each in running})
-        same = early_checks is not None and container.id == running[0].id
-        checks = early_checks.result() if early_checks and same else mounts.check(declared, ready.identity, container)
-        mounts.raise_first(checks)
+        declared = _repaired_mounts(ready)
+        before = {each.id for each in server.containers(ready.project)}
+        container = _start(ready, asked, before)
+        mounts.raise_first(mounts.check(declared, ready.identity, container))
         return server.link(container)
 
 
@@ -162,9 +155,9 @@ def _built(ready: Settings, *options: str) -> None:
         raise _build_failed(finished.stderr)
 
 
-def _repaired_mounts(ready: Settings, model: Mapping[str, Any] | None = None) -> list[compose.Mount]:
+def _repaired_mounts(ready: Settings) -> list[compose.Mount]:
     """Return the declared mounts, made and given to the identity where that was missing, and good on the host."""
-    declared = compose.declared_mounts(model or compose.model(ready))
+    declared = compose.declared_mounts(compose.model(ready))
     mounts.repair(declared, ready.identity)
     mounts.raise_first(mounts.check(declared, ready.identity))
     return declared
@@ -194,11 +187,13 @@ def _rewritten(ready: Settings, port: int) -> Settings:
 def _start(ready: Settings, asked: int | None, before: Set[str]) -> Any:
     """Start the server and return its container, once it is healthy; before: the ids of what ran until now."""
     for _ in range(PORT_TRIES):
-        finished = compose.call(
-            ready, "up", "--build", "--detach", "--wait", "--wait-timeout", str(WAIT_S), "--remove-orphans", keep=True
-        )
+        # Not --wait: it looks every 500 ms even where all is healthy, and ends alike for a build and for a server.
+        finished = compose.call(ready, "up", "--build", "--detach", "--remove-orphans", keep=True)
         if finished.ok:
-            return server.container(ready.project)
+            container = server.settled(ready.project, timeout_s=WAIT_S)
+            if container and server.is_ready(container):
+                return container
+            break
         port = int(ready.values.get("JUPYTER_PORT") or server.FIRST_PORT)
         if asked is not None or (
             "port is already allocated" not in finished.stderr and "address already in use" not in finished.stderr

@@ -4,9 +4,11 @@ import contextlib
 import io
 import socket
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import webbrowser
+from collections.abc import Mapping
 from typing import Any
 
 from host_tasks import engine
@@ -15,6 +17,7 @@ from host_tasks.errors import ExitCode, HostError
 
 INSIDE_PORT = "8888/tcp"
 FIRST_PORT = 8888
+POLL_S = 0.1
 LANDING = "lab/tree/notebooks"  # docker/jupyter_server_config.py, default_url
 
 
@@ -46,6 +49,28 @@ def container(project: str) -> Any:
     if not found:
         raise HostError("the server is not running", fix="invoke up", code=ExitCode.UNAVAILABLE)
     return found[0]
+
+
+def settled(project: str, *, timeout_s: float) -> Any:
+    """Return the server's container once its health is known or it has ended, or when the time is up; None for none."""
+    deadline = time.monotonic() + timeout_s
+    while found := containers(project, running=False):
+        state = found[0].attrs["State"]
+        if state["Status"] != "running" or _health(state) != "starting" or time.monotonic() >= deadline:
+            return found[0]
+        time.sleep(POLL_S)
+    return None
+
+
+def is_ready(container: Any) -> bool:
+    """Return whether a container runs and is healthy; one whose health check somebody has turned off counts as such."""
+    state = container.attrs["State"]
+    return bool(state["Status"] == "running" and _health(state) in ("healthy", "none"))
+
+
+def _health(state: Mapping[str, Any]) -> str:
+    """Return the health in a container's state: none, starting, healthy or unhealthy (Engine API 1.45, Health)."""
+    return str(state.get("Health", {}).get("Status") or "none")
 
 
 def port(container: Any) -> int | None:

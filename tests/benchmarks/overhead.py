@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "image"))
+sys.path[:0] = [str(ROOT / "tests" / "image"), str(ROOT / "docker")]
 
 from conftest import Clone, cloned, removed  # noqa: E402
 
