@@ -160,7 +160,7 @@ def status(c: Context, json: bool = False) -> None:
     lifecycle.print_status(json=json)
 
 
-@task(help={"yes": YES, "fast": "Only what needs no engine."})
+@task(help={"yes": YES, "fast": "Only what needs no engine and no patience."})
 def test(c: Context, yes: bool = False, fast: bool = False) -> None:
     """Run the checkers and the whole test suite.
 

@@ -188,6 +188,7 @@ def errors(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("error: ")]
 
 
+@pytest.mark.slow
 def test_main_on_a_bare_machine_installs_by_hash_and_becomes_invoke(tmp_path: Path, wheels: Path) -> None:
     """Two lines of progress, then the task's own words, from any folder, in any path; the next start is warm."""
     clone = make_clone(tmp_path, wheels, "it's: a `touch pwned` $(touch pwned) 研究")
@@ -275,6 +276,7 @@ def _file(clone: Clone) -> None:
     (clone.root / ".venv").touch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -358,6 +360,7 @@ def test_main_after_an_edit_brings_the_packages_of_the_tests_back(clone: Clone) 
     assert clone.run("test").stderr == ""
 
 
+@pytest.mark.slow
 def test_main_failed_addition_leaves_a_working_venv(clone: Clone) -> None:
     """Where uv has gone, its .venv gets pip from ensurepip; where a package is missing, other tasks still work."""
     clone.run("hello")
@@ -421,6 +424,7 @@ def test_main_interrupted_ends_with_130(clone: Clone) -> None:
     assert not clone.stamp.exists()
 
 
+@pytest.mark.slow
 def test_main_failed_install_is_one_error_line(bare: Clone) -> None:
     """A package without a hash is not installed: 69, pip's last words, one error line, no stamp."""
     requirements = bare.root / bootstrap.HOST
@@ -473,6 +477,7 @@ def test_main_without_ensurepip_names_the_package(bare: Clone) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_main_without_ensurepip_and_yes_installs_the_package(bare: Clone) -> None:
     """With --yes the package is installed, and the run goes on."""
     hide_ensurepip(bare)

@@ -225,6 +225,7 @@ def legal_files(path: Path, count: int) -> Iterator[tuple[bytes, dict[str, str]]
             yield content, envfile.read(path)
 
 
+@pytest.mark.slow
 def test_read_random_files_as_compose_does(compose: ComposeReads, tmp_path: Path) -> None:
     """A file that `read` takes, Compose takes too, and both find the same own keys."""
     written = [
@@ -686,6 +687,7 @@ def write_until_killed(path: Path) -> None:
         envfile.update({"UID": str(number), "GID": str(number)}, path)
 
 
+@pytest.mark.slow
 @needs_fork
 def test_update_killed_200_times_leaves_whole_file(env_file: Path) -> None:
     """A writer that kill -9 ends at any moment leaves the old file or the new one, and the next leaves nothing else."""

@@ -36,7 +36,7 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
         install.ensure(yes=yes)
     tools = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    pytest = ["pytest", *(["--ignore", "tests/image", "--ignore", "tests/benchmarks"] if fast else []), *pytest_words]
+    pytest = ["pytest", *(["--ignore", "tests/image", "-m", "not slow"] if fast else []), *pytest_words]
     failed = [
         argv[0] for argv in [*checkers(), pytest] if not runner.run(argv, cwd=ROOT, env=environ, interactive=True).ok
     ]
