@@ -208,6 +208,7 @@ start_engine() {
         systemctl enable --now docker >&2 </dev/null && wait_for_engine 30 && return
         not_started "$(journalctl --unit docker --lines 5 --no-pager --output cat 2>&1)"
     fi
+    clear_stale_pid_files
     if [[ -x /etc/init.d/docker ]]; then
         say "$ service docker start"
         service docker start </dev/null >>"${LOG}" 2>&1 && wait_for_engine 15 && return
@@ -217,6 +218,19 @@ start_engine() {
     start-stop-daemon --start --oknodo --background --pidfile /var/run/docker.pid --output "${LOG}" \
         --exec "$(command -v dockerd)" </dev/null >&2 && wait_for_engine 15 && return
     not_started "$(cat "${SYSTEM_LOG}" "${LOG}" 2>/dev/null | tail -n 5)"
+}
+
+# A killed engine leaves its pid files where /run outlives it; another process may have the number by now, and then
+# the engine refuses to start beside "itself".
+clear_stale_pid_files() {
+    local file program
+    for program in dockerd containerd; do
+        file=/var/run/docker.pid
+        [[ "${program}" == dockerd ]] || file=/var/run/docker/containerd/containerd.pid
+        if [[ -f "${file}" && "$(cat "/proc/$(cat "${file}")/comm" 2>/dev/null)" != "${program}" ]]; then
+            rm "${file}"
+        fi
+    done
 }
 
 not_started() {
