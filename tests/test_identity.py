@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import invoke
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -210,7 +211,9 @@ def _someone(uid: int) -> tuple[str, int, int]:
         pytest.skip("another user cannot start this Python")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        shutil.copytree(DOCKER_DIR / "host_tasks", Path(folder, "docker", "host_tasks"))
+        # Copies, for the clone and its .venv may lie where only root reads.
+        for package in (DOCKER_DIR / "host_tasks", Path(invoke.__file__).parent):
+            shutil.copytree(package, Path(folder, "docker", package.name))
         return _observed(*someone, env={"PYTHONPATH": str(Path(folder, "docker")), "USER": "bob", "SUDO_UID": "7"})
 
 
