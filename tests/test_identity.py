@@ -212,7 +212,8 @@ def _someone(uid: int) -> tuple[str, int, int]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         # Copies, for the clone and its .venv may lie where only root reads.
-        for package in (DOCKER_DIR / "host_tasks", Path(invoke.__file__).parent):
+        installed = Path(invoke.__file__).parents[1]
+        for package in (DOCKER_DIR / "host_tasks", *installed.glob("invoke*")):
             shutil.copytree(package, Path(folder, "docker", package.name))
         return _observed(*someone, env={"PYTHONPATH": str(Path(folder, "docker")), "USER": "bob", "SUDO_UID": "7"})
 
