@@ -204,6 +204,7 @@ def test_main_on_a_bare_machine_installs_by_hash_and_becomes_invoke(tmp_path: Pa
     assert not list(tmp_path.rglob("pwned"))
 
 
+@pytest.mark.slow
 def test_main_without_arguments_lists_the_tasks(clone: Clone) -> None:
     """Nothing given shows what there is, and `--help <task>` calls the program by its name."""
     listed = clone.run()
@@ -304,6 +305,7 @@ def test_main_makes_a_stale_or_broken_venv_again(spoil: Callable[[Clone], None],
     assert not leftover.exists()
 
 
+@pytest.mark.slow
 def test_main_after_a_move_makes_venv_again(clone: Clone, tmp_path: Path) -> None:
     """A clone that was moved has the old path in its scripts: .venv is made again."""
     clone.run("hello")
@@ -328,6 +330,7 @@ def test_main_cuts_a_link_and_spares_what_it_leads_to(clone: Clone, tmp_path: Pa
     assert [path.name for path in theirs.iterdir()] == ["work.txt"]
 
 
+@pytest.mark.slow
 def test_main_test_adds_the_packages_of_the_tests(clone: Clone) -> None:
     """`test` adds its packages to the .venv that is there; other tasks neither add nor drop them."""
     clone.run("hello")
@@ -350,6 +353,7 @@ def test_main_test_adds_the_packages_of_the_tests(clone: Clone) -> None:
     assert kept.exists()
 
 
+@pytest.mark.slow
 def test_main_after_an_edit_brings_the_packages_of_the_tests_back(clone: Clone) -> None:
     """A new .venv holds what the old one held."""
     clone.run("test")
@@ -391,6 +395,7 @@ def test_main_two_at_once_install_once(clone: Clone) -> None:
     assert [call.split()[0] for call in clone.calls] == ["venv", "pip"]
 
 
+@pytest.mark.slow
 def test_main_killed_leaves_the_lock_to_its_installer(clone: Clone) -> None:
     """After kill -9 the orphaned installer still writes to .venv: the next run waits for it, then starts over."""
     (clone.bin / "wait").touch()

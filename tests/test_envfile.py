@@ -170,6 +170,7 @@ def test_plan_refuses_foreign_key(env_file: Path) -> None:
 # --- reading: what the two readers take differently is refused
 
 
+@pytest.mark.slow
 def test_read_random_own_lines_as_compose_does(compose: ComposeReads, tmp_path: Path) -> None:
     """Whatever stands behind an own key's `=` by hand is refused, or read as Compose reads it."""
     path = tmp_path / ".env"
