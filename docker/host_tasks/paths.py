@@ -10,7 +10,6 @@ DOCKERFILE = DOCKER_DIR / "Dockerfile"
 STAND_IN_DIR = DOCKER_DIR / "stand-in"
 INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
 ENVIRONMENT_YML = ROOT / "environment.yml"
-REQUIREMENTS_TXT = ROOT / "requirements.txt"
 LOCK_FILE = DOCKER_DIR / ".lock"
 
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")

@@ -1,4 +1,4 @@
-"""What a person reads: progress on stderr, results on stdout, colour only on a terminal."""
+"""What a person reads: progress on stderr, results on stdout, commands dimmed on a terminal."""
 
 import json
 import os
@@ -6,14 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-COLOURS = {"ok": "32", "warning": "33", "error": "31", "dim": "2"}
 
-
-def paint(text: str, colour: str, stream: TextIO) -> str:
-    """Return text in a colour of COLOURS where the stream is a terminal and NO_COLOR is unset (no-color.org)."""
+def dimmed(text: str, stream: TextIO) -> str:
+    """Return text dimmed where the stream is a terminal and NO_COLOR is unset (no-color.org)."""
     if not stream.isatty() or os.environ.get("NO_COLOR"):
         return text
-    return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
+    return f"\x1b[2m{text}\x1b[0m"
 
 
 def note(text: str) -> None:
@@ -21,14 +19,9 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def warn(text: str) -> None:
-    """Print one warning on stderr."""
-    note(f"{paint('warning:', 'warning', sys.stderr)} {text}")
-
-
 def command(text: str) -> None:
     """Print a command on stderr, before it runs."""
-    note(paint(f"$ {text}", "dim", sys.stderr))
+    note(dimmed(f"$ {text}", sys.stderr))
 
 
 def result(text: str) -> None:

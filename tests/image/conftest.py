@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from host_tasks.clone import project_name
+from host_tasks.paths import YOURS as YOURS
 
 ROOT = Path(__file__).resolve().parents[2]
-YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 
 
 @dataclass(frozen=True)
