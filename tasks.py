@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "docker"))
 
 if __name__ == "__main__":
-    from host_tasks import bootstrap
+    from host_tasks.setup import bootstrap
 
     bootstrap.main()
 
@@ -16,8 +16,9 @@ from dataclasses import asdict
 
 from invoke.context import Context
 
-from host_tasks import compose, report, settings
-from host_tasks.task import after_dashes, ended, task
+from host_tasks import compose, settings
+from host_tasks.ground import report
+from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
 

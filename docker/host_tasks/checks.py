@@ -7,9 +7,13 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from host_tasks import bootstrap, install, report, runner
-from host_tasks.paths import DOCKER_DIR, DOCKERFILE, ROOT, STAND_IN_DIR
+from host_tasks import install
+from host_tasks.ground import report, runner
+from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, STAND_IN_DIR, STARTER_TESTS, TASKS_PY
+from host_tasks.setup import bootstrap
 
+SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
+HOST_CODE = (TASKS_PY, DOCKER_DIR, STARTER_TESTS)
 SCRIPTS = ("activate.sh", "create-user.sh", "entrypoint.sh", "install-engine.sh")
 
 
@@ -17,9 +21,9 @@ def checkers() -> list[list[str]]:
     """Return the commands that read the files and run nothing of them."""
     shell_files = [DOCKER_DIR / name for name in SCRIPTS] + sorted(STAND_IN_DIR.glob("*.sh")) + [ROOT / "postBuild"]
     return [
-        ["ruff", "check"],
-        ["ruff", "format", "--check"],
-        ["mypy"],
+        ["ruff", "check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
+        ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
+        ["mypy", "--config-file", str(SETTINGS)],
         ["shellcheck", "--external-sources", "--shell=bash", *map(str, shell_files)],
         ["hadolint", str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],
     ]
@@ -36,7 +40,9 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
         install.ensure(yes=yes)
     tools = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
-    pytest = ["pytest", *(["--ignore", "tests/image", "-m", "not slow"] if fast else []), *pytest_words]
+    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *pytest_words]
+    if fast:
+        pytest += ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow"]
     failed = [
         argv[0] for argv in [*checkers(), pytest] if not runner.run(argv, cwd=ROOT, env=environ, interactive=True).ok
     ]
@@ -53,6 +59,6 @@ def bench() -> None:
     """
     bootstrap.ensure(bootstrap.TESTS)
     install.require()
-    script = ROOT / "tests" / "benchmarks" / "overhead.py"
+    script = STARTER_TESTS / "benchmarks" / "overhead.py"
     if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
         raise Exit(message="error: a ratio is over its bound; fix: see the lines above", code=1)

@@ -7,8 +7,8 @@ import shlex
 import unicodedata
 from pathlib import Path
 
-from host_tasks.errors import ExitCode, HostError
-from host_tasks.paths import ROOT
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import ROOT
 
 SLUG_LENGTH = 30  # characters
 HASH_LENGTH = 8  # hexadecimal digits: that two of 1,000 clones share one has a chance of 1 in 8,600

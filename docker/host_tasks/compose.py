@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host_tasks import envfile, runner
-from host_tasks.errors import ExitCode, HostError
-from host_tasks.paths import DOCKER_DIR
+from host_tasks.ground import envfile, runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR
 from host_tasks.settings import Settings
 
 SERVICE = "jupyterlab-server"

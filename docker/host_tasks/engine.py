@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host_tasks import group, runner
-from host_tasks.errors import ExitCode, HostError
-from host_tasks.paths import INSTALL_ENGINE, ROOT, shown
+from host_tasks import group
+from host_tasks.ground import runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import INSTALL_ENGINE, ROOT, shown
 
 if TYPE_CHECKING:
     import docker

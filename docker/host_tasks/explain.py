@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tasks import compose, envfile, report, stand_in
-from host_tasks.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, shown
+from host_tasks import compose, stand_in
+from host_tasks.ground import envfile, report
+from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, shown
 from host_tasks.settings import Settings
 
 # ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation"); $$ is a plain $.

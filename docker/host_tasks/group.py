@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 
-from host_tasks import report
+from host_tasks.ground import report
 
 IN_GROUP_MARK = "HOST_TASKS_IN_GROUP_DOCKER"  # set while a command runs again with the group: never twice
 

@@ -9,8 +9,8 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from host_tasks.errors import ExitCode, HostError
-from host_tasks.paths import ROOT
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import ROOT
 
 DEFAULT_USER = "al-khawarizmi"
 MAX_ID = 2147483647  # moby: "uids and gids must be in range 0-2147483647"

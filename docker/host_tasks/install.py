@@ -1,9 +1,10 @@
 """Install and start an engine where there is none and the person agrees; else say what is missing."""
 
-from host_tasks import engine, group, report, runner
+from host_tasks import engine, group
 from host_tasks.engine import Problem
-from host_tasks.errors import ExitCode, HostError
-from host_tasks.paths import INSTALL_ENGINE, ROOT, shown
+from host_tasks.ground import report, runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import INSTALL_ENGINE, ROOT, shown
 
 
 def ensure(*, yes: bool) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence, Set
 from dataclasses import asdict
 from typing import Any
 
-from host_tasks import compose, envfile, install, lock, mounts, report, runner, server, settings, stand_in
-from host_tasks.errors import ExitCode, HostError
+from host_tasks import compose, install, mounts, server, settings, stand_in
+from host_tasks.ground import envfile, lock, report, runner
+from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.settings import Settings
 
 WAIT_S = 180  # for the server to be healthy; a first start on a slow disk takes 20

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host_tasks import report
 from host_tasks.compose import Mount
-from host_tasks.errors import ExitCode, HostError
+from host_tasks.ground import report
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import ROOT, shown
 from host_tasks.identity import Identity
-from host_tasks.paths import ROOT, shown
 
 USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
 # For each target: whether a probe could be written inside, and what the probe written outside says.

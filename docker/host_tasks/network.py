@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from host_tasks import files
-from host_tasks.errors import ExitCode, HostError
-from host_tasks.paths import DOCKER_DIR
+from host_tasks.ground import files
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR
 
 # The order of the clients that set them: OpenSSL, requests, pip, curl.
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")

@@ -13,7 +13,7 @@ from typing import Any
 
 from host_tasks import engine
 from host_tasks.compose import SERVICE
-from host_tasks.errors import ExitCode, HostError
+from host_tasks.ground.errors import ExitCode, HostError
 
 INSIDE_PORT = "8888/tcp"
 FIRST_PORT = 8888

@@ -4,10 +4,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tasks import clone, envfile, identity, lock, network, report, runner
-from host_tasks.errors import ExitCode, HostError
+from host_tasks import clone, identity, network
+from host_tasks.ground import envfile, lock, report, runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ROOT, shown
 from host_tasks.identity import Identity
-from host_tasks.paths import DOCKER_DIR, ENV_FILE, ROOT, shown
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from host_tasks import engine, report, runner
-from host_tasks.errors import ExitCode, HostError
+from host_tasks import engine
+from host_tasks.ground import report, runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
 from host_tasks.network import PROXIES
-from host_tasks.paths import DOCKER_DIR, DOCKERFILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
 from host_tasks.settings import Settings
 
 REPOSITORY = "conda-pip-docker/stand-in"

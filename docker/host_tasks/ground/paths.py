@@ -1,0 +1,22 @@
+"""The tree of this clone: the only module that knows where things are. All paths are absolute and resolved."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCKER_DIR = ROOT / "docker"
+ENV_FILE = DOCKER_DIR / ".env"
+COMPOSE_FILE = DOCKER_DIR / "docker-compose.yml"
+DOCKERFILE = DOCKER_DIR / "Dockerfile"
+STAND_IN_DIR = DOCKER_DIR / "stand-in"
+INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
+TASKS_PY = ROOT / "tasks.py"
+STARTER_TESTS = ROOT / "tests" / "starter"
+ENVIRONMENT_YML = ROOT / "environment.yml"
+LOCK_FILE = DOCKER_DIR / ".lock"
+
+YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
+
+
+def shown(path: Path) -> str:
+    """Return the path as a person would write it: relative inside the clone, absolute outside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

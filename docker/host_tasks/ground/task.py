@@ -1,0 +1,70 @@
+"""Invoke's task decorator, with the exit codes of this project: 64 usage, 130 interrupted, 143 terminated."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import invoke.parser.parser
+from invoke.exceptions import Exit, ParseError
+from invoke.tasks import task as invoke_task
+
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.runner import Finished
+
+
+class UsageError(ParseError, Exit):
+    """A command line that Invoke cannot parse: Invoke ends with 1, this project with 64 (EX_USAGE)."""
+
+    def __init__(self, text: str, context: Any = None) -> None:
+        Exit.__init__(self, code=int(ExitCode.USAGE))  # without a message: Invoke prints the ParseError itself
+        self.text = text
+        self.context = context
+
+    def __str__(self) -> str:
+        return f"error: {self.text.rstrip('!')}; fix: see what there is: invoke --list"
+
+
+# Invoke 3.0.3, program.py: run() ends with Exit.code where the exception is one, else with a fixed 1.
+setattr(invoke.parser.parser, "ParseError", UsageError)  # noqa: B010 - mypy takes the module's import for private
+
+
+def _terminated(signum: int, frame: object) -> None:
+    """Turn SIGTERM into an exception, so that `finally` and the runner get their turn."""
+    sys.exit(int(ExitCode.TERMINATED))
+
+
+def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that makes a function an Invoke task; the options are those of invoke.task."""
+
+    def decorate(body: Callable[..., Any]) -> Any:
+        @functools.wraps(body)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            signal.signal(signal.SIGTERM, _terminated)
+            try:
+                return body(*args, **kwargs)
+            except KeyboardInterrupt:
+                raise Exit(message="interrupted", code=int(ExitCode.INTERRUPTED)) from None
+
+        return invoke_task(guarded, **options)
+
+    return decorate
+
+
+def after_dashes(default: Sequence[str] | None = None) -> list[str]:
+    """Return the words after `--`; Invoke's own remainder has lost where one word ends and the next begins.
+
+    Raises:
+        HostError: there are none, and no default (64).
+    """
+    words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    if words or default is not None:
+        return words or list(default or ())
+    raise HostError("no command to run", fix="invoke run -- python --version", code=ExitCode.USAGE)
+
+
+def ended(finished: Finished) -> None:
+    """End with the exit code of a command that has said itself what went wrong."""
+    if not finished.ok:
+        raise Exit(code=finished.returncode)

@@ -1,0 +1,191 @@
+"""Make .venv, then become Invoke: what `python3 tasks.py <task>` does while no host package is there yet.
+
+Standard library only, and little of it: a warm start reads the stamp and one requirement file, then execs. How the
+packages get into .venv is in host_packages.py, which a warm start does not load.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False  # typing costs every start 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+NEEDED = (3, 10)
+# Before any annotation is evaluated: this module and tasks.py must still parse and get here under Python 3.6.
+if sys.version_info < NEEDED:
+    import shutil
+
+    newer = [name for name in (f"python3.{minor}" for minor in range(19, 9, -1)) if shutil.which(name)]
+    sys.stderr.write(
+        f"error: tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}; fix: "
+        + (f"{newer[0]} tasks.py\n" if newer else "install a newer Python, then run tasks.py with it\n")
+    )
+    sys.exit(69)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
+VENV = os.path.join(ROOT, ".venv")
+STAMP = os.path.join(VENV, ".stamp")
+LOCK = os.path.join(ROOT, ".venv.lock")
+PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
+
+HOST = "docker/host-requirements.txt"  # from the clone's root, as everything in the stamp
+TESTS = "tests/starter/requirements.txt"
+
+# Exit codes as in errors.ExitCode, which needs Invoke to be imported.
+UNAVAILABLE, CANNOT_CREATE, TRY_AGAIN, CONFIG, INTERRUPTED = 69, 73, 75, 78, 130
+
+LOCK_TIMEOUT_S = 1800.0
+POLL_S = 0.1
+
+
+def main() -> "NoReturn":
+    """Make .venv where it is missing or stale, then become `invoke` with the same arguments, or with --list."""
+    words = sys.argv[1:]
+    first_task = next((word for word in words if not word.startswith("-")), "")
+    try:
+        ensure(*([TESTS] if first_task == "test" else []), yes="--yes" in words or "-y" in words)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    # -I: nothing is imported from PYTHONPATH, nor from the working directory, which a container may write to.
+    command = [PYTHON, "-I", "-m", "invoke", "--search-root", ROOT, *(words or ["--list"])]
+    if os.name == "nt":  # exec there returns to the shell at once (Python 3.13, os.execv)
+        import subprocess
+
+        sys.exit(subprocess.call(command))
+    os.execv(PYTHON, command)  # noqa: S606
+
+
+def ensure(*extra: str, yes: bool = False) -> None:
+    """Have the packages of HOST, and of the extra requirement files, in .venv; cheap where they are there already.
+
+    Args:
+        extra: requirement files, relative to the clone's root.
+        yes: whether the system's own venv package may be installed where it is missing.
+
+    Raises:
+        SystemExit: a requirement file is missing (78), packages cannot be installed (69), .venv cannot be
+            written (73), or another process held the lock for LOCK_TIMEOUT_S (75); one line on stderr says so.
+    """
+    wanted = {name: _digest(name) for name in (HOST, *extra)}
+    if wanted.items() <= _recorded().items():
+        return
+    try:
+        descriptor = _locked()
+        try:
+            if not wanted.items() <= _recorded().items():
+                _set_up(wanted, yes=yes)
+        finally:
+            os.close(descriptor)
+    except OSError as err:
+        fail(
+            f"{err.filename or VENV} cannot be written: {err.strerror}",
+            fix=f"make {ROOT} writable for you, with 200 MB free",
+            code=CANNOT_CREATE,
+        )
+
+
+def fail(problem: str, *, fix: str, code: int) -> "NoReturn":
+    """End with one line in the form of errors.HostError, which needs Invoke to be imported."""
+    print(f"error: {problem}; fix: {fix}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _digest(name: str) -> str:
+    """Return the SHA-256 of a requirement file."""
+    import hashlib
+
+    try:
+        with open(os.path.join(ROOT, name), "rb") as stream:
+            return hashlib.sha256(stream.read()).hexdigest()
+    except FileNotFoundError:
+        fail(f"{name} is missing", fix=f"git checkout -- {name}", code=CONFIG)
+
+
+def _made_for() -> str:
+    """Return one line naming the clone and the interpreter that .venv now leads to, "" where it leads to none."""
+    base = PYTHON
+    if os.name == "nt":  # python.exe is a copy that starts the one in `home`
+        with open(os.path.join(VENV, "pyvenv.cfg"), encoding="utf-8") as stream:
+            homes = [line.partition("=")[2].strip() for line in stream if line.startswith("home")]
+        base = os.path.join(homes[0], "python.exe") if homes else ""
+    return ascii((ROOT, os.path.realpath(base))) if os.path.isfile(base) else ""
+
+
+def _recorded() -> "dict[str, str]":
+    """Return what .venv holds, requirement file to digest; {} where .venv has to be made from nothing."""
+    try:
+        with open(STAMP, encoding="utf-8") as stream:
+            made_for, *lines = stream.read().splitlines() or [""]
+        if not made_for or made_for != _made_for():
+            return {}
+    except (OSError, ValueError):
+        return {}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _record(installed: "Mapping[str, str]") -> None:
+    """Write the stamp, whole or not at all."""
+    with open(STAMP + ".new", "w", encoding="utf-8") as stream:
+        stream.write("\n".join([_made_for(), *(f"{digest}  {name}" for name, digest in installed.items())]) + "\n")
+    os.replace(STAMP + ".new", STAMP)
+
+
+def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
+    """Install what is wanted: into .venv where all of it that is there is current, else into a new one."""
+    from host_tasks.setup import host_packages
+
+    have = _recorded()
+    fresh = HOST not in have or any(have.get(name, digest) != digest for name, digest in wanted.items())
+    if fresh:  # the packages of the tests come back too, so that a developer waits once
+        wanted = {**{name: _digest(name) for name in have if os.path.isfile(os.path.join(ROOT, name))}, **wanted}
+    missing = [name for name in wanted if fresh or name not in have]
+    print(f"Setting up .venv with {' and '.join(missing)} ...", file=sys.stderr, flush=True)
+    host_packages.install(missing, fresh=fresh, yes=yes)
+    _record({**({} if fresh else have), **wanted})
+    host_packages.give_to_owner()
+    print(".venv is ready.", file=sys.stderr, flush=True)
+
+
+def _locked() -> int:
+    """Return a descriptor that holds the lock; closing it, or the death of its holders, frees it.
+
+    Raises:
+        SystemExit: another process held it for LOCK_TIMEOUT_S (75).
+    """
+    import time
+
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    os.set_inheritable(descriptor, os.name != "nt")
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    announced = False
+    while not _try(descriptor):
+        if not announced:
+            print("Another task sets .venv up: waiting for it to end.", file=sys.stderr, flush=True)
+            announced = True
+        if time.monotonic() >= deadline:
+            fail(
+                f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s",
+                fix="end the other task, then try again",
+                code=TRY_AGAIN,
+            )
+        time.sleep(POLL_S)
+    return descriptor
+
+
+def _try(descriptor: int) -> bool:
+    """Return whether the lock is ours now; never waits."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,165 @@
+"""Put the host packages into .venv, with uv or with pip; standard library only, as bootstrap.py, which calls it."""
+
+import os
+import sys
+
+from host_tasks.setup.bootstrap import LOCK, PYTHON, ROOT, STAMP, UNAVAILABLE, VENV, fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STEP_TIMEOUT_S = 900.0
+SHOWN_LINES = 10
+
+# What would make another interpreter, or another target, of the one that .venv is made with.
+DISTRACTING = (
+    "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__",
+    "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON",
+)  # fmt: skip
+CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")  # Debian, Fedora
+
+
+def install(files: "list[str]", *, fresh: bool, yes: bool) -> None:
+    """Install requirement files with uv where it is on the PATH and able to, else with pip; or end."""
+    bundle = next(filter(os.path.isfile, CA_BUNDLES), "")
+    failure = _by_uv(files, child_environment(os.environ, bundle), fresh=fresh)
+    if failure:
+        failure = _by_pip(files, child_environment(os.environ, bundle), fresh=fresh, yes=yes)
+    if failure and "certificate" in failure.lower():  # a bundle named in pip.conf loses to the machine's
+        failure = _by_pip(files, child_environment(os.environ, ""), fresh=fresh, yes=yes)
+    if failure:
+        print("\n".join(failure.strip().splitlines()[-SHOWN_LINES:]), file=sys.stderr)
+        fail(
+            f"the packages of {' and '.join(files)} cannot be installed into .venv, see above",
+            fix="let pip reach its package index (network, proxy, pip config), then run the same command again",
+            code=UNAVAILABLE,
+        )
+
+
+def child_environment(environ: "Mapping[str, str]", bundle: str) -> "dict[str, str]":
+    """Return the environment of an installer: nothing that leads it elsewhere, and the certificates of this machine.
+
+    A proxy that opens TLS is trusted by the machine's bundle, not by those that pip and uv bring. requests reads
+    REQUESTS_CA_BUNDLE, uv reads SSL_CERT_FILE; a bundle that the person names wins, and "" names none.
+    """
+    environment = {key: value for key, value in environ.items() if key not in DISTRACTING}
+    environment["PIP_USER"] = "0"  # over `user = true` in pip.conf, with which pip refuses a virtual environment
+    if bundle and not any(environ.get(key) for key in CA_VARIABLES):
+        environment.update(REQUESTS_CA_BUNDLE=bundle, SSL_CERT_FILE=bundle)
+    return environment
+
+
+def _by_uv(files: "list[str]", environment: "dict[str, str]", *, fresh: bool) -> str:
+    """Return "" where uv has installed the files, else why not."""
+    import shutil
+
+    uv = shutil.which("uv")
+    if uv is None:
+        return "uv is not on the PATH"
+    # Copies: a link into uv's cache would share its owner and its content with other projects.
+    install = [uv, "pip", "install", "--python", PYTHON, "--require-hashes", "--link-mode=copy"]
+    steps = [[uv, "venv", "--no-project", "--python", _base_python(), VENV]] if fresh else []
+    return _failure([*steps, [*install, *_options(files)]], environment, fresh=fresh)
+
+
+def _by_pip(files: "list[str]", environment: "dict[str, str]", *, fresh: bool, yes: bool) -> str:
+    """Return "" where pip has installed the files, else why not."""
+    if fresh and not _can_make_venv():
+        _install_venv_module(environment, yes=yes)
+    install = [PYTHON, "-I", "-m", "pip", "install", "--require-hashes", "--no-input", "--disable-pip-version-check"]
+    # Python 3.12 refuses a path with the PATH separator, for the sake of an `activate` that is not used here.
+    create = "import os, venv; os.pathsep = '\\n'; venv.create('.venv', with_pip=True, symlinks=os.name != 'nt')"
+    # uv makes .venv without pip, and may have gone since.
+    steps = [[_base_python(), "-I", "-c", create]] if fresh else [[PYTHON, "-I", "-m", "ensurepip"]]
+    return _failure([*steps, [*install, *_options(files)]], environment, fresh=fresh)
+
+
+def _options(files: "list[str]") -> "list[str]":
+    """Return requirement files as options of pip and uv."""
+    return [word for name in files for word in ("--requirement", name)]
+
+
+def _failure(steps: "list[list[str]]", environment: "Mapping[str, str]", *, fresh: bool) -> str:
+    """Run commands in turn, without any old .venv where a fresh one is made; return "" or a failing one's output."""
+    import subprocess
+
+    if fresh:
+        _remove()
+    for argv in steps:
+        try:
+            # close_fds: where this process is killed, a child that lives on holds the lock until it ends.
+            done = subprocess.run(
+                argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace", timeout=STEP_TIMEOUT_S, close_fds=False,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"{argv[0]} did not end within {STEP_TIMEOUT_S:g} s"
+        if done.returncode:
+            return done.stdout or f"{argv[0]} ended with {done.returncode}"
+    return ""
+
+
+def _base_python() -> str:
+    """Return the interpreter to make .venv with: never .venv's own, which a new .venv removes."""
+    if sys.prefix == sys.base_prefix:
+        return sys.executable
+    return str(sys._base_executable) if os.name == "nt" else os.path.realpath(sys.executable)  # type: ignore[attr-defined]
+
+
+def _remove() -> None:
+    """Remove .venv, its stamp first: what a kill leaves here must not look whole."""
+    import contextlib
+    import shutil
+
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(STAMP)
+    if os.path.isdir(VENV) and not os.path.islink(VENV):
+        shutil.rmtree(VENV)
+    elif os.path.lexists(VENV):
+        os.unlink(VENV)  # a link is cut; what it leads to is not ours
+
+
+def _can_make_venv() -> bool:
+    """Return whether this Python has what `python -m venv` needs; Debian packages it apart."""
+    import importlib
+
+    importlib.invalidate_caches()
+    try:
+        importlib.import_module("venv")
+        importlib.import_module("ensurepip")
+    except ImportError:
+        return False
+    return True
+
+
+def _install_venv_module(environment: "Mapping[str, str]", *, yes: bool) -> None:
+    """Install Debian's package of the venv module where that was agreed to and can be done; else name it and end."""
+    import shutil
+
+    package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+    is_root = os.name == "nt" or os.geteuid() == 0
+    sudo = [] if is_root else ["sudo", *([] if sys.stdin.isatty() else ["--non-interactive"])]
+    problem = "this Python cannot make virtual environments: its module ensurepip is missing"
+    if not shutil.which("apt-get"):
+        fail(problem, fix="install the venv module of your Python, or uv, then try again", code=UNAVAILABLE)
+    if yes and (not sudo or shutil.which("sudo")):
+        apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        print(f"Installing {package} ...", file=sys.stderr, flush=True)
+        _failure([[*apt, "update"]], environment, fresh=False)  # one dead source must not end it: install decides
+        problem = _failure([[*apt, "install", "--yes", package]], environment, fresh=False) or problem
+    if not _can_make_venv():
+        fail(problem.strip().splitlines()[-1], fix=f"sudo apt-get install {package}", code=UNAVAILABLE)
+
+
+def give_to_owner() -> None:
+    """Under sudo, give .venv to the owner of the clone, who must be able to renew it without sudo."""
+    owner = os.stat(ROOT)
+    if os.name == "nt" or os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    os.chown(LOCK, owner.st_uid, owner.st_gid)
+    for folder, _, names in os.walk(VENV):
+        for name in (folder, *(os.path.join(folder, each) for each in names)):
+            os.chown(name, owner.st_uid, owner.st_gid, follow_symlinks=False)

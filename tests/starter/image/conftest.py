@@ -1,0 +1,170 @@
+"""Fixtures of the tests with a real engine: a fresh clone of this commit, and its tasks run as a person runs them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host_tasks.clone import project_name
+from host_tasks.ground.paths import YOURS as YOURS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone of this repository in a folder of its own."""
+
+    root: Path
+
+    def task(self, *words: str, timeout_s: float = 600, **environ: Any) -> "subprocess.CompletedProcess[str]":
+        """Run `invoke <words>` in the clone as this caller; environ adds to this process's environment."""
+        argv = [sys.executable, "-m", "invoke", "--search-root", str(self.root), *words]
+        return self.run(*argv, timeout_s=timeout_s, **environ)
+
+    def run(
+        self, *argv: str, cwd: Path | None = None, timeout_s: float = 600, **environ: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in the clone, without a terminal."""
+        return subprocess.run(
+            argv,
+            cwd=cwd or self.root,
+            env={**os.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def succeed(self, *words: str, **options: object) -> str:
+        """Run a task that must succeed and return its stdout."""
+        done = self.task(*words, **options)  # type: ignore[arg-type]
+        assert done.returncode == 0, f"invoke {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    def values(self) -> dict[str, str]:
+        """Return docker/.env."""
+        lines = (self.root / "docker" / ".env").read_text(encoding="utf-8").splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+    @property
+    def project(self) -> str:
+        """The clone's name for Compose."""
+        return self.values()["COMPOSE_PROJECT_NAME"]
+
+    def container_id(self) -> str:
+        """Return the id of the running server, or an empty string."""
+        return docker("ps", "--quiet", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.project}")
+
+    def inside(self, *argv: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in the running server, past the entrypoint."""
+        return self.run("docker", "exec", self.container_id(), *argv)
+
+
+def docker(*words: str) -> str:
+    """Return the stripped stdout of a docker command that must succeed."""
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def git(clone: Clone, *words: str) -> None:
+    """Run a git command that must succeed, as somebody."""
+    person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "core.hooksPath=/dev/null"]
+    done = clone.run("git", *person, *words)
+    assert done.returncode == 0, done.stderr
+
+
+def cloned(target: Path) -> Clone:
+    """Copy what git tracks, or would track, to a folder, as a clone of the next commit would show it."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listing.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return Clone(target)
+
+
+def removed(clone: Clone) -> None:
+    """Remove a clone's containers, networks, volumes and images, whatever state it, or its code, is in."""
+    label = f"label=com.docker.compose.project={project_name(clone.root)}"
+    listings = {
+        ("rm", "--force", "--volumes"): ("ps", "--all", "--quiet"),
+        ("network", "rm"): ("network", "ls", "--quiet"),
+        ("volume", "rm", "--force"): ("volume", "ls", "--quiet"),
+        ("image", "rm", "--force"): ("image", "ls", "--quiet"),
+    }
+    for removal, listing in listings.items():
+        found = docker(*listing, "--filter", label).split()
+        if found:
+            docker(*removal, *dict.fromkeys(found))
+
+
+def wait_until(predicate: Callable[[], bool], *, timeout_s: float, what: str) -> None:
+    """Return as soon as the predicate holds; fail after timeout_s, naming what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.05)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a skipped test of this folder a failed one in CI: there, what it proves has not been proved."""
+    report = yield
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine() -> None:
+    """Skip where no engine answers; in CI, fail."""
+    done = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode != 0:
+        reason = f"no engine: {done.stderr.strip()[-200:]}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone in which nothing runs yet; what it starts is removed at the end of the module."""
+    fresh = cloned(tmp_path_factory.mktemp("clones") / "my-project")
+    yield fresh
+    removed(fresh)
+
+
+@pytest.fixture(scope="module")
+def running(clone: Clone) -> Clone:
+    """A clone whose server runs."""
+    clone.succeed("up", "--yes")
+    return clone
+
+
+@pytest.fixture
+def make_clone(tmp_path: Path) -> Iterator[Callable[[str], Clone]]:
+    """A function that makes a clone in a folder of a given name; all are removed afterwards."""
+    made: list[Clone] = []
+
+    def make(name: str) -> Clone:
+        made.append(cloned(tmp_path / name))
+        return made[-1]
+
+    yield make
+    for each in made:
+        removed(each)

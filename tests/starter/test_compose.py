@@ -1,0 +1,117 @@
+"""Tests of host_tasks.compose: the shell never wins over docker/.env; a stub `docker` answers."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host_tasks import compose
+from host_tasks.compose import Mount
+from host_tasks.ground import envfile, runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE
+from host_tasks.identity import Identity
+from host_tasks.settings import Settings
+
+VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": "x-00000000"}
+SETTINGS = Settings(Identity("ada", 1815, 1852, "x"), envfile.Plan(ENV_FILE, None, b"", ()), VALUES)
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `docker` that is the only one on the PATH; the test writes it."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    path = tmp_path / "docker"
+    path.write_text("#!/bin/sh\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_values_win_over_the_shell() -> None:
+    """An exported USER, UID or GID never reaches Compose: it would recreate the container."""
+    shell = {"USER": "bob", "UID": "7", "GID": "8", "PATH": "/bin", "http_proxy": "http://p:1"}
+
+    assert compose.environment(VALUES, shell) == {"PATH": "/bin", "http_proxy": "http://p:1", **VALUES}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE", "COMPOSE_PROFILES"),
+        *("COMPOSE_BAKE", "DOCKER_BUILDKIT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "JUPYTER_PORT"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    ],
+)
+def test_inherited_variable_does_not_retarget_the_call(name: str) -> None:
+    """What names other files, projects or values is dropped, also where docker/.env has no value of its own."""
+    assert compose.environment({}, {name: "other"}) == {}
+
+
+@pytest.mark.parametrize("name", ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "HOME", "DATA_DIR"])
+def test_variable_of_the_persons_own_is_kept(name: str) -> None:
+    """The choice of an engine and the person's own variables pass: a Compose file of theirs may use them."""
+    assert compose.environment(VALUES, {name: "mine"}) == {name: "mine", **VALUES}
+
+
+def test_call_runs_in_docker_with_the_values_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One argument list, one directory, one environment."""
+    calls: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(runner, "run", lambda *words, **options: calls.append((words, options)))
+    monkeypatch.setenv("USER", "bob")
+
+    compose.call(SETTINGS, "up", "a b", timeout_s=3)
+
+    ((words, options),) = calls
+    assert words == (["docker", "compose", "up", "a b"],)
+    assert (options["cwd"], options["timeout_s"], options["env"]["USER"]) == (DOCKER_DIR, 3, "ada")
+    assert options["env"]["PATH"] == os.environ["PATH"]
+
+
+def test_model_is_read_from_compose(stub: Path) -> None:
+    """The model is what `docker compose config --format json` prints, its warnings aside."""
+    stub.write_text("""#!/bin/sh\necho warning >&2; echo "{\\"name\\": \\"$USER $*\\"}"\n""", encoding="utf-8")
+
+    assert compose.model(SETTINGS) == {"name": "ada compose config --format json"}
+
+
+def test_broken_compose_file_ends_with_78_and_composes_own_words(stub: Path) -> None:
+    """Compose names the line; that is passed on."""
+    stub.write_text("#!/bin/sh\necho 'yaml: line 7: did not find expected key' >&2; exit 15\n", encoding="utf-8")
+
+    with pytest.raises(HostError) as refusal:
+        compose.model(SETTINGS)
+
+    assert refusal.value.code == ExitCode.CONFIG
+    assert refusal.value.problem == (
+        "docker/docker-compose.yml cannot be read: yaml: line 7: did not find expected key"
+    )
+
+
+def test_config_that_fails_ends_with_78(stub: Path) -> None:
+    """`config` shows what Compose says and ends with 78; where Compose succeeds it does too."""
+    compose.config(SETTINGS)
+    stub.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+
+    with pytest.raises(HostError) as refusal:
+        compose.config(SETTINGS)
+
+    assert refusal.value.code == ExitCode.CONFIG
+
+
+def test_declared_mounts_are_the_bind_mounts_of_the_server() -> None:
+    """Volumes and other services are left out; read_only is taken over."""
+    data = {"type": "bind", "source": "/p/data", "target": "/home/ada/app/data"}
+    doc = {"type": "bind", "source": "/p/doc", "target": "/home/ada/app/doc", "read_only": True}
+    volume = {"type": "volume", "source": "lab-settings", "target": "/home/ada/.jupyter"}
+    services = {compose.SERVICE: {"volumes": [data, volume, doc]}, "db": {"volumes": [data]}}
+
+    assert compose.declared_mounts({"services": services}) == [
+        Mount(Path("/p/data"), "/home/ada/app/data", read_only=False),
+        Mount(Path("/p/doc"), "/home/ada/app/doc", read_only=True),
+    ]
+
+
+def test_server_without_mounts_declares_none() -> None:
+    """A person may take every mount out."""
+    assert compose.declared_mounts({"services": {compose.SERVICE: {}}}) == []

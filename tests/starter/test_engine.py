@@ -1,0 +1,407 @@
+"""The engine: every way in which it cannot be used has one answer, and nothing is installed unasked.
+
+A stub `docker` stands in for the command, so these tests need no engine; what it says is what docker 26
+and 28 say.
+"""
+
+import io
+import json
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from host_tasks import engine, group, install
+from host_tasks.ground import paths
+from host_tasks.ground.errors import ExitCode, HostError
+
+DEFAULT = engine.Endpoint(engine.DEFAULT_HOST)
+ANSWERS: dict[str, Any] = {
+    "ServerVersion": "26.1.5",
+    "OSType": "linux",
+    "SecurityOptions": ["name=seccomp,profile=builtin"],
+    "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "0.13.1"}, {"Name": "compose", "Version": "2.26.1"}]},
+}
+SILENT = {**ANSWERS, "ServerVersion": ""}
+PERMISSION_DENIED = (
+    "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: "
+    'Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.50/info": dial unix /var/run/docker.sock: connect: permission denied'
+)
+UNREACHABLE = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+
+Stub = Callable[..., Path]
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
+    """Return a function that puts a `docker` with the given answers first on the PATH, in a clean environment."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", group.IN_GROUP_MARK, "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def write(info: object = ANSWERS, *, compose: str = "2.26.1-4", fails: str = "", context: str = "") -> Path:
+        end = f"echo {shlex.quote(fails)} >&2; exit 1" if fails else "exit 0"
+        return executable(
+            folder / "docker",
+            f"""case "$1" in
+            info) echo {shlex.quote(json.dumps(info))}; {end} ;;
+            compose) {compose if " " in compose else "echo " + compose} ;;
+            context) {"echo " + context if context else "exit 1"} ;;
+            version) echo 26.1.5 ;;
+            esac""",
+        )
+
+    return write
+
+
+def executable(path: Path, body: str) -> Path:
+    """Write an executable shell script."""
+    path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def hung_socket(tmp_path: Path) -> Iterator[Path]:
+    """Return a socket that takes connections and never answers, as an engine under SIGSTOP does."""
+    path = tmp_path / "hung.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        yield path
+
+
+def problem() -> engine.Problem:
+    """Return what diagnose finds, which must be something."""
+    found = engine.diagnose()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("version", ["2.26.1-4", "v2.40.3", "5.0.0", "2.100.0"])
+def test_diagnose_usable_engine(stub: Stub, version: str) -> None:
+    """An engine that answers, Compose from 2.26 on and buildx are all that is needed."""
+    stub(compose=version)
+
+    assert engine.diagnose() is None
+
+
+def test_diagnose_without_docker(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No docker on the PATH must be named, with the command that installs it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert problem() == engine.Problem(
+        "docker is not on the PATH",
+        "run: python3 tasks.py up --yes, or: sudo docker/install-engine.sh",
+        ExitCode.UNAVAILABLE,
+        installable=True,
+    )
+
+
+def test_diagnose_without_docker_elsewhere(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the script cannot work, the fix must not name it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "alpine"})
+
+    assert problem().fix == "start Docker, or install it, see docs.docker.com"
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    ["unknown shorthand flag: 'd' in -d", "unknown flag: --short", "docker: unknown command: docker compose",
+     "docker: 'compose' is not a docker command.", "it crashed"],
+)  # fmt: skip
+def test_diagnose_without_compose(stub: Stub, complaint: str) -> None:
+    """A missing or broken Compose plugin must be called that, whatever docker calls it."""
+    stub(compose=f"echo {shlex.quote(complaint)} >&2; exit 125")
+
+    found = problem()
+
+    assert found.problem == "Docker Compose v2 not found" + (": it crashed" if complaint == "it crashed" else "")
+    assert (found.code, found.installable) == (ExitCode.UNAVAILABLE, True)
+
+
+@pytest.mark.parametrize("version", ["2.5.0", "2.25.9", "v1.29.2"])
+def test_diagnose_old_compose(stub: Stub, version: str) -> None:
+    """A Compose that is too old must be named with the needed and the found version."""
+    stub(compose=version)
+
+    found = problem()
+
+    assert found.problem == f"Docker Compose is too old: needed 2.26, found {version}"
+    assert (found.code, found.installable) == (ExitCode.UNAVAILABLE, False)
+
+
+def test_diagnose_without_buildx(stub: Stub) -> None:
+    """A plugin that docker lists without a version is a broken one."""
+    stub({**ANSWERS, "ClientInfo": {"Plugins": [{"Name": "buildx", "Err": "exit status 3"}]}})
+
+    assert (problem().problem, problem().installable) == ("Docker buildx not found", True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"info": SILENT, "fails": UNREACHABLE}, {"info": {**SILENT, "ServerErrors": [UNREACHABLE]}},
+     {"info": "no json object", "fails": "some new words"}],
+    ids=["docker 28", "docker 26", "unknown"],
+)  # fmt: skip
+def test_diagnose_engine_down(stub: Stub, answer: dict[str, Any]) -> None:
+    """An engine that is down on the default socket can be installed or started by the script."""
+    stub(**answer)
+
+    found = problem()
+
+    assert found.problem == f"the engine is not reachable at {engine.DEFAULT_HOST}"
+    assert (found.code, found.installable) == (ExitCode.UNAVAILABLE, True)
+
+
+@pytest.mark.parametrize("host", ["unix:///nope", "tcp://192.0.2.1:2375", "ssh://u@nope"])
+def test_diagnose_named_host_down(stub: Stub, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """An engine that DOCKER_HOST names is never replaced by an installed one: the variable is named."""
+    stub(SILENT, fails=UNREACHABLE.replace("unix:///var/run/docker.sock", host))
+    monkeypatch.setenv("DOCKER_HOST", host)
+
+    assert problem() == engine.Problem(
+        f"the engine is not reachable at {host} (DOCKER_HOST={host})",
+        "correct it, or run: unset DOCKER_HOST",
+        ExitCode.UNAVAILABLE,
+    )
+
+
+def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context that does not exist must be named with its variable."""
+    says = 'Failed to initialize: unable to resolve docker endpoint: context "nope": context not found'
+    stub({}, fails=says, compose=f"echo {shlex.quote(says)} >&2; exit 1")
+    monkeypatch.setenv("DOCKER_CONTEXT", "nope")
+
+    assert problem() == engine.Problem(
+        "docker knows no such context (DOCKER_CONTEXT=nope)",
+        "correct it, or run: unset DOCKER_CONTEXT",
+        ExitCode.UNAVAILABLE,
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"info": SILENT, "fails": PERMISSION_DENIED}, {"info": {**SILENT, "ServerErrors": [PERMISSION_DENIED]}}],
+    ids=["docker 28", "docker 26"],
+)
+def test_diagnose_socket_denied(stub: Stub, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
+    """A refused socket must name the group and the command that joins it, and is not a case for installing."""
+    stub(**answer)
+    monkeypatch.setattr(group, "user", lambda: "ada")
+
+    found = problem()
+
+    assert found.problem == f"you may not use the engine at {engine.DEFAULT_HOST}: you are not in group docker"
+    assert found.fix == "run: sudo usermod -aG docker ada, then log out and in again"
+    assert (found.code, found.installable) == (ExitCode.PERMISSION, False)
+
+
+@pytest.mark.parametrize("scheme", ["unix", "ssh"])
+def test_diagnose_hung_engine(stub: Stub, hung_socket: Path, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    """An engine that takes the call and never answers must not hold the task: 75 here, 69 elsewhere."""
+    asks = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)"
+    executable(
+        stub().with_name("docker"),
+        f'[ "$1" = info ] || exec echo 2.26.1\nexec {sys.executable} -c {shlex.quote(asks)} {hung_socket}',
+    )
+    monkeypatch.setenv("DOCKER_HOST", f"{scheme}://{hung_socket}")
+
+    start = time.monotonic()
+    found = engine.diagnose(timeout_s=0.5)
+
+    assert time.monotonic() - start < 3
+    assert found is not None
+    assert "no answer within 0.5 s" in found.problem
+    assert found.code == {"unix": ExitCode.TRY_AGAIN, "ssh": ExitCode.UNAVAILABLE}[scheme]
+
+
+@pytest.mark.parametrize(
+    ("differs", "words"),
+    [({"SecurityOptions": ["name=seccomp", "name=rootless"]}, "rootless engine"),
+     ({"SecurityOptions": ["name=userns"]}, "userns-remap"),
+     ({"OSType": "windows"}, "Windows containers")],
+    ids=["rootless", "userns", "windows"],
+)  # fmt: skip
+def test_diagnose_unsupported_engine(stub: Stub, differs: dict[str, Any], words: str) -> None:
+    """An engine that maps ids or runs Windows is refused before a file gets a wrong owner."""
+    stub({**ANSWERS, **differs})
+
+    found = problem()
+
+    assert words in found.problem
+    assert (found.code, found.installable) == (ExitCode.CONFIG, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "usable"),
+    [("tcp://far:2376", False), ("ssh://u@far", False), ("tcp://127.0.0.1:2375", True), ("unix:///run/o.sock", True)],
+)
+def test_diagnose_other_machine(stub: Stub, monkeypatch: pytest.MonkeyPatch, host: str, *, usable: bool) -> None:
+    """An engine of another machine is refused by the variable's name: a bind mount would show that machine's disk."""
+    stub()
+    monkeypatch.setenv("DOCKER_HOST", host)
+
+    found = engine.diagnose()
+
+    assert (found is None) == usable
+    assert found is None or (found.code, f"DOCKER_HOST={host}" in found.problem) == (ExitCode.CONFIG, True)
+
+
+def test_diagnose_other_machine_by_context(stub: Stub, tmp_path: Path) -> None:
+    """The context that config.json makes the current one counts like a variable."""
+    stub(context="ssh://u@far")
+    config = tmp_path / "config" / "config.json"
+    config.parent.mkdir()
+    config.write_text('{"currentContext": "lab"}', encoding="utf-8")
+
+    found = problem()
+
+    assert f"the context lab of {config}" in found.problem
+    assert found.fix == "run: docker context use default"
+
+
+@pytest.mark.parametrize(
+    ("environ", "host"),
+    [({}, engine.DEFAULT_HOST), ({"DOCKER_CONTEXT": "default"}, engine.DEFAULT_HOST),
+     ({"DOCKER_CONTEXT": "lab"}, "unix:///lab.sock"),
+     ({"DOCKER_CONTEXT": "lab", "DOCKER_HOST": "unix:///x"}, "unix:///x")],
+)  # fmt: skip
+def test_endpoint_order(stub: Stub, environ: dict[str, str], host: str) -> None:
+    """The order is docker's own: DOCKER_HOST, then DOCKER_CONTEXT, then the default socket."""
+    stub(context="unix:///lab.sock")
+
+    assert engine.endpoint(environ).host == host
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code"),
+    [("rpc error: code = Unavailable desc = error reading from server: EOF", ExitCode.TRY_AGAIN),
+     (UNREACHABLE, ExitCode.UNAVAILABLE), (PERMISSION_DENIED, ExitCode.PERMISSION),
+     ("ERROR: BuildKit is enabled but the buildx component is missing or broken.", ExitCode.UNAVAILABLE),
+     ("failed to solve: process \"/bin/sh -c false\" did not complete successfully: exit code: 1", None)],
+    ids=["killed mid-build", "down", "denied", "no buildx", "a failed build"],
+)  # fmt: skip
+def test_classify_failed_command(stderr: str, code: ExitCode | None) -> None:
+    """What a failed command says of the engine keeps its meaning; a failed build is not the engine's fault."""
+    found = engine.classify(1, stderr, DEFAULT)
+
+    assert (found and found.code) == code
+    assert engine.classify(0, stderr, DEFAULT) is None
+
+
+@pytest.fixture
+def install_script(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a script that brings the engine that is down; it leaves a file `log` beside itself."""
+    repaired = stub().rename(tmp_path / "repaired")
+    docker = stub(SILENT, fails=UNREACHABLE)
+    script = executable(tmp_path / "install-engine.sh", f'echo "$@" >{tmp_path}/log; cp {repaired} {docker}')
+    executable(docker.with_name("sudo"), 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
+    monkeypatch.setattr(install, "INSTALL_ENGINE", script)
+    return script
+
+
+def test_ensure_unasked(install_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal and without --yes nothing is installed; the refusal names both ways."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+
+    with pytest.raises(HostError) as caught:
+        install.ensure(yes=False)
+
+    assert caught.value.code == ExitCode.UNAVAILABLE
+    assert not install_script.with_name("log").exists()
+
+
+def test_ensure_agreed(install_script: Path) -> None:
+    """With --yes the script runs once, and the engine that it brought is taken."""
+    install.ensure(yes=True)
+
+    assert install_script.with_name("log").read_text(encoding="utf-8") == "\n"
+
+
+def test_ensure_failed_script(install_script: Path) -> None:
+    """A script that fails ends the task with its exit code in the message."""
+    executable(install_script, "exit 69")
+
+    with pytest.raises(HostError, match=r"install-engine\.sh ended with 69"):
+        install.ensure(yes=True)
+
+
+def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With DOCKER_HOST elsewhere, --yes must install nothing: the person's engine is not ours to replace."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nope")
+
+    with pytest.raises(HostError, match="DOCKER_HOST=unix:///nope"):
+        install.ensure(yes=True)
+
+    assert not install_script.with_name("log").exists()
+
+
+@pytest.fixture
+def waiting_group(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return what a member of group docker executes in a login that is older than the membership."""
+    grp = pytest.importorskip("grp")
+    executed: list[list[str]] = []
+    executable(stub(SILENT, fails=PERMISSION_DENIED).with_name("sg"), "exit 1")
+    monkeypatch.setattr(group, "user", lambda: "ada")
+    monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=["ada"], gr_gid=987654))
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="staff"))
+    monkeypatch.setattr(os, "execvp", lambda file, argv: executed.append(argv))
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "tasks.py", "up", "it's"])
+    monkeypatch.setenv(group.IN_GROUP_MARK, "")
+    return executed
+
+
+def test_require_membership_waits(waiting_group: list[list[str]]) -> None:
+    """A new member need not log in again: the same command runs with the group, under the old primary group."""
+    with pytest.raises(HostError):  # execvp does not return outside a test
+        install.require()
+
+    [[_, group, _, command]] = waiting_group
+    _, *inner = shlex.split(command)
+    assert (group, inner[:3]) == ("docker", ["sg", "staff", "-c"])
+    assert shlex.split(inner[3]) == ["exec", sys.executable, "tasks.py", "up", "it's"]
+
+
+def test_require_membership_waits_once(waiting_group: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the group did not help, the command must not run itself again for ever."""
+    monkeypatch.setenv(group.IN_GROUP_MARK, "1")
+
+    with pytest.raises(HostError) as caught:
+        install.require()
+
+    assert caught.value.fix == "log out and in again"
+    assert waiting_group == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "returncode", "last_line"),
+    [([], 0, "Nothing to do: the engine answers, Compose and buildx are there."),
+     (["--force"], 64, "usage: sudo docker/install-engine.sh [--dry-run]")],
+)  # fmt: skip
+def test_script_changes_nothing(stub: Stub, argv: list[str], returncode: int, last_line: str) -> None:
+    """Where all is there, or the words are wrong, the script must say so and change nothing."""
+    stub()
+
+    done = subprocess.run([paths.INSTALL_ENGINE, *argv], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (returncode, "", last_line)
+
+
+def test_script_names_no_archive() -> None:
+    """Where packages come from is the machine's own decision: no address in the script."""
+    assert "http" not in paths.INSTALL_ENGINE.read_text(encoding="utf-8")

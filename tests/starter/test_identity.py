@@ -1,0 +1,226 @@
+"""Who the container runs as: exactly the host's ids, under a name that an image can hold."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import invoke
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR, ROOT
+from host_tasks.identity import DEFAULT, MAX_ID, Account, HostFacts, decide, safe_user_name
+
+VALID_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+OBSERVE = "from host_tasks.identity import observe; who = observe(); print(who.user, who.uid, who.gid)"
+
+
+def facts(
+    uid: int | None = 1000,
+    gid: int | None = 1000,
+    *,
+    owner: tuple[int, int] = (0, 0),
+    accounts: dict[int, Account] | None = None,
+    sudo: tuple[str, str, str] = ("", "", ""),
+) -> HostFacts:
+    """Return facts with a user database of the given accounts."""
+    return HostFacts(uid, gid, owner, (accounts or {}).get, *sudo)
+
+
+def ids(found: HostFacts) -> tuple[str, int, int]:
+    """Return what was decided, without its reason."""
+    who = decide(found)
+    return who.user, who.uid, who.gid
+
+
+# 28 identities were tried on the post's `adduser`, which made 5 of them; those without a valid uid follow below.
+@pytest.mark.parametrize(
+    ("name", "uid", "gid", "user"),
+    [
+        pytest.param("al-khawarizmi", 1000, 100, "al-khawarizmi", id="the post's own"),
+        pytest.param("jdoe", 501, 20, "jdoe", id="macOS 501:20"),
+        pytest.param("jdoe", 1500000000, 100, "jdoe", id="directory uid"),
+        pytest.param("a$", 1001, 100, "a", id="dollar"),
+        pytest.param("jdoe", 1000, 1000, "jdoe", id="gid 1000"),
+        pytest.param("jdoe", 1000, 985, "jdoe", id="gid 985"),
+        pytest.param("daemon", 1, 1, "daemon", id="uid 1"),
+        pytest.param("nobody", 65534, 65534, "nobody", id="uid 65534"),
+        pytest.param("root", 1001, 100, "u-root", id="name root"),
+        pytest.param("daemon", 1001, 100, "daemon", id="name daemon"),
+        pytest.param("www-data", 1001, 100, "www-data", id="name www-data"),
+        pytest.param("", 1001, 100, "al-khawarizmi", id="empty name"),
+        pytest.param("john.doe", 1001, 100, "john-doe", id="dot"),
+        pytest.param("John", 1001, 100, "john", id="capital"),
+        pytest.param("JOHN.DOE", 1001, 100, "john-doe", id="capitals and dot"),
+        pytest.param("CORP\\jdoe", 1001, 100, "jdoe", id="Windows domain"),
+        pytest.param("jdoe@corp", 1001, 100, "jdoe", id="Kerberos realm"),
+        pytest.param("john doe", 1001, 100, "john-doe", id="space"),
+        pytest.param("1john", 1001, 100, "u1john", id="digit first"),
+        pytest.param("12345", 1001, 100, "u12345", id="digits only"),
+        pytest.param("_svc", 1001, 100, "u_svc", id="underscore first"),
+        pytest.param("-x", 1001, 100, "x", id="hyphen first"),
+        pytest.param("josé", 1001, 100, "jose", id="accent"),
+        pytest.param("a" * 33, 1001, 100, "a" * 32, id="33 characters"),
+    ],
+)
+def test_decide_for_an_ordinary_account_keeps_its_ids(name: str, uid: int, gid: int, user: str) -> None:
+    """Whoever runs this has exactly their own uid and gid inside, under a valid name."""
+    found = facts(uid, gid, accounts={uid: Account(name, gid)})
+
+    assert ids(found) == (user, uid, gid)
+    assert VALID_NAME.fullmatch(user)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(facts(4294967294, 100), id="uid 4294967294"),
+        pytest.param(facts(4294967295, 100), id="uid 4294967295"),
+        pytest.param(facts(1000, MAX_ID + 1), id="gid above the limit"),
+        pytest.param(facts(0, 0, sudo=("4294967294", "100", "jdoe")), id="through sudo"),
+        pytest.param(facts(0, 0, owner=(4294967294, 100)), id="owner of the folder"),
+    ],
+)
+def test_decide_above_what_the_engine_runs_is_refused(found: HostFacts) -> None:
+    """A uid or gid that the engine refuses is refused here, in one line with both values and a fix."""
+    with pytest.raises(HostError) as refused:
+        decide(found)
+
+    assert refused.value.code == ExitCode.CONFIG
+    assert str(MAX_ID) in refused.value.problem
+    assert ":" in refused.value.problem
+    assert "\n" not in f"{refused.value.problem}{refused.value.fix}"
+
+
+def test_decide_at_the_limit_is_kept() -> None:
+    """The highest ids that the engine runs are kept."""
+    assert ids(facts(MAX_ID, MAX_ID)) == (f"u{MAX_ID}", MAX_ID, MAX_ID)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(facts(54321, 54321), ("u54321", 54321, 54321), id="no account"),
+        pytest.param(
+            facts(0, 0, sudo=("1234", "1235", "bob"), accounts={1234: Account("Alice", 7)}),
+            ("alice", 1234, 1235),
+            id="sudo: account, gid of sudo",
+        ),
+        pytest.param(facts(0, 0, sudo=("1234", "1235", "bob")), ("bob", 1234, 1235), id="sudo: no account"),
+        pytest.param(
+            facts(0, 0, sudo=("1234", "", ""), accounts={1234: Account("alice", 7)}),
+            ("alice", 1234, 7),
+            id="sudo: no gid",
+        ),
+        pytest.param(facts(0, 0, sudo=("1234", "0", "")), ("u1234", 1234, 0), id="sudo: group root"),
+        pytest.param(facts(0, 0, sudo=("0", "0", "root"), owner=(7, 8)), ("u7", 7, 8), id="sudo from root: owner"),
+        pytest.param(facts(0, 0, sudo=("-5", "", ""), owner=(7, 8)), ("u7", 7, 8), id="sudo uid not a number"),
+        pytest.param(facts(0, 0, sudo=("9" * 5000, "", "")), ("al-khawarizmi", 1000, 100), id="sudo uid endless"),
+        pytest.param(facts(0, 0, sudo=("\u0661", "1", "")), ("al-khawarizmi", 1000, 100), id="sudo uid Arabic digit"),
+        pytest.param(facts(0, 0, sudo=("", "", "")), ("al-khawarizmi", 1000, 100), id="root owns all"),
+        pytest.param(facts(0, 1000), ("al-khawarizmi", 1000, 100), id="root with another group"),
+        pytest.param(facts(1000, 1000, sudo=("7", "7", "x")), ("u1000", 1000, 1000), id="sudo to an ordinary user"),
+        pytest.param(facts(None, None), ("al-khawarizmi", 1000, 100), id="Windows"),
+    ],
+)
+def test_decide_for_the_unusual_caller(found: HostFacts, expected: tuple[str, int, int]) -> None:
+    """Without an account, under sudo, as root and on Windows there is one documented answer."""
+    assert ids(found) == expected
+
+
+@settings(deadline=None)
+@given(
+    uid=st.integers(0, 3) | st.integers(0, 2**32 - 1),
+    owner=st.integers(0, 3) | st.integers(0, 2**32 - 1),
+    sudo_uid=st.sampled_from(["", "0", "1", "00", "x", "\n1"]) | st.text(max_size=12),
+)
+def test_decide_never_answers_root(uid: int, owner: int, sudo_uid: str) -> None:
+    """Whatever is found, the answer is an ordinary user with a valid name, or a refusal."""
+    try:
+        who = decide(facts(uid, 5, owner=(owner, 5), sudo=(sudo_uid, "", "")))
+    except HostError:
+        return
+
+    assert 0 < who.uid <= MAX_ID
+    assert VALID_NAME.fullmatch(who.user)
+
+
+def test_decide_says_why_it_is_the_default() -> None:
+    """The caller reads from the reason that the folders have to be made writable for someone else."""
+    assert decide(facts(0, 0)).reason == "the default, because root runs this and owns the project folder"
+
+
+@settings(deadline=None)
+@given(st.text())
+@example("-" * 40)
+@example("___")
+@example("@corp")
+@example("a" * 31 + "--b")
+@example("9" * 40)
+@example("田中")
+@example("\u212a")
+@example("RÖÖT")
+def test_safe_user_name_is_valid_for_any_name(name: str) -> None:
+    """Any name at all becomes a name that an image can hold, never root, and the rule keeps its own results."""
+    safe = safe_user_name(name)
+
+    assert VALID_NAME.fullmatch(safe)
+    assert safe != "root"
+    assert safe_user_name(safe) == safe
+
+
+def _observed(*prefix: str, env: dict[str, str]) -> tuple[str, int, int]:
+    """Return what a process with this environment observes: name, uid, gid."""
+    command = [*prefix, sys.executable, "-c", OBSERVE]
+    done = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=30, check=True)
+    user, uid, gid = done.stdout.split()
+    return user, int(uid), int(gid)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param({}, id="env -i"),
+        pytest.param({"USER": "bob", "LOGNAME": "bob", "UID": "7", "GID": "7"}, id="USER LOGNAME UID exported"),
+        pytest.param({"HOME": ""}, id="HOME empty"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no numeric ids")
+def test_observe_ignores_the_environment(extra: dict[str, str]) -> None:
+    """Exported variables do not change who you are."""
+    owner = ROOT.stat()
+    expected = (os.getuid(), os.getgid()) if os.getuid() else (owner.st_uid, owner.st_gid)
+    expected = expected if expected[0] else (DEFAULT.uid, DEFAULT.gid)
+
+    user, uid, gid = _observed(env={"PYTHONPATH": str(DOCKER_DIR), **extra})
+
+    assert (uid, gid) == expected
+    assert user != "bob"
+
+
+def _someone(uid: int) -> tuple[str, int, int]:
+    """Return what a process of another user observes, with misleading variables exported."""
+    someone = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+    if subprocess.run([*someone, sys.executable, "-c", ""], capture_output=True, timeout=30, check=False).returncode:
+        pytest.skip("another user cannot start this Python")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        # Copies, for the clone and its .venv may lie where only root reads.
+        installed = Path(invoke.__file__).parents[1]
+        for package in (DOCKER_DIR / "host_tasks", *installed.glob("invoke*")):
+            shutil.copytree(package, Path(folder, "docker", package.name))
+        return _observed(*someone, env={"PYTHONPATH": str(Path(folder, "docker")), "USER": "bob", "SUDO_UID": "7"})
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv (util-linux) is not on the PATH")
+def test_observe_as_another_user() -> None:
+    """A uid that the user database does not know keeps its ids and gets a valid name; one that it knows has its own."""
+    assert _someone(54321) == ("u54321", 54321, 54321)
+    assert _someone(1) == ("daemon", 1, 1)

@@ -1,0 +1,176 @@
+"""Tests of host_tasks.network: what this machine trusts, and where its pip looks, from variables and real files."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from host_tasks import network
+from host_tasks.ground.errors import ExitCode, HostError
+
+INDEX = "https://index.example/simple"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment with a home of its own, where pip has no configuration; PIP_CONFIG_FILE is not set."""
+    return {"HOME": str(tmp_path)}
+
+
+def written(path: Path, text: str) -> Path:
+    """Write a file and the folders above it, and return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("first", range(len(network.CA_VARIABLES)), ids=network.CA_VARIABLES)
+def test_ca_bundle_is_what_the_first_variable_names(tmp_path: Path, first: int) -> None:
+    """SSL_CERT_FILE, REQUESTS_CA_BUNDLE, PIP_CERT and CURL_CA_BUNDLE decide in this order, before the system's file."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")[first:]
+    environ = {name: str(written(tmp_path / name, "ca")) for name in names}
+
+    assert network.ca_bundle(environ) == tmp_path / names[0]
+
+
+def test_ca_variable_that_names_no_file_is_passed_over(tmp_path: Path) -> None:
+    """A folder of certificates, a missing file and an empty variable are no bundle: the next one decides."""
+    bundle = written(tmp_path / "ca.pem", "ca")
+    environ = {"SSL_CERT_FILE": str(tmp_path), "REQUESTS_CA_BUNDLE": "/nonexistent", "PIP_CERT": ""}
+
+    assert network.ca_bundle({**environ, "CURL_CA_BUNDLE": str(bundle)}) == bundle
+
+
+def test_ca_bundle_of_the_system_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a variable the first file of the known distributions that is there; none where there is none."""
+    system = written(tmp_path / "system.pem", "ca")
+    monkeypatch.setattr(network, "CA_FILES", ("/nonexistent", str(system)))
+
+    assert network.ca_bundle({}) == system
+    monkeypatch.setattr(network, "CA_FILES", ())
+    assert network.ca_bundle({}) is None
+
+
+def test_ca_bundle_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is seen from the working directory, but Compose would see it from docker/."""
+    written(tmp_path / "ca.pem", "ca")
+    monkeypatch.chdir(tmp_path)
+
+    assert network.ca_bundle({"SSL_CERT_FILE": "ca.pem"}) == tmp_path / "ca.pem"
+
+
+def test_proxies_are_known_by_their_upper_case_names() -> None:
+    """Either case is read, the upper one first; what is empty or unset is left out."""
+    environ = {"HTTP_PROXY": "http://a:1", "http_proxy": "http://b:2", "no_proxy": "localhost", "HTTPS_PROXY": ""}
+
+    assert network.proxies(environ) == {"HTTP_PROXY": "http://a:1", "NO_PROXY": "localhost"}
+    assert network.proxies({}) == {}
+
+
+def test_pip_needs_no_configuration_where_nothing_is_set(home: dict[str, str]) -> None:
+    """Where pip looks in its default index, nothing is handed to the build."""
+    assert network.pip_config({**home, "PIP_CONFIG_FILE": os.devnull}) == ""
+
+
+@pytest.mark.parametrize("place", [".pip/pip.conf", ".config/pip/pip.conf"])
+def test_pip_configuration_of_the_user_is_read(home: dict[str, str], tmp_path: Path, place: str) -> None:
+    """Both places of a user's pip.conf are read, and only the options of the index are taken."""
+    written(tmp_path / place, f"[global]\nindex-url = {INDEX}\ntrusted-host = index.example\ntimeout = 60\n")
+
+    assert network.pip_config(home) == f"[global]\nindex-url = {INDEX}\ntrusted-host = index.example\n"
+
+
+def test_pip_configuration_that_is_named_wins_over_the_users(home: dict[str, str], tmp_path: Path) -> None:
+    """PIP_CONFIG_FILE is read after the user's file, option by option."""
+    written(
+        tmp_path / ".config/pip/pip.conf", f"[global]\nindex-url = https://user.example\nextra-index-url = {INDEX}\n"
+    )
+    named = written(tmp_path / "named.conf", "[global]\nindex-url = https://named.example\n")
+
+    found = network.pip_config({**home, "PIP_CONFIG_FILE": str(named)})
+
+    assert found == f"[global]\nindex-url = https://named.example\nextra-index-url = {INDEX}\n"
+
+
+def test_pip_variable_wins_over_every_file(home: dict[str, str], tmp_path: Path) -> None:
+    """PIP_INDEX_URL is the last word, as it is for pip; %-signs in a password are no interpolation."""
+    written(tmp_path / ".pip/pip.conf", "[global]\nindex-url = https://me:p%40s%@user.example\n")
+
+    assert "index-url = https://me:p%40s%@user.example\n" in network.pip_config(home)
+    assert network.pip_config({**home, "PIP_INDEX_URL": INDEX}) == f"[global]\nindex-url = {INDEX}\n"
+
+
+def test_pip_configuration_can_be_turned_off(home: dict[str, str], tmp_path: Path) -> None:
+    """PIP_CONFIG_FILE=/dev/null turns every file off, as it does for pip."""
+    written(tmp_path / ".pip/pip.conf", f"[global]\nindex-url = {INDEX}\n")
+
+    assert network.pip_config({**home, "PIP_CONFIG_FILE": os.devnull}) == ""
+
+
+def test_index_that_is_a_folder_of_this_machine_is_left_out(home: dict[str, str]) -> None:
+    """A build sees no folder of the host: only indexes of the network are handed on, each of several."""
+    found = network.pip_config({**home, "PIP_INDEX_URL": "file:///srv/index", "PIP_EXTRA_INDEX_URL": f"/srv {INDEX}"})
+
+    assert found == f"[global]\nextra-index-url = {INDEX}\n"
+
+
+@pytest.mark.parametrize("content", [b"index-url = x\n", b"[global]\na\n  b = c\n[global]\n", b"[global]\na = \xff\n"])
+def test_malformed_pip_configuration_is_one_error(home: dict[str, str], tmp_path: Path, content: bytes) -> None:
+    """A file that pip could not read either is named in one line (78), not in a traceback."""
+    named = tmp_path / "pip.conf"
+    named.write_bytes(content)
+
+    with pytest.raises(HostError) as refusal:
+        network.pip_config({**home, "PIP_CONFIG_FILE": str(named)})
+
+    assert refusal.value.code == ExitCode.CONFIG
+    assert "\n" not in refusal.value.problem
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that write_pip_config writes, in an environment that names one index with a password."""
+    monkeypatch.setattr(network, "PIP_CONFIG", tmp_path / "docker" / ".pip.conf")
+    (tmp_path / "docker").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:secret@index.example/simple")
+    return tmp_path / "docker" / ".pip.conf"
+
+
+def test_pip_configuration_is_readable_by_its_owner_only(target: Path) -> None:
+    """It may hold a password: 0600 from its first moment, whatever the umask and whatever was there."""
+    written(target, "old").chmod(0o644)
+    previous = os.umask(0)
+
+    try:
+        assert network.write_pip_config() == target
+    finally:
+        os.umask(previous)
+
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert target.read_text(encoding="utf-8") == "[global]\nindex-url = https://me:secret@index.example/simple\n"
+
+
+def test_unchanged_pip_configuration_is_not_written_again(target: Path) -> None:
+    """A running container has the file mounted: what has not changed stays the same file."""
+    network.write_pip_config()
+    before = target.stat()
+
+    network.write_pip_config()
+
+    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_shell_without_an_index_leaves_the_file_of_an_earlier_one(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docker/.env still names the file: deleting it would keep Compose from starting anything."""
+    network.write_pip_config()
+    monkeypatch.delenv("PIP_INDEX_URL")
+
+    assert network.write_pip_config() is None
+    assert target.exists()
