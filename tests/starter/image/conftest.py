@@ -16,6 +16,7 @@ from host_tasks.clone import project_name
 from host_tasks.ground.paths import YOURS as YOURS
 
 ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Clone:
 
     def task(self, *words: str, timeout_s: float = 600, **environ: Any) -> "subprocess.CompletedProcess[str]":
         """Run `invoke <words>` in the clone as this caller; environ adds to this process's environment."""
-        argv = [sys.executable, "-m", "invoke", "--search-root", str(self.root), *words]
+        argv = [sys.executable, "-I", str(self.root / PROGRAM), *words]
         return self.run(*argv, timeout_s=timeout_s, **environ)
 
     def run(
