@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aids import python_stub, wait_until
 
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
 from host_tasks.setup import basics, bootstrap, host_packages
@@ -98,8 +98,7 @@ class Clone:
 
     def program(self, name: str, text: str) -> None:
         """Put a Python script on the PATH."""
-        (self.bin / name).write_text(f"#!{sys.executable}\n{text}")
-        (self.bin / name).chmod(0o755)
+        python_stub(self.bin / name, text)
 
     def start(self, *words: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start `python3 tasks.py` with the words."""
@@ -119,14 +118,6 @@ class Clone:
         process = self.start(*words, cwd=cwd)
         stdout, stderr = process.communicate(timeout=60)
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
-
-
-def wait_until(predicate: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until the predicate holds."""
-    deadline = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from people import as_person
+from aids import as_person
 
 from host_tasks.ground import lock
 from host_tasks.ground.errors import ExitCode, HostError

@@ -42,7 +42,7 @@ def main() -> None:
                 config_class=OwnConfig,
             ).run()
         finally:
-            sys.stdout.flush()
+            print(end="", flush=True)
     except BrokenPipeError:
         for stream in (sys.stdout, sys.stderr):  # Python flushes both once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
