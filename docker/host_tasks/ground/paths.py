@@ -13,6 +13,10 @@ TASKS_PY = ROOT / "tasks.py"
 STARTER_TESTS = ROOT / "tests" / "starter"
 ENVIRONMENT_YML = ROOT / "environment.yml"
 LOCK_FILE = DOCKER_DIR / ".lock"
+PIP_CONFIG = DOCKER_DIR / ".pip.conf"
+BUILT_FILE = DOCKER_DIR / ".built.json"
+DOCKERIGNORE = ROOT / ".dockerignore"
+SCRIPTS = (*sorted(DOCKER_DIR.glob("*.sh")), *sorted(STAND_IN_DIR.glob("*.sh")), ROOT / "postBuild")
 
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 

@@ -7,24 +7,25 @@ from pathlib import Path
 
 from invoke.exceptions import Exit
 
-from host_tasks import install
+from host_tasks.act.remove import require_engine
+from host_tasks.act.run import achieve
+from host_tasks.decide.engine import engine
 from host_tasks.ground import report, runner
-from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, STAND_IN_DIR, STARTER_TESTS, TASKS_PY
+from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, SCRIPTS, STAND_IN_DIR, STARTER_TESTS, TASKS_PY
+from host_tasks.observe.observation import Observation
 from host_tasks.setup import bootstrap
 
 SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
 HOST_CODE = (TASKS_PY, DOCKER_DIR, STARTER_TESTS)
-SCRIPTS = ("activate.sh", "create-user.sh", "entrypoint.sh", "install-engine.sh")
 
 
 def checkers() -> list[list[str]]:
     """Return the commands that read the files and run nothing of them."""
-    shell_files = [DOCKER_DIR / name for name in SCRIPTS] + sorted(STAND_IN_DIR.glob("*.sh")) + [ROOT / "postBuild"]
     return [
         ["ruff", "check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
         ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
         ["mypy", "--config-file", str(SETTINGS)],
-        ["shellcheck", "--external-sources", "--shell=bash", *map(str, shell_files)],
+        ["shellcheck", "--external-sources", "--shell=bash", *map(str, SCRIPTS)],
         ["hadolint", str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],
     ]
 
@@ -37,7 +38,7 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
     """
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not fast:
-        install.ensure(yes=yes)
+        achieve([engine], yes=yes)
     tools = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
     pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *pytest_words]
@@ -58,7 +59,7 @@ def bench() -> None:
         Exit: a ratio is over its bound (1).
     """
     bootstrap.ensure(bootstrap.TESTS)
-    install.require()
+    require_engine(Observation())
     script = STARTER_TESTS / "benchmarks" / "overhead.py"
     if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
         raise Exit(message="error: a ratio is over its bound; fix: see the lines above", code=1)
