@@ -9,7 +9,7 @@ readonly max_id=2147483647 # moby, "uids and gids must be in range 0-2147483647"
 home="/home/${username}"
 
 refuse() {
-    echo "error: $1; fix: $2" >&2
+    printf 'error: %s\nfix: %s\n' "$1" "$2" >&2
     exit 1
 }
 

@@ -283,7 +283,7 @@ def test_malformed_file_is_refused_by_line_and_kept(content: bytes, line: int, n
         assert refusal.value.code == ExitCode.CONFIG
         assert refusal.value.problem.startswith(f"{env_file}:{line}: ")
         assert named in refusal.value.problem
-        assert refusal.value.fix == f"correct or remove line {line}, then: invoke env"
+        assert refusal.value.fix == f"correct or remove line {line}, then run: invoke env"
 
     assert env_file.read_bytes() == content
 

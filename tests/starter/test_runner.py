@@ -171,7 +171,7 @@ def test_missing_command_ends_with_69(tmp_path: Path) -> None:
     assert refusal.value.code == ExitCode.UNAVAILABLE
     assert (
         refusal.value.message
-        == "error: no-such-command is not on the PATH; fix: install no-such-command, then try again"
+        == "error: no-such-command is not on the PATH\nfix: install no-such-command, then try again"
     )
 
 

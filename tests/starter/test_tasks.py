@@ -103,13 +103,13 @@ def test_help_names_parameters_only(each: "Task[Callable[..., None]]") -> None:
     ],
     ids=["option", "task", "port-word", "port-80", "run-nothing", "run-dashes"],
 )
-def test_wrong_command_line_ends_with_64_in_one_line(inv: Invoke, words: list[str], problem: str) -> None:
-    """What cannot be meant is one line on stderr, the exit code of sysexits, and nothing on stdout or disk."""
+def test_wrong_command_line_ends_with_64_in_two_lines(inv: Invoke, words: list[str], problem: str) -> None:
+    """What cannot be meant is one error on stderr, the exit code of sysexits, and nothing on stdout or disk."""
     done = inv(*words)
 
     assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr.startswith(f"error: {problem}; fix: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {problem}\nfix: ")
+    assert done.stderr.count("\n") == 2
 
 
 @pytest.mark.parametrize("words", [["env"], ["config"], ["down"]], ids=" ".join)
@@ -125,7 +125,7 @@ def test_malformed_env_ends_with_78_and_stays_as_it_is(inv: Invoke, tree: Path, 
 
     assert (done.returncode, done.stdout) == (78, ""), done.stderr
     assert done.stderr.startswith("error: docker/.env:2: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 2
     assert env_file.read_text(encoding="utf-8") == "A=b\n1USER=x\n"
 
 

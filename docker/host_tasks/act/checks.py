@@ -14,6 +14,7 @@ from host_tasks.ground import report, runner
 from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, SCRIPTS, STAND_IN_DIR, STARTER_TESTS, TASKS_PY
 from host_tasks.observe.observation import Observation
 from host_tasks.setup import bootstrap
+from host_tasks.setup.basics import error_text
 
 SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
 HOST_CODE = (TASKS_PY, DOCKER_DIR, STARTER_TESTS)
@@ -48,7 +49,7 @@ def run(*, yes: bool, fast: bool, pytest_words: Sequence[str]) -> None:
         argv[0] for argv in [*checkers(), pytest] if not runner.run(argv, cwd=ROOT, env=environ, interactive=True).ok
     ]
     if failed:
-        raise Exit(message=f"error: failed: {', '.join(failed)}; fix: see the lines of each above", code=1)
+        raise Exit(message=error_text(f"failed: {', '.join(failed)}", fix="see the lines of each above"), code=1)
     report.note("All checkers and tests passed.")
 
 
@@ -62,4 +63,4 @@ def bench() -> None:
     require_engine(Observation())
     script = STARTER_TESTS / "benchmarks" / "overhead.py"
     if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
-        raise Exit(message="error: a ratio is over its bound; fix: see the lines above", code=1)
+        raise Exit(message=error_text("a ratio is over its bound", fix="see the lines above"), code=1)

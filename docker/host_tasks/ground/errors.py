@@ -4,6 +4,8 @@ from enum import IntEnum
 
 from invoke.exceptions import Exit
 
+from host_tasks.setup.basics import error_text
+
 
 class ExitCode(IntEnum):
     """Exit codes after sysexits(3) of FreeBSD 14; 130 and 143 are 128 + the signal (POSIX.1-2017, sh, 2.8.2)."""
@@ -24,10 +26,10 @@ class ExitCode(IntEnum):
 class HostError(Exit):
     """Something a person can repair: what is wrong, and the command that repairs it.
 
-    Invoke prints ``message`` on stderr without a traceback and exits with ``code``.
+    Invoke prints ``message``, two lines, on stderr without a traceback and exits with ``code``.
     """
 
     def __init__(self, problem: str, *, fix: str, code: ExitCode) -> None:
         self.problem = problem
         self.fix = fix
-        super().__init__(message=f"error: {problem.rstrip('.')}; fix: {fix}", code=int(code))
+        super().__init__(message=error_text(problem, fix=fix), code=int(code))

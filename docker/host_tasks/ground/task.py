@@ -10,8 +10,10 @@ import invoke.parser.parser
 from invoke.exceptions import Exit, ParseError
 from invoke.tasks import task as invoke_task
 
+from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.runner import Finished
+from host_tasks.setup.basics import error_text
 
 
 class UsageError(ParseError, Exit):
@@ -23,7 +25,7 @@ class UsageError(ParseError, Exit):
         self.context = context
 
     def __str__(self) -> str:
-        return f"error: {self.text.rstrip('!')}; fix: see what there is: invoke --list"
+        return error_text(self.text.rstrip("!"), fix=task_command("--list"))
 
 
 # Invoke 3.0.3, program.py: run() ends with Exit.code where the exception is one, else with a fixed 1.
@@ -45,7 +47,7 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             try:
                 return body(*args, **kwargs)
             except KeyboardInterrupt:
-                raise Exit(message="interrupted", code=int(ExitCode.INTERRUPTED)) from None
+                raise HostError("interrupted", fix="run the same command again", code=ExitCode.INTERRUPTED) from None
 
         return invoke_task(guarded, **options)
 
@@ -61,7 +63,7 @@ def after_dashes(default: Sequence[str] | None = None) -> list[str]:
     words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
     if words or default is not None:
         return words or list(default or ())
-    raise HostError("no command to run", fix="invoke run -- python --version", code=ExitCode.USAGE)
+    raise HostError("no command to run", fix=task_command("run -- python --version"), code=ExitCode.USAGE)
 
 
 def ended(finished: Finished) -> None:

@@ -7,34 +7,41 @@ packages get into .venv is in host_packages.py, which a warm start does not load
 import os
 import sys
 
+from host_tasks.setup.basics import (
+    CALLED_AS,
+    CANNOT_CREATE,
+    CONFIG,
+    INTERRUPTED,
+    LOCK,
+    PYTHON,
+    ROOT,
+    STAMP,
+    TRY_AGAIN,
+    UNAVAILABLE,
+    VENV,
+    called_as,
+    fail,
+)  # fmt: skip
+
 TYPE_CHECKING = False  # typing costs every start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
 NEEDED = (3, 10)
-# Before any annotation is evaluated: this module and tasks.py must still parse and get here under Python 3.6.
+# Before any annotation is evaluated: the setup and tasks.py must still parse and get here under Python 3.6.
 if sys.version_info < NEEDED:
     import shutil
 
     newer = [name for name in (f"python3.{minor}" for minor in range(19, 9, -1)) if shutil.which(name)]
-    sys.stderr.write(
-        f"error: tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}; fix: "
-        + (f"{newer[0]} tasks.py\n" if newer else "install a newer Python, then run tasks.py with it\n")
+    fail(
+        f"tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}",
+        fix=called_as(newer[0]) if newer else "install a newer Python, then run tasks.py with it",
+        code=UNAVAILABLE,
     )
-    sys.exit(69)
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
-VENV = os.path.join(ROOT, ".venv")
-STAMP = os.path.join(VENV, ".stamp")
-LOCK = os.path.join(ROOT, ".venv.lock")
-PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
 
 HOST = "docker/host-requirements.txt"  # from the clone's root, as everything in the stamp
 TESTS = "tests/starter/requirements.txt"
-
-# Exit codes as in errors.ExitCode, which needs Invoke to be imported.
-UNAVAILABLE, CANNOT_CREATE, TRY_AGAIN, CONFIG, INTERRUPTED = 69, 73, 75, 78, 130
 
 LOCK_TIMEOUT_S = 1800.0
 POLL_S = 0.1
@@ -47,8 +54,8 @@ def main() -> "NoReturn":
     try:
         ensure(*([TESTS] if first_task == "test" else []), yes="--yes" in words or "-y" in words)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        fail("interrupted", fix="run the same command again", code=INTERRUPTED)
+    os.environ[CALLED_AS] = called_as()
     # -I: nothing is imported from PYTHONPATH, nor from the working directory, which a container may write to.
     command = [PYTHON, "-I", "-m", "invoke", "--search-root", ROOT, *(words or ["--list"])]
     if os.name == "nt":  # exec there returns to the shell at once (Python 3.13, os.execv)
@@ -67,7 +74,7 @@ def ensure(*extra: str, yes: bool = False) -> None:
 
     Raises:
         SystemExit: a requirement file is missing (78), packages cannot be installed (69), .venv cannot be
-            written (73), or another process held the lock for LOCK_TIMEOUT_S (75); one line on stderr says so.
+            written (73), or another process held the lock for LOCK_TIMEOUT_S (75); stderr says which.
     """
     wanted = {name: _digest(name) for name in (HOST, *extra)}
     if wanted.items() <= _recorded().items():
@@ -85,12 +92,6 @@ def ensure(*extra: str, yes: bool = False) -> None:
             fix=f"make {ROOT} writable for you, with 200 MB free",
             code=CANNOT_CREATE,
         )
-
-
-def fail(problem: str, *, fix: str, code: int) -> "NoReturn":
-    """End with one line in the form of errors.HostError, which needs Invoke to be imported."""
-    print(f"error: {problem}; fix: {fix}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _digest(name: str) -> str:

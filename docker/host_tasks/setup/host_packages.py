@@ -1,9 +1,9 @@
-"""Put the host packages into .venv, with uv or with pip; standard library only, as bootstrap.py, which calls it."""
+"""Put the host packages into .venv, with uv or with pip; standard library only, as bootstrap.py, which calls this."""
 
 import os
 import sys
 
-from host_tasks.setup.bootstrap import LOCK, PYTHON, ROOT, STAMP, UNAVAILABLE, VENV, fail
+from host_tasks.setup.basics import LOCK, PYTHON, ROOT, STAMP, UNAVAILABLE, VENV, fail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
