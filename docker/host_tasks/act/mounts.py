@@ -9,17 +9,28 @@ from host_tasks.ground import report
 from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import shown
-from host_tasks.observe.mounts import roots
+from host_tasks.observe.mounts import MISSING, roots
 from host_tasks.observe.observation import Observation
 
 
 def make(step: Step, seen: Observation) -> None:
-    """Make a folder as the caller; the engine would make it as root.
+    """Make the missing folders as the caller; the engine would make them as root.
+
+    Raises:
+        HostError: one cannot be made (73).
+    """
+    for place in seen.places:
+        if place.kind == MISSING:
+            _make(place.mount.source)
+            report.note(f"{place.shown}: made, since it was missing")
+
+
+def _make(folder: Path) -> None:
+    """Make a folder.
 
     Raises:
         HostError: it cannot be made (73).
     """
-    folder = Path(str(step.values["folder"]))
     try:
         folder.mkdir(parents=True)
     except OSError as err:
@@ -28,19 +39,20 @@ def make(step: Step, seen: Observation) -> None:
             fix=f"sudo install -d -o {os.getuid()} -g {os.getgid()} {path_word(folder)}",
             code=ExitCode.CANNOT_CREATE,
         ) from err
-    report.note(f"{shown(folder)}: made, since it was missing")
 
 
 def give(step: Step, seen: Observation) -> None:
-    """Give what is root's in a folder to the identity, and say how many entries that were.
+    """Give what is root's in the mounted folders to the identity, and say how many entries that were.
 
     Each is opened without following a link, looked at again, and changed through its descriptor: whatever the
     container puts in its place meanwhile is another file. An entry that vanishes, or that cannot change its owner
     (immutable, NFS), is left to the probe.
     """
-    folder, who = Path(str(step.values["folder"])), seen.settings.identity
-    given = sum(_given(path, device, inode, who.uid, who.gid) for path, device, inode in roots(folder))
-    report.note(f"{shown(folder)}: {given} of root's given to {who.user} ({who.uid}:{who.gid})")
+    who = seen.settings.identity
+    for place in seen.places:
+        if place.of_root:
+            given = sum(_given(*entry, who.uid, who.gid) for entry in roots(place.mount.source))
+            report.note(f"{place.shown}: {given} of root's given to {who.user} ({who.uid}:{who.gid})")
 
 
 def _given(path: str, device: int, inode: int, uid: int, gid: int) -> bool:

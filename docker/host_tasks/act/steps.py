@@ -113,7 +113,8 @@ def start(step: Step, seen: Observation) -> str:
             report.note(f"{each.name} is paused: it goes on.")
             with asking():
                 client().containers.get(each.id).unpause()
-    words = ("up", "--build", "--detach", "--remove-orphans")
+    others = [name for name, each in seen.model["services"].items() if each.get("build") and name != SERVICE]
+    words = ("up", *(["--build"] if others else []), "--detach", "--remove-orphans")
     finished = compose.call(seen.settings.values, *words, keep=True)
     deadline = time.monotonic() + WAIT_S
     while finished.ok and time.monotonic() < deadline:

@@ -26,6 +26,11 @@ def engine(seen: "Observation") -> Iterator[Finding]:
     yield judge(seen.engine)
 
 
+def engine_closely(seen: "Observation") -> Iterator[Finding]:
+    """Ask the same with the versions of everything, whatever runs."""
+    yield judge(seen.engine)
+
+
 def judge(found: Engine) -> Finding:
     """Return what is wrong with the engine, or which versions there are."""
     if not found.on_path:

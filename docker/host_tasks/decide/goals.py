@@ -3,7 +3,7 @@
 from host_tasks.decide import health
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
-from host_tasks.decide.engine import engine
+from host_tasks.decide.engine import engine, engine_closely
 from host_tasks.decide.image import build_anew, image
 from host_tasks.decide.mounts import mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
@@ -30,7 +30,7 @@ def up(asked_port: int | None) -> tuple[Rule, ...]:
 
 DOCTOR: tuple[Rule, ...] = (
     path,
-    engine,
+    engine_closely,
     moved,
     env_file,
     health.env_owner,

@@ -86,8 +86,7 @@ def _missing(place: Place) -> Finding:
     cause = f"{place.shown} is missing"
     if not _ours(place):
         return fail(CODE, cause, f"mkdir {path_word(place.mount.source)}")
-    step = Step("folders", f"make the folder {place.shown}", place.shown, values={"folder": str(place.mount.source)})
-    return fail(CODE, cause, task_command("mounts --fix"), step=step)
+    return fail(CODE, cause, task_command("mounts --fix"), step=Step("folders", "make missing folders", place.shown))
 
 
 def _misled(place: Place) -> Finding | None:
@@ -130,9 +129,7 @@ def _not_a_folder(place: Place) -> Finding | None:
 def _of_root(place: Place, who: Identity) -> Finding:
     """Return that root owns what the container's user could not change."""
     whom = f"{who.user} ({who.uid}:{who.gid})"
-    step = Step(
-        "give", f"give {whom} what is root's in {place.shown}", place.shown, values={"folder": str(place.mount.source)}
-    )
+    step = Step("give", f"give {whom} what is root's in the mounted folders", place.shown)
     cause = f"{place.of_root} in {place.shown} belong to root, not to {whom}"
     return fail(CODE, cause, task_command("mounts --fix"), ExitCode.PERMISSION, step=step)
 
