@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from host_tasks.clone import project_name
+from host_tasks.observe.clone import project_name
 from host_tasks.ground.paths import YOURS as YOURS
 
 ROOT = Path(__file__).resolve().parents[3]
