@@ -170,6 +170,11 @@ def crossed(place: Place, crossing: Crossing, who: Identity, platform: str = sys
         return fail(CODE, cause, again)
     if place.kind != FOLDER:
         return None
+    if crossing.hidden:
+        cause = (
+            f"{shown(crossing.hidden[0])} was mounted below {name} since the start, and the container does not see it"
+        )
+        return fail(CODE, cause, again)
     if not crossing.read and place.writable and not place.read_only_disk:
         return fail(CODE, f"{name} has a file from outside that cannot be read inside", again)
     if mount.read_only:
