@@ -76,7 +76,6 @@ def make_stand_in(step: Step, seen: Observation) -> None:
     """Make the stand-in where the engine has none of that name, and choose it as the base image."""
     image = str(step.values["image"])
     if not stand_in.is_here(image):
-        report.note(f"Making the stand-in base image {image}: {step.why}.")
         stand_in.make(image, seen.settings.values)
     write_settings(Step("choose", "", "", values={"BASE_IMAGE": image}), seen)
 
