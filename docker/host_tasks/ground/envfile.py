@@ -18,7 +18,7 @@ from host_tasks.ground import files, lock
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ENV_FILE, shown
-from host_tasks.network import PROXIES
+from host_tasks.observe.network import PROXIES
 
 OWN_KEYS = (
     *("USER", "UID", "GID"),

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aids import wait_until as wait_until
 
-from host_tasks.clone import project_name
 from host_tasks.ground.paths import YOURS as YOURS
+from host_tasks.observe.clone import project_name
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs
@@ -59,7 +59,7 @@ class Clone:
     @property
     def project(self) -> str:
         """The clone's name for Compose."""
-        return self.values()["COMPOSE_PROJECT_NAME"]
+        return project_name(self.root)
 
     def container_id(self) -> str:
         """Return the id of the running server, or an empty string."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import YOURS, Clone, docker
 
-from host_tasks.identity import DEFAULT, safe_user_name
+from host_tasks.observe.identity import DEFAULT, safe_user_name
 
 # Those on which the post's `adduser` was tried, and those that other projects get wrong; 0:0 is nobody's.
 PAIRS = [

@@ -5,9 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from host_tasks.ground import files
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR
 
 # The order of the clients that set them: OpenSSL, requests, pip, curl.
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
@@ -20,7 +18,6 @@ CA_FILES = (
 )
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
-PIP_CONFIG = DOCKER_DIR / ".pip.conf"
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 
 
@@ -73,17 +70,3 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
         if remote:
             lines.append(f"{option} = {' '.join(remote)}")
     return "\n".join(["[global]", *lines, ""]) if lines else ""
-
-
-def write_pip_config() -> Path | None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password; None where none is needed.
-
-    A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
-    """
-    text = pip_config()
-    if not text:
-        return None
-    if not PIP_CONFIG.exists() or PIP_CONFIG.read_text(encoding="utf-8") != text:
-        PIP_CONFIG.unlink(missing_ok=True)  # a new file is 0600, a replaced one keeps its mode
-        files.write(PIP_CONFIG, text.encode())
-    return PIP_CONFIG
