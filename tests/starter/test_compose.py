@@ -1,4 +1,4 @@
-"""Tests of host_tasks.compose: the shell never wins over docker/.env; a stub `docker` answers."""
+"""Tests of host_tasks.observe.compose: the shell never wins over docker/.env; a stub `docker` answers."""
 
 import os
 from pathlib import Path
@@ -6,16 +6,13 @@ from typing import Any
 
 import pytest
 
-from host_tasks import compose
-from host_tasks.compose import Mount
-from host_tasks.ground import envfile, runner
+from host_tasks.ground import runner
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE
-from host_tasks.identity import Identity
-from host_tasks.settings import Settings
+from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.observe import compose
+from host_tasks.observe.compose import Mount
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": "x-00000000"}
-SETTINGS = Settings(Identity("ada", 1815, 1852, "x"), envfile.Plan(ENV_FILE, None, b"", ()), VALUES)
 
 
 @pytest.fixture
