@@ -197,15 +197,25 @@ def doctor(c: Context, json: bool = False) -> None:
     sys.exit(print_findings(Observation(), json=json))
 
 
-@task(help={"yes": YES, "fast": "Only what needs no engine and no patience."})
-def test(c: Context, yes: bool = False, fast: bool = False) -> None:
-    """Run the checkers and the whole test suite.
+@task(
+    help={
+        "yes": YES,
+        "starter": "The starter's own checkers and tests instead of yours.",
+        "all": "Yours and the starter's.",
+        "fast": "The starter's, without what needs an engine or patience.",
+        "lint": "The starter's checkers only.",
+    }
+)
+def test(
+    c: Context, yes: bool = False, starter: bool = False, all: bool = False, fast: bool = False, lint: bool = False
+) -> None:
+    """Run the tests in tests/ inside the environment.
 
-    Everything after -- goes to pytest. Starts containers of its own and removes them.
+    In a container of its own, which cannot change them. Everything after -- goes to pytest.
     """
-    from host_tasks.act import checks
+    from host_tasks.act import testing
 
-    checks.run(yes=yes, fast=fast, pytest_words=after_dashes(default=()))
+    testing.run(words=after_dashes(default=()), yes=yes, starter=starter, both=all, fast=fast, lint=lint)
 
 
 @task()
@@ -214,9 +224,9 @@ def bench(c: Context) -> None:
 
     In a clone of its own, which is removed afterwards; some five minutes. Ends with 1 where a ratio is over its bound.
     """
-    from host_tasks.act import checks
+    from host_tasks.act import testing
 
-    checks.bench()
+    testing.bench()
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})

@@ -2,7 +2,7 @@
 
 from host_tasks.decide.services import START, culprit
 from host_tasks.ground import report
-from host_tasks.observe import containers
+from host_tasks.observe import compose, containers
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.observation import Observation
 
@@ -14,9 +14,12 @@ def give_up(seen: Observation) -> None:
     first = culprit(seen)
     if first and (lines := containers.last_lines(first)):
         report.note(lines)
-    for each in seen.services:
-        if each.id not in seen.before and not each.serves and not each.ended_well:
+    ill = [each for each in seen.services if not (each.serves or each.ended_well)]
+    for each in ill:
+        if each.id not in seen.before:
             _remove(each)
+    if not seen.before and len(ill) == len(seen.services):  # only the network is left of this start
+        compose.call_by_name(seen.project, "down", capture=True, announce=False, timeout_s=compose.REMOVE_S)
 
 
 def _remove(container: containers.Container) -> None:

@@ -59,6 +59,7 @@ def _rounds(
             return seen
         step = planned.steps[0]
         _agree(step, seen, rules, yes=yes)
+        report.note(f"{step.what[0].upper()}{step.what[1:]}: {step.why}.")
         seen = seen.after(step.key, done(step, seen))
 
 

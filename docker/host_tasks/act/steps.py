@@ -5,15 +5,17 @@ import time
 from collections.abc import Callable, Mapping
 
 from host_tasks.act import group, mounts, stand_in
-from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk
+from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
 from host_tasks.decide.plan import Step
 from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
 from host_tasks.observe import compose, network, settings
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
+from host_tasks.observe.network import PROXIES
 from host_tasks.observe.observation import Observation
 
 WAIT_S = 180.0  # for the services to be healthy; a first start on a slow disk takes 20
@@ -74,7 +76,6 @@ def make_stand_in(step: Step, seen: Observation) -> None:
     """Make the stand-in where the engine has none of that name, and choose it as the base image."""
     image = str(step.values["image"])
     if not stand_in.is_here(image):
-        report.note(f"Making the stand-in base image {image}: {step.why}.")
         stand_in.make(image, seen.settings.values)
     write_settings(Step("choose", "", "", values={"BASE_IMAGE": image}), seen)
 
@@ -88,19 +89,24 @@ def build(step: Step, seen: Observation) -> None:
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
-        raise build_failed(finished.stderr)
+        raise build_failed(finished.stderr, seen.settings.values)
     fresh = seen.after(step.key, "")
     if fresh.image:
         record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
         files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def build_failed(said: str) -> HostError:
-    """Return the error of a failed build."""
+def build_failed(said: str, values: Mapping[str, str]) -> HostError:
+    """Return the error of a failed build; one that reached no address names the proxy that it went through."""
     if is_full_disk(said):
         return HostError("the disk is full", fix="docker system df", code=ExitCode.IO)
     fix = f"correct what the lines above name, then: {task_command('up')}"
-    return HostError(cause_of_failed_build(said), fix=fix, code=ExitCode.SOFTWARE)
+    cause = cause_of_failed_build(said)
+    if is_network(cause) and (
+        proxies := [f"{name}={masked(name, values[name])}" for name in PROXIES if name in values]
+    ):
+        cause += f" (the build goes through {', '.join(proxies)} of docker/.env)"
+    return HostError(cause, fix=fix, code=ExitCode.SOFTWARE)
 
 
 def start(step: Step, seen: Observation) -> str:

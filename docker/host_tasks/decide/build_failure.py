@@ -13,6 +13,11 @@ def cause_of_failed_build(output: str) -> str:
     return (causes or lines or ["the build said nothing"])[-1]
 
 
+def is_network(cause: str) -> bool:
+    """Return whether a cause is that an address could not be reached."""
+    return bool(re.search(r"proxy|connect|timed? ?out|resol|unreachable|no route", cause, re.IGNORECASE))
+
+
 def is_full_disk(output: str) -> bool:
     """Return whether a build or a start found no space; libc spells it with a capital, Go without."""
     return "no space left on device" in output.lower()

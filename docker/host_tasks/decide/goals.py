@@ -14,7 +14,7 @@ from host_tasks.decide.settings import env_file
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
 READY: tuple[Rule, ...] = (path, engine, moved, env_file, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
-STOPPED: tuple[Rule, ...] = (path, engine, moved)
+STOPPED: tuple[Rule, ...] = (engine, moved)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 

@@ -93,6 +93,9 @@ def _missing(place: Place) -> Finding:
 def _misled(place: Place) -> Finding | None:
     """Return that a link on the way of a source leads where the container must not write, or out of the clone."""
     source, real = place.mount.source, place.real
+    if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
+        cause = f"{place.shown} is a link out of the project, to {real}"
+        return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}; {_unmount(f'mount {real}')}")
     code = (DOCKER_DIR, TASKS_PY, ROOT / ".venv", ROOT / ".git", ROOT / "tests" / "starter")
     target = next((each for each in code if real == each or real in each.parents or each in real.parents), None)
     if target and not place.mount.read_only:
@@ -100,9 +103,6 @@ def _misled(place: Place) -> Finding | None:
             f"{place.shown} leads to {shown(real)}, whose code runs on this machine: the container must not write it"
         )
         return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}" if place.link else _unmount())
-    if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
-        cause = f"{place.shown} is a link out of the project, to {real}"
-        return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}; {_unmount(f'mount {real}')}")
     inside = next((name for name in YOURS if any(part == ROOT / name for part in real.parents)), None)
     if inside and source != real:
         cause = f"{place.shown} goes through a link in {inside}/, which the container can point elsewhere"
@@ -171,6 +171,11 @@ def crossed(place: Place, crossing: Crossing, who: Identity, platform: str = sys
         return fail(CODE, cause, again)
     if place.kind != FOLDER:
         return None
+    if crossing.hidden:
+        cause = (
+            f"{shown(crossing.hidden[0])} was mounted below {name} since the start, and the container does not see it"
+        )
+        return fail(CODE, cause, again)
     if not crossing.read and place.writable and not place.read_only_disk:
         return fail(CODE, f"{name} has a file from outside that cannot be read inside", again)
     if mount.read_only:

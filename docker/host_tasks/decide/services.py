@@ -111,10 +111,23 @@ def _failed(seen: "Observation") -> Finding:
     first = culprit(seen)
     if is_full_disk(seen.said):
         return fail(CODE, "the disk is full", "docker system df", ExitCode.IO)
+    if first is None and (lacking := seen.lacking_images):
+        name, image = next(iter(lacking.items()))
+        cause = f"{name} needs the image {image}, which is neither on this engine nor can it be pulled"
+        return fail(CODE, cause, f"docker pull {image}", ExitCode.UNAVAILABLE)
     if first is None or "failed to solve" in seen.said:  # Compose went no further: only its words tell why
         fix = f"correct what the lines above name, then: {task_command('up')}"
         return fail(CODE, cause_of_failed_build(seen.said), fix, ExitCode.SOFTWARE)
-    old = first.id in seen.before
-    fix = task_command("logs") if old else f"correct what it names, then: {task_command('up')}"
     lines = "" if first.error or first.status == "created" else "; its last lines are above"
-    return fail(CODE, f"{first.service} {described(first)}{lines}", fix, ExitCode.SOFTWARE)
+    cause = f"{first.service} {described(first)}{_held_by(first, seen)}{lines}"
+    if first.id in seen.before:
+        return fail(CODE, cause, task_command("logs"), ExitCode.SOFTWARE)
+    return fail(
+        CODE, cause, f"correct {first.service} in your Compose files, then: {task_command('up')}", ExitCode.SOFTWARE
+    )
+
+
+def _held_by(container: Container, seen: "Observation") -> str:
+    """Return who holds the port that a container could not publish, as the end of a sentence; "" for another error."""
+    number = re.search(r":(\d+)\b(?=.*(?:already allocated|address already in use))", container.error)
+    return f", held by {seen.port_holder(int(number[1]))}" if number else ""

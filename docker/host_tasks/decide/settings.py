@@ -32,7 +32,7 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
 def reason(plan: envfile.Plan) -> str:
     """Return why docker/.env has to be written, with both values where there are two."""
     if plan.before is None:
-        return "there is none yet"
+        return f"there is no {shown(ENV_FILE)} yet"
     said = [
         f"says {change.key}={masked(change.key, change.old)}, but it is "
         f"{'gone' if change.new is None else masked(change.key, change.new)}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 from host_tasks.ground import envfile, runner
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, OVERRIDE_FILES, shown
+from host_tasks.observe.engine import endpoint
 
 SERVICE = "jupyterlab-server"
 READ_S = 60.0  # for Compose to read its files
@@ -31,10 +33,11 @@ def environment(values: Mapping[str, str], environ: Mapping[str, str] = os.envir
 
     Compose prefers an exported variable to its .env (Compose 5 documentation, "Environment variables precedence"),
     and COMPOSE_* name other files, projects and profiles. Go takes PWD for the working directory where both are the
-    same place (os.Getwd), and a link on the way would make other mount sources of it.
+    same place (os.Getwd), and a link on the way would make other mount sources of it. A builder of the person's own
+    would not see the images of this engine.
     """
     own = {name: value for name, value in environ.items() if not pinned(name)}
-    return {**own, **values, "PWD": str(DOCKER_DIR)}
+    return {**own, **values, "PWD": str(DOCKER_DIR), "BUILDX_BUILDER": endpoint(environ).builder}
 
 
 def pinned(name: str) -> bool:
@@ -91,13 +94,47 @@ def _read(values: Mapping[str, str], *options: str) -> str:
     """Return what `docker compose config` prints with options."""
     finished = call(values, "config", *options, capture=True, announce=False, timeout_s=READ_S)
     if not finished.ok:
-        raise unreadable(finished.last_line)
+        raise unreadable(values, finished.last_line)
     return finished.stdout
 
 
-def unreadable(said: str) -> HostError:
-    """Return that Compose cannot read its files, in its own words, which name the file where it knows it."""
-    return HostError(f"Compose cannot read its files: {said}", fix=task_command("config"), code=ExitCode.CONFIG)
+def unreadable(values: Mapping[str, str], said: str) -> HostError:
+    """Return that Compose cannot read its files, in its own words, and where as far as it can be told."""
+    place = _place_of_fault(values, said)
+    fix = f"correct {place}, then: {task_command('up')}"
+    return HostError(f"Compose cannot read {place}: {said}", fix=fix, code=ExitCode.CONFIG)
+
+
+def _place_of_fault(values: Mapping[str, str], said: str) -> str:
+    """Return which Compose file is broken, and where: what Compose says of two files does not always name one."""
+    for path in (COMPOSE_FILE, *(found := overrides())):
+        if place := _place_of_bad_yaml(path):
+            return place
+    line = re.search(r"\bline (\d+)", said)
+    alone = call(
+        values, "--file", COMPOSE_FILE.name, "config", "--quiet", capture=True, announce=False, timeout_s=READ_S
+    )
+    path = found[0] if found and alone.ok else COMPOSE_FILE
+    return f"{shown(path)}:{line[1]}" if line else shown(path)
+
+
+def _place_of_bad_yaml(path: Path) -> str:
+    """Return file and line of what is no YAML in a file, "" where all of it is."""
+    import yaml
+
+    try:
+        yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as err:
+        mark = err.problem_mark or err.context_mark
+        return f"{shown(path)}:{mark.line + 1}" if mark else shown(path)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):
+        return shown(path)
+    return ""
+
+
+def overrides() -> list[Path]:
+    """Return the Compose files of the person's own, which Compose reads after ours."""
+    return [path for path in OVERRIDE_FILES if path.is_file()]
 
 
 def declared_mounts(model: Mapping[str, Any]) -> tuple[Mount, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from host_tasks.observe.client import asking, client
 
 PROJECT_LABEL = "com.docker.compose.project"
+ONEOFF_LABEL = "com.docker.compose.oneoff"
 LOG_LINES = 20
 TOKEN = re.compile(r"[A-Za-z0-9_.~-]{1,256}")  # RFC 3986, 2.3: what a link carries as it is
 TOKEN_ARCHIVE_BYTES = 16_384  # a tar archive of one small file is 10,240 bytes; what comes after is not read
@@ -69,7 +70,8 @@ def of_project(project: str) -> tuple[Container, ...]:
     Raises:
         UnreachableError: the engine gives no answer.
     """
-    return _listed({"label": f"{PROJECT_LABEL}={project}"}, everything=True)
+    # A container of `docker run` has the image's labels, the project's among them, but not this one.
+    return _listed({"label": [f"{PROJECT_LABEL}={project}", ONEOFF_LABEL]}, everything=True)
 
 
 def publishing() -> tuple[Container, ...]:
@@ -77,7 +79,7 @@ def publishing() -> tuple[Container, ...]:
     return _listed({}, everything=False)
 
 
-def _listed(filters: Mapping[str, str], *, everything: bool) -> tuple[Container, ...]:
+def _listed(filters: Mapping[str, Any], *, everything: bool) -> tuple[Container, ...]:
     """Return the containers that the engine lists; one that goes meanwhile is left out."""
     with asking():
         found = client().containers.list(all=everything, filters=dict(filters), ignore_removed=True)

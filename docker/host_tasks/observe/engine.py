@@ -27,6 +27,7 @@ class Endpoint:
     host: str  # empty where the context cannot be resolved
     named_by: str = ""  # "DOCKER_HOST=tcp://..."; empty for the default socket
     back: str = ""  # the command that returns to the default socket
+    builder: str = "default"  # the builder that is this engine itself: buildx names it after the context
 
     @property
     def local(self) -> bool:
@@ -100,7 +101,7 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     with contextlib.suppress(HostError):  # no docker command: `look` says so
         argv = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}", context)
         found = _answer(*argv, timeout_s=ANSWER_S)
-    return Endpoint(found.stdout.strip() if found and found.ok else "", named_by, back)
+    return Endpoint(found.stdout.strip() if found and found.ok else "", named_by, back, context)
 
 
 def _known_system() -> bool:

@@ -64,6 +64,7 @@ class Crossing:
     read: bool = True  # whether the file from outside could be read inside
     wrote: bool = True  # whether a file could be written inside
     owner: tuple[int, int] | None = None  # uid and gid of the file from inside, seen outside; None = not seen
+    hidden: tuple[Path, ...] = ()  # what is mounted below the source on this machine, and not in the container
 
 
 def place(mount: Mount, *, count_roots: bool) -> Place:
@@ -135,14 +136,29 @@ def cross(places: Sequence[Place], container: Container) -> tuple[Crossing, ...]
         answer = run_in(container, ["/bin/sh", "-c", PROBE_SCRIPT, "sh", name, *targets]) if probed else b""
         lines = [*answer.decode(errors="replace").splitlines(), *([""] * len(probed))]
         told = dict(zip(targets, lines, strict=False))
-        return tuple(_crossing(each, name, told.get(each.mount.target), container) for each in places)
+        hidden = _hidden(probed, container)
+        return tuple(_crossing(each, name, told.get(each.mount.target), hidden, container) for each in places)
     finally:
         removed = [_removed(each.mount.source / f"{name}.{side}") for each in probed for side in ("outside", "inside")]
         if not all(removed):
             run_in(container, ["/bin/rm", "-f", *(f"{target}/{name}.inside" for target in targets)])
 
 
-def _crossing(place: Place, name: str, line: str | None, container: Container) -> Crossing:
+def _hidden(places: Sequence[Place], container: Container) -> dict[Place, tuple[Path, ...]]:
+    """Return what the container does not see of what is mounted below the sources: it is another inode there."""
+    below = [
+        (place, Path(edge)) for place in places for edge in sorted(mount_points()) if place.real in Path(edge).parents
+    ]
+    inside = [f"{place.mount.target}/{edge.relative_to(place.real)}" for place, edge in below]
+    said = run_in(container, ["/bin/stat", "--format=%i", "--", *inside]).decode(errors="replace") if below else ""
+    inodes = [*said.split(), *([""] * len(below))]
+    missed = [pair for pair, inode in zip(below, inodes, strict=False) if inode != str(pair[1].stat().st_ino)]
+    return {place: tuple(edge for owner, edge in missed if owner is place) for place in places}
+
+
+def _crossing(
+    place: Place, name: str, line: str | None, hidden: dict[Place, tuple[Path, ...]], container: Container
+) -> Crossing:
     """Return what crosses one mount; line None = it is no folder, and only its source is looked at."""
     source = container.binds.get(place.mount.target)
     if line is None:
@@ -152,7 +168,7 @@ def _crossing(place: Place, name: str, line: str | None, container: Container) -
     with contextlib.suppress(OSError):
         status = os.lstat(place.mount.source / f"{name}.inside")
         owner = (status.st_uid, status.st_gid)
-    return Crossing(source, read=seen == name, wrote=wrote == "yes", owner=owner)
+    return Crossing(source, read=seen == name, wrote=wrote == "yes", owner=owner, hidden=hidden[place])
 
 
 def _write_probe(path: Path, text: str) -> None:

@@ -150,11 +150,11 @@ class Observation:
 
     @cached_property
     def left_behind(self) -> tuple[Container, ...]:
-        """What this clone started before it was moved, by the name that docker/.env still keeps."""
-        old = self.settings.kept.get("COMPOSE_PROJECT_NAME", self.project)
-        if old == self.project:
-            return ()
+        """What this clone started before it was moved, by the name in docker/.env; () where it cannot be told."""
         try:
+            old = self.settings.kept.get("COMPOSE_PROJECT_NAME", self.project)
+            if old == self.project:
+                return ()
             return tuple(each for each in containers.of_project(old) if not Path(each.folder).is_dir())
         except HostError:
             return ()
@@ -213,6 +213,12 @@ class Observation:
     def model(self) -> Mapping[str, Any]:
         """Compose's model of its files and values."""
         return compose.model(self.settings.values)
+
+    @property
+    def lacking_images(self) -> Mapping[str, str]:
+        """The images that services without a build name and that are not on this engine, by service."""
+        named = {name: str(each.get("image")) for name, each in self.model["services"].items() if not each.get("build")}
+        return {name: image for name, image in named.items() if self._found(image) is None}
 
     @cached_property
     def hashes(self) -> Mapping[str, str]:

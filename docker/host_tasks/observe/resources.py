@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from host_tasks.observe.client import asking, client
-from host_tasks.observe.containers import PROJECT_LABEL
+from host_tasks.observe.containers import ONEOFF_LABEL, PROJECT_LABEL
 
 RUNNING = ("containers", "networks")
 ALL = (*RUNNING, "images", "volumes")
@@ -32,7 +32,8 @@ def remove_images(project: str) -> None:
 
 def _listed(project: str, kind: str) -> list[Mapping[str, Any]]:
     """Return what the engine lists of one kind."""
-    filters = {"label": f"{PROJECT_LABEL}={project}"}
+    labels = [f"{PROJECT_LABEL}={project}", *([ONEOFF_LABEL] if kind == "containers" else [])]
+    filters = {"label": labels}
     with asking():
         api = client().api
         if kind == "containers":

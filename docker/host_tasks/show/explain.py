@@ -8,7 +8,7 @@ from pathlib import Path
 
 from host_tasks.ground import envfile, report
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, shown
+from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, OVERRIDE_FILES, shown
 from host_tasks.observe import compose, images
 from host_tasks.observe.observation import Observation
 from host_tasks.observe.settings import Settings
@@ -54,7 +54,7 @@ def print_config(seen: Observation) -> None:
     finished = compose.call(seen.settings.values, "config", interactive=True)
     if not finished.ok:
         _ = seen.model  # says why
-        raise compose.unreadable(f"exit code {finished.returncode}")
+        raise compose.unreadable(seen.settings.values, f"exit code {finished.returncode}")
 
 
 def explain(
@@ -101,7 +101,7 @@ def _file_values(settings: Settings, path: Path) -> dict[str, _Place]:
 def _defaults(folder: Path) -> dict[str, _Place | None]:
     """Return each variable that the Compose files name, with its first default; None = it has none."""
     found: dict[str, _Place | None] = {}
-    for name in (COMPOSE_FILE.name, "docker-compose.override.yml", "docker-compose.override.yaml"):
+    for name in (each.name for each in (COMPOSE_FILE, *OVERRIDE_FILES)):
         text = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             for match in REFERENCE.finditer(line.partition("# ")[0]):

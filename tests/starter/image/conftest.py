@@ -58,7 +58,7 @@ class Clone:
     @property
     def project(self) -> str:
         """The clone's name for Compose."""
-        return self.values()["COMPOSE_PROJECT_NAME"]
+        return project_name(self.root)
 
     def container_id(self) -> str:
         """Return the id of the running server, or an empty string."""
