@@ -17,6 +17,9 @@ from host_tasks.ground.paths import YOURS as YOURS
 
 ROOT = Path(__file__).resolve().parents[3]
 
+# The example is the person's to delete, and its tests go with it.
+collect_ignore = [] if (ROOT / "notebooks" / "penguins.ipynb").is_file() else ["test_browser.py", "test_example.py"]
+
 
 @dataclass(frozen=True)
 class Clone:
