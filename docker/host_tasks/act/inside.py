@@ -29,8 +29,10 @@ def run_beside(words: Sequence[str], *, yes: bool, mounts: Mapping[Path, str] | 
     seen = achieve(goals.RUNNABLE, yes=yes)
     home = f"/home/{seen.settings.identity.user}/app"
     more = [f"--volume={source}:{home}/{name}:ro" for source, name in (mounts or {}).items()]
-    inside = ("run", "--rm", "--no-deps", *more, *_terminal(), SERVICE)
-    return compose.call(seen.settings.values, *inside, *words, interactive=True)
+    mark = marked.mark()
+    name = f"{seen.settings.project}-run-{mark[-12:]}"  # Compose's own names are known too late
+    inside = ("run", "--rm", "--no-deps", *more, *_terminal(), "--name", name, "--env", mark, SERVICE)
+    return compose.call(seen.settings.values, *inside, *words, interactive=True, also_stop=marked.stop(name, mark))
 
 
 def _terminal() -> tuple[str, ...]:

@@ -14,13 +14,13 @@ from host_tasks.observe.observation import Observation
 
 
 def make(step: Step, seen: Observation) -> None:
-    """Make the missing folders as the caller; the engine would make them as root.
+    """Make the missing folders of the clone as the caller; the engine would make them as root.
 
     Raises:
         HostError: one cannot be made (73).
     """
     for place in seen.places:
-        if place.kind == MISSING:
+        if place.kind == MISSING and place.ours:
             _make(place.mount.source)
             report.note(f"{place.shown}: made, since it was missing")
 
@@ -42,7 +42,7 @@ def _make(folder: Path) -> None:
 
 
 def give(step: Step, seen: Observation) -> None:
-    """Give what is root's in the mounted folders to the identity, and say how many entries that were.
+    """Give what is root's in the clone's folders to the identity, and say how many entries that were.
 
     Each is opened without following a link, looked at again, and changed through its descriptor: whatever the
     container puts in its place meanwhile is another file. An entry that vanishes, or that cannot change its owner
@@ -50,7 +50,7 @@ def give(step: Step, seen: Observation) -> None:
     """
     who = seen.settings.identity
     for place in seen.places:
-        if place.of_root:
+        if place.of_root and place.ours:
             given = sum(_given(*entry, who.uid, who.gid) for entry in roots(place.mount.source))
             report.note(f"{place.shown}: {given} of root's given to {who.user} ({who.uid}:{who.gid})")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from host_tasks.observe.observation import Observation
 
 CODE = "mounts"
+GIVE = "give"  # the action, which is also its key
 USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
 
 
@@ -40,8 +41,8 @@ def mounts_inside(seen: "Observation") -> Iterator[Finding]:
 
 def outside(seen: "Observation") -> list[Finding | None]:
     """Return what is wrong with each source on this machine; None = nothing."""
-    who, groups = seen.settings.identity, groups_of(seen.model)
-    return [_outside(place, who, groups) for place in seen.places]
+    who, groups, given = seen.settings.identity, groups_of(seen.model), GIVE in seen.tried
+    return [_outside(place, who, groups, given=given) for place in seen.places]
 
 
 def inside(seen: "Observation") -> list[Finding | None]:
@@ -56,8 +57,8 @@ def groups_of(model: Mapping[str, Any]) -> tuple[int, ...]:
     return (USERS, *(int(each) for each in named if each.isdecimal()))
 
 
-def _outside(place: Place, who: Identity, groups: tuple[int, ...]) -> Finding | None:
-    """Return what is wrong with a source on the host, or None."""
+def _outside(place: Place, who: Identity, groups: tuple[int, ...], *, given: bool) -> Finding | None:
+    """Return what is wrong with a source on the host, or None; what could not be given away is left to the probe."""
     if place.kind == MISSING:
         return _missing(place)
     if place.kind == DANGLING:
@@ -74,7 +75,7 @@ def _outside(place: Place, who: Identity, groups: tuple[int, ...]) -> Finding | 
     if place.read_only_disk:
         cause = f"{place.shown} is on a read-only file system"
         return fail(CODE, cause, f"mount -o remount,rw {path_word(place.real)}", ExitCode.PERMISSION)
-    if place.of_root and _ours(place):
+    if place.of_root and place.ours and not given:
         return _of_root(place, who)
     if not (bits_allow(place, who, groups) or place.writable):
         return _not_writable(place, who)
@@ -84,7 +85,7 @@ def _outside(place: Place, who: Identity, groups: tuple[int, ...]) -> Finding | 
 def _missing(place: Place) -> Finding:
     """Return that a source is missing: made where it is a folder of this clone, named elsewhere."""
     cause = f"{place.shown} is missing"
-    if not _ours(place):
+    if not place.ours:
         return fail(CODE, cause, f"mkdir {path_word(place.mount.source)}")
     return fail(CODE, cause, task_command("mounts --fix"), step=Step("folders", "make missing folders", place.shown))
 
@@ -129,7 +130,7 @@ def _not_a_folder(place: Place) -> Finding | None:
 def _of_root(place: Place, who: Identity) -> Finding:
     """Return that root owns what the container's user could not change."""
     whom = f"{who.user} ({who.uid}:{who.gid})"
-    step = Step("give", f"give {whom} what is root's in the mounted folders", place.shown)
+    step = Step(GIVE, f"give {whom} what is root's in the mounted folders", place.shown)
     cause = f"{place.of_root} in {place.shown} belong to root, not to {whom}"
     return fail(CODE, cause, task_command("mounts --fix"), ExitCode.PERMISSION, step=step)
 
@@ -145,7 +146,7 @@ def _not_writable(place: Place, who: Identity) -> Finding:
 
 def permit(place: Place, who: Identity) -> str:
     """Return the command that lets the identity write: a folder of this clone is the caller's, another is shared."""
-    if _ours(place):
+    if place.ours:
         return f"sudo chown -R {who.uid}:{who.gid} {path_word(place.mount.source)}"
     if place.gid not in (0, USERS) and place.mode & 0o30 == 0o30:
         override = path_word(DOCKER_DIR / "docker-compose.override.yml")
@@ -201,8 +202,3 @@ def _owned(place: Place, owner: tuple[int, int] | None, who: Identity, again: st
 def _same(real: str, source: Path) -> bool:
     """Return whether the engine's path of a source is this one; Docker Desktop puts its own prefix before it."""
     return real.endswith(str(source)) or Path(real).resolve() == source.resolve()
-
-
-def _ours(place: Place) -> bool:
-    """Return whether a source is a folder of this clone, and no link."""
-    return place.link is None and ROOT in place.mount.source.parents and ROOT in place.real.parents

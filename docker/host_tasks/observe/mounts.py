@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import shown
+from host_tasks.ground.paths import ROOT, shown
 from host_tasks.observe.compose import Mount
 from host_tasks.observe.containers import Container, run_in
 
@@ -49,6 +49,11 @@ class Place:
     def shown(self) -> str:
         """The source as a person would write it."""
         return shown(self.mount.source)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a folder of this clone, and no link: what is made and given away unasked."""
+        return self.link is None and ROOT in self.mount.source.parents and ROOT in self.real.parents
 
 
 @dataclass(frozen=True)
