@@ -8,13 +8,15 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-# Stdin: what to end, and later a line where there is nothing to end. $1: seconds until it is killed for good.
+# Stdin: what to end, and later a line where there is nothing to end. $1: tenths of a second until it is killed for good.
 SCRIPT = """
-grace_s=$1; shift
+left=$1; shift
 read -r target || exit
 read -r _ && exit
 "$@"
-kill -s TERM -- "$target" && sleep "$grace_s" && kill -s KILL -- "$target"
+kill -s TERM -- "$target"
+while kill -s 0 -- "$target" && [ "$left" -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
+kill -s KILL -- "$target"
 """
 
 
@@ -25,7 +27,7 @@ class Watcher:
         """Start it before the command, so that there is no moment without one."""
         self._process: subprocess.Popen[bytes] | None = None
         if os.name != "nt":
-            argv = ["sh", "-c", SCRIPT, "sh", str(grace_s), *also_stop]
+            argv = ["sh", "-c", SCRIPT, "sh", str(round(grace_s * 10)), *also_stop]
             devnull = subprocess.DEVNULL
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull, bufsize=0, start_new_session=True
