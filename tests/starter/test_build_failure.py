@@ -57,8 +57,9 @@ def test_full_disk_is_told_wherever_it_is_said() -> None:
             " (the build goes through HTTP_PROXY=http://p:1, HTTPS_PROXY=http://****@p:2 of docker/.env)",
         ),
         ("#9 1.0 error: no such package", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("#9 1.0 ERROR: ResolutionImpossible: for help visit x", {"HTTP_PROXY": "http://p:1"}, ""),
     ],
-    ids=["no proxy", "empty", "two, one with a password", "another failure"],
+    ids=["no proxy", "empty", "two, one with a password", "another failure", "pip found no versions"],
 )
 def test_build_that_reached_no_address_names_its_proxy(said: str, values: dict[str, str], more: str) -> None:
     """A proxy of an earlier shell in docker/.env is what nobody thinks of; its password is not shown."""

@@ -56,7 +56,9 @@ def test_link_on_the_way_makes_no_other_mount_sources() -> None:
 def test_variable_of_the_persons_own_is_kept(name: str) -> None:
     """The choice of an engine and the person's own variables pass: a Compose file of theirs may use them."""
     assert compose.environment(VALUES, {name: "mine"}) == {
-        **{name: "mine", **VALUES, **OURS},
+        name: "mine",
+        **VALUES,
+        **OURS,
         "BUILDX_BUILDER": "mine" if name == "DOCKER_CONTEXT" else "default",
     }
 

@@ -755,7 +755,7 @@ def test_only_a_folder_gets_a_probe(root: Path, folders: list[Mount], engine: En
 def test_disk_that_was_mounted_since_the_start_is_told(
     root: Path, folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    """The container goes on seeing the folder below it; one that cannot be looked at, or lies elsewhere, is no fault."""
+    """The container still sees the folder below it; one that cannot be looked at, or lies elsewhere, is no fault."""
     (root / "data" / "disk").mkdir()
     monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
     answers = {"/bin/stat": b"1\n"}

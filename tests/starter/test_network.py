@@ -1,4 +1,4 @@
-"""Tests of host_tasks.observe.network: what this machine trusts, and where its pip looks, from variables and real files."""
+"""Tests of host_tasks.observe.network: what this machine trusts, and where its pip looks."""
 
 import os
 from pathlib import Path
