@@ -177,7 +177,7 @@ def test_touched_and_foreign_files_are_no_change(tree: Path) -> None:
 
 
 def test_missing_input_is_no_traceback(tree: Path) -> None:
-    """What is gone differs from what was there: a file that .dockerignore names is left out, the Dockerfile is empty."""
+    """What is gone differs from what was there: a file of .dockerignore is left out, the Dockerfile counts as empty."""
     before = images.inputs(VALUES, "sha256:1")
     (tree / "postBuild").unlink()
     (tree / "docker" / "Dockerfile").unlink()
