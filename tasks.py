@@ -7,10 +7,14 @@ from pathlib import Path
 # Invoke puts only this file's folder on sys.path; from any subfolder, host_tasks must be found too.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "docker"))
 
+from host_tasks.setup import basics
+
 if __name__ == "__main__":
     from host_tasks.setup import bootstrap
 
     bootstrap.main()
+
+basics.refuse_foreign_python()
 
 from invoke.context import Context
 

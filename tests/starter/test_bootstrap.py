@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aids import python_stub, wait_until
 
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
 from host_tasks.setup import basics, bootstrap, host_packages
@@ -98,8 +98,7 @@ class Clone:
 
     def program(self, name: str, text: str) -> None:
         """Put a Python script on the PATH."""
-        (self.bin / name).write_text(f"#!{sys.executable}\n{text}")
-        (self.bin / name).chmod(0o755)
+        python_stub(self.bin / name, text)
 
     def start(self, *words: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start `python3 tasks.py` with the words."""
@@ -119,14 +118,6 @@ class Clone:
         process = self.start(*words, cwd=cwd)
         stdout, stderr = process.communicate(timeout=60)
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
-
-
-def wait_until(predicate: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until the predicate holds."""
-    deadline = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +206,8 @@ def test_main_without_arguments_lists_the_tasks(clone: Clone) -> None:
     listed = clone.run()
     helped = clone.run("--help", "hello")
 
-    assert "hello   Say hello." in listed.stdout
-    assert helped.stdout.startswith("Usage: inv[oke] [--core-opts] hello ")
+    assert "hello    Say hello." in listed.stdout
+    assert helped.stdout.startswith(f"Usage: {sys.executable} {clone.root / 'tasks.py'} [--core-opts] hello ")
 
 
 def test_main_passes_the_exit_code_on(clone: Clone) -> None:
@@ -552,6 +543,70 @@ def test_main_as_root_gives_venv_to_the_owner_of_the_clone(clone: Clone) -> None
 
     made = [clone.root / ".venv.lock", *(path for path in clone.root.glob(".venv/**/*") if not path.is_symlink())]
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in made} == {(1234, 1235)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_main_under_a_wide_umask_makes_no_venv_that_others_write(clone: Clone) -> None:
+    """What the person runs is written by nobody else, and a lock that others may open they may hold for ever."""
+    umask = os.umask(0)
+    try:
+        clone.run("hello")
+    finally:
+        os.umask(umask)
+
+    made = [path for path in clone.root.glob(".venv/**/*") if not path.is_symlink()]
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
+    assert oct((clone.root / ".venv.lock").stat().st_mode) == "0o100600"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root mounts a small disk")
+def test_main_on_a_full_disk_says_so(tmp_path: Path, wheels: Path) -> None:
+    """A disk without room is one error with 74 that shows the disks, and no riddle about package indexes."""
+    small = tmp_path / "clone"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)], check=False).returncode:
+        pytest.skip("no mount here")
+    try:
+        done = make_clone(tmp_path, wheels).run("hello")
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+    assert done.returncode == basics.IO
+    assert done.stderr.splitlines()[-2:] == [
+        "error: there is no room for .venv",
+        f"fix: make room, 200 MB: df -h {shlex.quote(str(small))} /tmp",
+    ]
+
+
+HOSTILE = "raise SystemExit('foreign code ran')"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ["", "tasks: {collection_name: evil, search_root: NOTEBOOKS}", "tasks: [broken"],
+    ids=["no settings", "led astray", "broken"],
+)
+@pytest.mark.parametrize("name", ["invoke", "inv"])
+def test_invoke_of_venv_runs_this_clones_tasks_only(clone: Clone, name: str, settings: str) -> None:
+    """Code that a container wrote beside the work never runs outside, whatever the home's settings of Invoke say."""
+    clone.run("hello")
+    notebooks = clone.root / "notebooks"
+    (notebooks / "invoke").mkdir(parents=True)
+    for file in ("tasks.py", "evil.py", "invoke.py", "yaml.py", "invoke/__init__.py"):
+        (notebooks / file).write_text(HOSTILE)
+    (notebooks / "invoke.yaml").write_text("tasks: {collection_name: evil}")
+    (clone.bin / ".invoke.yaml").write_text(settings.replace("NOTEBOOKS", str(notebooks)))
+    script = clone.root / ".venv" / "bin" / name
+    environ = {"PATH": f"{script.parent}:/usr/bin:/bin", "HOME": str(clone.bin), "PYTHONPATH": str(notebooks)}
+
+    def said(*argv: str) -> str:
+        options = {"cwd": notebooks, "env": environ, "timeout": 60}
+        return subprocess.run(argv, capture_output=True, text=True, check=False, **options).stdout  # type: ignore[call-overload, no-any-return]
+
+    assert said(name, "hello") == f"hello  {notebooks} {clone.root / '.venv'}\n"
+    assert said("sh", "-c", f"{name} called; true") == f"{name}\n"
+    assert said(f"../.venv/bin/{name}", "called") == f"../.venv/bin/{name}\n"
 
 
 def test_main_ignores_a_foreign_python_path(clone: Clone, tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from aids import as_person
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from people import as_person
 
 from host_tasks.ground import envfile, files, lock
 from host_tasks.ground.envfile import HEADER, OWN_KEYS, Change

@@ -100,6 +100,15 @@ def test_pip_variable_wins_over_every_file(home: dict[str, str], tmp_path: Path)
     assert network.pip_config({**home, "PIP_INDEX_URL": INDEX}) == f"[global]\nindex-url = {INDEX}\n"
 
 
+def test_pip_configuration_of_its_install_command_wins(home: dict[str, str], tmp_path: Path) -> None:
+    """Where a company's file names the index under [install], that is where its pip looks, as ours must."""
+    written(tmp_path / ".pip/pip.conf", f"[install]\nindex-url = {INDEX}\n")
+    written(tmp_path / ".config/pip/pip.conf", "[global]\nindex-url = https://other.example\n")
+
+    assert network.pip_config(home) == f"[global]\nindex-url = {INDEX}\n"
+    assert "https://env.example" in network.pip_config({**home, "PIP_INDEX_URL": "https://env.example"})
+
+
 def test_pip_configuration_can_be_turned_off(home: dict[str, str], tmp_path: Path) -> None:
     """PIP_CONFIG_FILE=/dev/null turns every file off, as it does for pip."""
     written(tmp_path / ".pip/pip.conf", f"[global]\nindex-url = {INDEX}\n")
@@ -114,9 +123,20 @@ def test_index_that_is_a_folder_of_this_machine_is_left_out(home: dict[str, str]
     assert found == f"[global]\nextra-index-url = {INDEX}\n"
 
 
-@pytest.mark.parametrize("content", [b"index-url = x\n", b"[global]\na\n  b = c\n[global]\n", b"[global]\na = \xff\n"])
-def test_malformed_pip_configuration_is_one_error(home: dict[str, str], tmp_path: Path, content: bytes) -> None:
-    """A file that pip could not read either is named in one line (78), not in a traceback."""
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b"index-url = https://me:hush@index.example\n", "{}, line 1"),
+        (b"[global]\nhush\n  b = c\n", "{}, line 2"),
+        (b"[global]\na = hush\n[global]\n", "{}, line 3"),
+        (b"[global]\na = hush \xff\n", "one of its files"),
+    ],
+    ids=["no section", "no value", "twice", "latin-1"],
+)
+def test_malformed_pip_configuration_is_one_error(
+    home: dict[str, str], tmp_path: Path, content: bytes, where: str
+) -> None:
+    """A file that pip could not read either is named with its line (78), and nothing of it, not in a traceback."""
     named = tmp_path / "pip.conf"
     named.write_bytes(content)
 
@@ -124,4 +144,4 @@ def test_malformed_pip_configuration_is_one_error(home: dict[str, str], tmp_path
         network.pip_config({**home, "PIP_CONFIG_FILE": str(named)})
 
     assert refusal.value.code == ExitCode.CONFIG
-    assert "\n" not in refusal.value.problem
+    assert refusal.value.problem == f"pip's configuration cannot be read: {where.format(named)}"

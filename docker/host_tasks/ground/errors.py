@@ -8,7 +8,7 @@ from host_tasks.setup.basics import error_text
 
 
 class ExitCode(IntEnum):
-    """Exit codes after sysexits(3) of FreeBSD 14; 130 and 143 are 128 + the signal (POSIX.1-2017, sh, 2.8.2)."""
+    """Exit codes after sysexits(3) of FreeBSD 14; from 129 on 128 + the signal (POSIX.1-2017, sh, 2.8.2)."""
 
     USAGE = 64
     DATA = 65
@@ -19,7 +19,9 @@ class ExitCode(IntEnum):
     TRY_AGAIN = 75
     PERMISSION = 77
     CONFIG = 78
+    HANGUP = 129
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
     TERMINATED = 143
 
 

@@ -1,4 +1,4 @@
-"""What the build and the container need to reach the network the way this machine does (D8)."""
+"""What the build and the container need to reach the network the way this machine does."""
 
 import configparser
 import os
@@ -40,7 +40,8 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     """Return a pip.conf with the package index that this machine's pip uses, or an empty string for pip's default.
 
     pip reads the global file, the user's, the one that PIP_CONFIG_FILE names, then PIP_* variables; the last wins
-    (pip 26 user guide, "Configuration", "Precedence"). Indexes that are folders of this machine are left out.
+    (pip 26 user guide, "Configuration", "Precedence"); [install] wins over [global] (the same, "Per-command").
+    Indexes that are folders of this machine are left out.
 
     Raises:
         HostError: pip could not read one of its files either (78).
@@ -55,11 +56,14 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
         # /dev/null there turns every file off (same guide).
         parser.read([] if named == os.devnull else files, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as err:
-        problem = f"pip's configuration cannot be read: {' '.join(str(err).split())}"
+        line = getattr(err, "lineno", None) or next(iter(getattr(err, "errors", [])), [None])[0]
+        where = f"{getattr(err, 'source', 'one of its files')}{f', line {line}' if line else ''}"
+        problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
         raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
     lines = []
     for option in PIP_OPTIONS:
-        value = environ.get(f"PIP_{option.upper().replace('-', '_')}") or str(parser.get("global", option, fallback=""))
+        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
+        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
         remote = [
             each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
         ]

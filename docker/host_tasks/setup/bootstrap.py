@@ -13,6 +13,7 @@ from host_tasks.setup.basics import (
     CONFIG,
     INTERRUPTED,
     LOCK,
+    PROGRAM,
     PYTHON,
     ROOT,
     STAMP,
@@ -21,6 +22,10 @@ from host_tasks.setup.basics import (
     VENV,
     called_as,
     fail,
+    fail_where_full,
+    fix_access,
+    open_lock,
+    try_lock,
 )  # fmt: skip
 
 TYPE_CHECKING = False  # typing costs every start 4 ms
@@ -56,8 +61,7 @@ def main() -> "NoReturn":
     except KeyboardInterrupt:
         fail("interrupted", fix="run the same command again", code=INTERRUPTED)
     os.environ[CALLED_AS] = called_as()
-    # -I: nothing is imported from PYTHONPATH, nor from the working directory, which a container may write to.
-    command = [PYTHON, "-I", "-m", "invoke", "--search-root", ROOT, *(words or ["--list"])]
+    command = [PYTHON, "-I", PROGRAM, *(words or ["--list"])]
     if os.name == "nt":  # exec there returns to the shell at once (Python 3.13, os.execv)
         import subprocess
 
@@ -74,7 +78,7 @@ def ensure(*extra: str, yes: bool = False) -> None:
 
     Raises:
         SystemExit: a requirement file is missing (78), packages cannot be installed (69), .venv cannot be
-            written (73), or another process held the lock for LOCK_TIMEOUT_S (75); stderr says which.
+            written (73) or has no room (74), or another process held the lock for LOCK_TIMEOUT_S (75).
     """
     wanted = {name: _digest(name) for name in (HOST, *extra)}
     if wanted.items() <= _recorded().items():
@@ -83,13 +87,17 @@ def ensure(*extra: str, yes: bool = False) -> None:
         descriptor = _locked()
         try:
             if not wanted.items() <= _recorded().items():
+                umask = os.umask(0o022)
+                os.umask(umask | 0o022)  # what runs from .venv is written by its owner only
                 _set_up(wanted, yes=yes)
+                os.umask(umask)
         finally:
             os.close(descriptor)
     except OSError as err:
+        fail_where_full(str(err))
         fail(
             f"{err.filename or VENV} cannot be written: {err.strerror}",
-            fix=f"make {ROOT} writable for you, with 200 MB free",
+            fix=fix_access(err.filename or VENV),
             code=CANNOT_CREATE,
         )
 
@@ -106,13 +114,13 @@ def _digest(name: str) -> str:
 
 
 def _made_for() -> str:
-    """Return one line naming the clone and the interpreter that .venv now leads to, "" where it leads to none."""
+    """Return one line naming the program and the interpreter that .venv now leads to, "" where it leads to none."""
     base = PYTHON
     if os.name == "nt":  # python.exe is a copy that starts the one in `home`
         with open(os.path.join(VENV, "pyvenv.cfg"), encoding="utf-8") as stream:
             homes = [line.partition("=")[2].strip() for line in stream if line.startswith("home")]
         base = os.path.join(homes[0], "python.exe") if homes else ""
-    return ascii((ROOT, os.path.realpath(base))) if os.path.isfile(base) else ""
+    return ascii((PROGRAM, os.path.realpath(base))) if os.path.isfile(base) else ""
 
 
 def _recorded() -> "dict[str, str]":
@@ -145,6 +153,7 @@ def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
     missing = [name for name in wanted if fresh or name not in have]
     print(f"Setting up .venv with {' and '.join(missing)} ...", file=sys.stderr, flush=True)
     host_packages.install(missing, fresh=fresh, yes=yes)
+    host_packages.write_scripts()
     _record({**({} if fresh else have), **wanted})
     host_packages.give_to_owner()
     print(".venv is ready.", file=sys.stderr, flush=True)
@@ -158,11 +167,11 @@ def _locked() -> int:
     """
     import time
 
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_lock(LOCK)
     os.set_inheritable(descriptor, os.name != "nt")
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     announced = False
-    while not _try(descriptor):
+    while not try_lock(descriptor):
         if not announced:
             print("Another task sets .venv up: waiting for it to end.", file=sys.stderr, flush=True)
             announced = True
@@ -174,19 +183,3 @@ def _locked() -> int:
             )
         time.sleep(POLL_S)
     return descriptor
-
-
-def _try(descriptor: int) -> bool:
-    """Return whether the lock is ours now; never waits."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Clone, cloned, docker, wait_until
+from conftest import PROGRAM, Clone, cloned, docker, wait_until
 
 from host_tasks.observe import images
 
@@ -156,7 +156,7 @@ def test_down_and_up_fetch_nothing(running: Clone, private: Private, index: Inde
     clone = cloned(tmp_path / "offline")
     (clone.root / "docker" / ".env").write_text(f"BASE_IMAGE={base}\n", encoding="utf-8")
     environ = [f"PIP_INDEX_URL={index.url}", f"PIP_TRUSTED_HOST={GATEWAY}", "PIP_CONFIG_FILE=/dev/null"]
-    invoke = [*environ, sys.executable, "-m", "invoke", "--search-root", str(clone.root)]
+    invoke = [*environ, sys.executable, "-I", str(clone.root / PROGRAM)]
 
     first = private.run(*invoke, "up", "--yes", timeout_s=300)
     assert first.returncode == 0, first.stderr[-3000:]
