@@ -87,6 +87,18 @@ def spelled_out(spec: str, settings: dict[str, Any]) -> str:
     return f"{addresses(channel, settings)[0]}::{rest}" if separator else spec
 
 
+def matched(spec: str, settings: dict[str, Any]) -> rattler.MatchSpec:
+    """Return a specification of environment.yml, read as leniently as conda reads it: numpy=2.4=py312_0.
+
+    Raises:
+        SystemExit: it is none.
+    """
+    try:
+        return rattler.MatchSpec(spelled_out(spec, settings))
+    except FAULTS as err:
+        sys.exit(f"error: environment.yml: `{spec}` is no package specification: {err}")
+
+
 def without_login(url: str) -> str:
     """Return an address as it may be kept in the image: no user, password or token (conda's /t/TOKEN)."""
     scheme, host, path, query, fragment = urlsplit(url)
@@ -111,7 +123,9 @@ class Progress:
             print(f"{self.ready} of {self.total} packages are here", flush=True)
 
 
-async def install(specs: list[str], channels: Iterable[str], prefix: Path, *, strict: bool, with_pip: bool) -> None:
+async def install(
+    specs: list[rattler.MatchSpec], channels: Iterable[str], prefix: Path, *, strict: bool, with_pip: bool
+) -> None:
     """Solve, download and link.
 
     Raises:
@@ -227,7 +241,7 @@ def history(specs: list[str], records: Iterable[dict[str, Any]], words: dict[str
 def main(asked: dict[str, Any], prefix: Path) -> None:
     """Make the environment."""
     settings = conda_settings()
-    specs = [spelled_out(spec, settings) for spec in asked["dependencies"]]
+    specs = [matched(spec, settings) for spec in asked["dependencies"]]
     channels = sources(asked["channels"], settings)
     strict = settings["channel_priority"] != "disabled"
     asyncio.run(
@@ -235,7 +249,7 @@ def main(asked: dict[str, Any], prefix: Path) -> None:
     )
     meta = prefix / "conda-meta"
     records = {each["name"]: each for path in meta.glob("*.json") if (each := json.loads(path.read_text("utf-8")))}
-    requested = {rattler.MatchSpec(spec).name.normalized for spec in specs}
+    requested = {spec.name.normalized for spec in specs}
     python_tag = ""
     if (prefix / "bin" / "python").exists():
         start_up(prefix)
