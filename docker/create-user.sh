@@ -9,7 +9,7 @@ readonly max_id=2147483647 # moby, "uids and gids must be in range 0-2147483647"
 home="/home/${username}"
 
 refuse() {
-    echo "error: $1; fix: $2" >&2
+    printf 'error: %s\nfix: %s\n' "$1" "$2" >&2
     exit 1
 }
 
@@ -42,6 +42,10 @@ useradd --no-log-init --no-create-home --home-dir "${home}" --shell /bin/bash \
     --uid "${uid}" --gid "${gid}" --groups users "${username}" 2> >(grep -v 'outside of the UID' >&2)
 
 # ~/app belongs to root and holds only mount points: what is saved beside them would be lost with the container.
-install --directory --owner "${uid}" --group "${gid}" "${home}" "${home}/.jupyter" "${home}/.local" "${home}/.cache"
+# So does ~/.jupyter, where Jupyter looks for configuration, which is code: only lab/ outlives the container.
+install --directory --owner "${uid}" --group "${gid}" "${home}" "${home}/.local" "${home}/.cache"
+install --directory "${home}/.jupyter"
+touch "${home}/.jupyter/migrated" # or jupyter_core 5.9 would try to write it, and fail (application.py, migrate_config)
+install --directory --owner "${uid}" --group "${gid}" "${home}/.jupyter/lab"
 install --directory "${home}/app"/{,bin,data,doc,notebooks,results,src}
 ln --symbolic "${ENV_PREFIX}" "${home}/app/env"

@@ -1,12 +1,18 @@
 """How JupyterLab serves this project; Jupyter reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
-from tornado.web import HTTPError
+from jupyterlab_server.licenses_handler import LicensesHandler
+from tornado.httputil import responses
+from tornado.web import HTTPError, RequestHandler
+
+sys.path.insert(0, str(Path(__file__).parent))
+from mounted_contents import MountedContents
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
@@ -22,16 +28,18 @@ def refuse(handler: JupyterHandler) -> str:
     raise HTTPError(403, "Open the link that `invoke url` prints.")
 
 
-def refuse_to_lose(path: str, **_: Any) -> None:
-    """Answer 403 to a save outside the host's folders, whose file would end with the container: ~/app/env is such."""
-    project = Path(os.environ["PROJECT_DIR"])
-    place = project / path.strip("/")
-    if not any(each.is_mount() for each in (place, *place.parents) if each.is_relative_to(project)):
-        raise HTTPError(403, f"{path} would be lost with the container: save it in notebooks.")
+def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:
+    """Answer an error where jupyterlab_server 2.28 never does: nobody awaits the coroutine that its `finish` is."""
+    RequestHandler.finish(handler, {"message": responses[status_code]})
 
 
 JupyterHandler.get_login_url = refuse
+LicensesHandler.write_error = answer_error
 c.ServerApp.identity_provider_class = LinkOnly
+c.ServerApp.allow_unauthenticated_access = False
+# Another site's pages send neither cookie with what they post here.
+c.IdentityProvider.cookie_options = {"samesite": "Lax"}
+c.ServerApp.tornado_settings = {"xsrf_cookie_kwargs": {"path": "/", "samesite": "Lax"}}
 
 # Inside the container it listens everywhere; docker-compose.yml publishes it on 127.0.0.1 only.
 c.ServerApp.ip = "0.0.0.0"  # noqa: S104
@@ -45,4 +53,4 @@ c.ServerApp.allow_remote_access = False
 # The tree shows ~/app, whose folders are the host's. It opens in notebooks/, where saving is safe.
 c.ServerApp.root_dir = os.environ["PROJECT_DIR"]
 c.LabApp.default_url = "/lab/tree/notebooks"
-c.FileContentsManager.pre_save_hook = refuse_to_lose
+c.ServerApp.contents_manager_class = MountedContents

@@ -21,9 +21,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from aids import as_person
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from people import as_person
 
 from host_tasks.ground import envfile, files, lock
 from host_tasks.ground.envfile import HEADER, OWN_KEYS, Change
@@ -283,7 +283,7 @@ def test_malformed_file_is_refused_by_line_and_kept(content: bytes, line: int, n
         assert refusal.value.code == ExitCode.CONFIG
         assert refusal.value.problem.startswith(f"{env_file}:{line}: ")
         assert named in refusal.value.problem
-        assert refusal.value.fix == f"correct or remove line {line}, then: invoke env"
+        assert refusal.value.fix == f"correct or remove line {line}, then run: invoke env"
 
     assert env_file.read_bytes() == content
 

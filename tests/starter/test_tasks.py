@@ -1,6 +1,8 @@
 """Tests of tasks.py as a person meets it: real processes in a copy of the tree, a stub `docker` where one is needed."""
 
+import importlib.metadata
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -53,7 +55,7 @@ def inv(tree: Path, tmp_path: Path) -> Invoke:
 
     def run(*words: str, folder: str = ".") -> "subprocess.CompletedProcess[str]":
         environ = {"PATH": f"{stub.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
-        argv = [sys.executable, "-m", "invoke", *words]
+        argv = [sys.executable, "-I", str(tree / "docker" / "host_tasks" / "setup" / "program.py"), *words]
         return subprocess.run(
             argv, cwd=tree / folder, env=environ, capture_output=True, text=True, timeout=60, check=False
         )
@@ -103,13 +105,13 @@ def test_help_names_parameters_only(each: "Task[Callable[..., None]]") -> None:
     ],
     ids=["option", "task", "port-word", "port-80", "run-nothing", "run-dashes"],
 )
-def test_wrong_command_line_ends_with_64_in_one_line(inv: Invoke, words: list[str], problem: str) -> None:
-    """What cannot be meant is one line on stderr, the exit code of sysexits, and nothing on stdout or disk."""
+def test_wrong_command_line_ends_with_64_in_two_lines(inv: Invoke, words: list[str], problem: str) -> None:
+    """What cannot be meant is one error on stderr, the exit code of sysexits, and nothing on stdout or disk."""
     done = inv(*words)
 
     assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr.startswith(f"error: {problem}; fix: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {problem}\nfix: ")
+    assert done.stderr.count("\n") == 2
 
 
 @pytest.mark.parametrize("words", [["env"], ["config"], ["down"]], ids=" ".join)
@@ -125,7 +127,7 @@ def test_malformed_env_ends_with_78_and_stays_as_it_is(inv: Invoke, tree: Path, 
 
     assert (done.returncode, done.stdout) == (78, ""), done.stderr
     assert done.stderr.startswith("error: docker/.env:2: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 2
     assert env_file.read_text(encoding="utf-8") == "A=b\n1USER=x\n"
 
 
@@ -160,6 +162,19 @@ def test_config_runs_compose_where_its_file_is(inv: Invoke, tree: Path) -> None:
     folder, words, project = done.stdout.strip().split(": ")
     assert (folder, words) == (str(tree / "docker"), "compose config")
     assert project.startswith("clone-")
+
+
+def test_global_invoke_is_sent_to_the_command_that_works(tree: Path) -> None:
+    """An `invoke` of another Python has neither our packages nor our pins: it is told what to type instead."""
+    packages = str(importlib.metadata.distribution("invoke").locate_file(""))
+    base = os.path.realpath(sys.executable)
+    argv = [base, "-m", "invoke", "up", "--port", "9 9"]
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": packages}
+
+    done = subprocess.run(argv, cwd=tree / "data", env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.splitlines()[1:] == ["fix: python3 ../tasks.py up --port '9 9'"]
 
 
 @pytest.mark.parametrize("name", ["docker/__init__.py", "tests/docker", "docker/host_tasks/docker.py", "docker.py"])

@@ -15,9 +15,10 @@ from pathlib import Path
 from dotenv.parser import parse_stream
 
 from host_tasks.ground import files, lock
+from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ENV_FILE, shown
-from host_tasks.network import PROXIES
+from host_tasks.observe.network import PROXIES
 
 OWN_KEYS = (
     *("USER", "UID", "GID"),
@@ -178,7 +179,11 @@ def _content(path: Path) -> bytes | None:
     """Return the bytes of the file; None where there is none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise HostError(f"{shown(path)} is not a file", fix="move it away: invoke env", code=ExitCode.CANNOT_CREATE)
+            raise HostError(
+                f"{shown(path)} is not a file",
+                fix=f"mv {path_word(path)} {path_word(path)}.old",
+                code=ExitCode.CANNOT_CREATE,
+            )
         return path.read_bytes()
     except FileNotFoundError:
         return None
@@ -215,7 +220,9 @@ def _pieces(content: bytes | None, path: Path) -> list[_Piece]:
 def _refused(path: Path, line: int, reason: str) -> HostError:
     """Return the error for one line of the file."""
     return HostError(
-        f"{shown(path)}:{line}: {reason}", fix=f"correct or remove line {line}, then: invoke env", code=ExitCode.CONFIG
+        f"{shown(path)}:{line}: {reason}",
+        fix=f"correct or remove line {line}, then run: {task_command('env')}",
+        code=ExitCode.CONFIG,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Clone, docker, wait_until
+from conftest import PROGRAM, Clone, docker, wait_until
 from lab import status_of
 
 ROUNDS = int(os.environ.get("ROUNDS", "4"))
@@ -61,7 +61,7 @@ class Started:
 
 def start(clone: Clone, *words: str, terminal: bool = False) -> Started:
     """Start `invoke <words>` in the clone, on a terminal of its own or on none."""
-    argv = [sys.executable, "-m", "invoke", "--search-root", str(clone.root), *words]
+    argv = [sys.executable, "-I", str(clone.root / PROGRAM), *words]
     log = clone.root.parent / f"log-{len(list(clone.root.parent.glob('log-*')))}"
     log.touch()
     if not terminal:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Clone
+from conftest import PROGRAM, ROOT, Clone
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)]
@@ -22,7 +22,7 @@ def test_readme_and_ci_agree_on_the_test_command() -> None:
 @pytest.mark.parametrize("task", sorted(set(re.findall(r"tasks\.py ([a-z]+)", README)) | {"clean", "open", "shell"}))
 def test_readme_names_only_tasks_that_exist(task: str) -> None:
     """No task of the README's prose or table is missing from `invoke --list`."""
-    argv = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "--list"]
+    argv = [sys.executable, "-I", str(ROOT / PROGRAM), "--list"]
     listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
     assert re.search(rf"^  {task} ", listed, re.MULTILINE)

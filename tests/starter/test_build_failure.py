@@ -1,8 +1,9 @@
-"""Tests of host_tasks.lifecycle without an engine: the cause of a failed build, out of what the builder says."""
+"""Tests of host_tasks.decide.build_failure: the cause of a failed build, out of what the builder says."""
 
 import pytest
 
-from host_tasks import lifecycle
+from host_tasks.act.steps import build_failed
+from host_tasks.decide.build_failure import cause_of_failed_build
 from host_tasks.ground.errors import ExitCode
 
 STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete successfully: exit code: 1'
@@ -26,19 +27,19 @@ STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete suc
         (f"#9 ERROR: {STEP}\nfailed to solve: {STEP}", f"failed to solve: {STEP}"),
         ("yaml: line 3: did not find expected key\n\n", "yaml: line 3: did not find expected key"),
         ("Error response from daemon: pull access denied\n", "Error response from daemon: pull access denied"),
-        (" \n", "Compose said nothing"),
+        (" \n", "the build said nothing"),
     ],
     ids=["pip", "pip-on-a-terminal", "conda", "no-words", "compose", "engine", "silence"],
 )
 def test_cause_of_a_failed_build_is_what_its_step_said(said: str, cause: str) -> None:
     """The last error that a step itself printed, not the builder's line that names the command alone."""
-    error = lifecycle._build_failed(said)
+    error = build_failed(said)
 
-    assert (error.problem, error.code) == (cause, ExitCode.SOFTWARE)
+    assert (cause_of_failed_build(said), error.problem, error.code) == (cause, cause, ExitCode.SOFTWARE)
 
 
 def test_full_disk_is_told_wherever_it_is_said() -> None:
     """BuildKit's last line hides it (exit code 1): the cause is a screen above."""
-    error = lifecycle._build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}")
+    error = build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}")
 
     assert (error.problem, error.code) == ("the disk is full", ExitCode.IO)

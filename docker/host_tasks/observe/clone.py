@@ -3,11 +3,9 @@
 import hashlib
 import os
 import re
-import shlex
 import unicodedata
 from pathlib import Path
 
-from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
 
 SLUG_LENGTH = 30  # characters
@@ -26,26 +24,17 @@ def project_name(root: Path = ROOT) -> str:
     return f"{_slug(real.name)}-{digest}"
 
 
-def check_path(root: Path = ROOT) -> None:
-    """Refuse a clone whose path Compose cannot read.
+def unreadable_part(root: Path = ROOT) -> Path | None:
+    """Return the first part of the clone's path that Compose, which reads its own path as a URL, cannot read; or None.
 
-    Raises:
-        HostError: the real path has a control character, or is not UTF-8 (78).
+    That is one with a control character, or whose bytes are not UTF-8.
     """
     real = root.resolve()
-    culprit = next((path for path in (*reversed(real.parents), real) if _bad(str(path))), None)
-    if culprit is None:
-        return
-    raise HostError(
-        f"the path {str(real)!a} has a control character (TAB, line break) or is not UTF-8, "
-        "and Compose reads its own path as a URL",
-        fix=f"mv {_for_bash(str(culprit))} {shlex.quote(_readable(str(culprit)))}",
-        code=ExitCode.CONFIG,
-    )
+    return next((path for path in (*reversed(real.parents), real) if is_bad(str(path))), None)
 
 
-def _bad(text: str) -> bool:
-    """Return whether a path has what check_path refuses; PEP 383 decodes bytes that are not UTF-8 to U+DC80..DCFF."""
+def is_bad(text: str) -> bool:
+    """Return whether a text has such a character; PEP 383 decodes bytes that are not UTF-8 to U+DC80..DCFF."""
     return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
 
 
@@ -54,15 +43,3 @@ def _slug(name: str) -> str:
     ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii").lower()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:SLUG_LENGTH].rstrip("-")
     return "project" if slug in TAKEN else slug
-
-
-def _readable(path: str) -> str:
-    """Return a path without what check_path refuses."""
-    return "".join("-" if _bad(char) else char for char in path)
-
-
-def _for_bash(path: str) -> str:
-    """Return a path as one bash word on one line (bash 5.2, ANSI-C Quoting)."""
-    return (
-        "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(path)) + "'"
-    )

@@ -1,4 +1,4 @@
-"""The group docker: whether this process has it, without which the engine's socket refuses, and how it gets it."""
+"""Become a process that has the group docker, without which the engine's socket refuses."""
 
 import os
 import shlex
@@ -8,27 +8,6 @@ import sys
 from host_tasks.ground import report
 
 IN_GROUP_MARK = "HOST_TASKS_IN_GROUP_DOCKER"  # set while a command runs again with the group: never twice
-
-
-def user() -> str:
-    """Return this user's name by the user database, or the uid where it has none."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
-def waits() -> bool:
-    """Return whether the group database names this user in group docker, and this process does not have it."""
-    try:
-        import grp
-
-        docker = grp.getgrnam("docker")
-    except (ImportError, KeyError):  # Windows; no such group
-        return False
-    return user() in docker.gr_mem and docker.gr_gid not in (os.getgid(), *os.getgroups())
 
 
 def run_again() -> None:

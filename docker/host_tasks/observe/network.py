@@ -5,9 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from host_tasks.ground import files
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR
 
 # The order of the clients that set them: OpenSSL, requests, pip, curl.
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
@@ -20,7 +18,6 @@ CA_FILES = (
 )
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
-PIP_CONFIG = DOCKER_DIR / ".pip.conf"
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 
 
@@ -43,7 +40,8 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     """Return a pip.conf with the package index that this machine's pip uses, or an empty string for pip's default.
 
     pip reads the global file, the user's, the one that PIP_CONFIG_FILE names, then PIP_* variables; the last wins
-    (pip 26 user guide, "Configuration", "Precedence"). Indexes that are folders of this machine are left out.
+    (pip 26 user guide, "Configuration", "Precedence"); [install] wins over [global] (the same, "Per-command").
+    Indexes that are folders of this machine are left out.
 
     Raises:
         HostError: pip could not read one of its files either (78).
@@ -58,28 +56,17 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
         # /dev/null there turns every file off (same guide).
         parser.read([] if named == os.devnull else files, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as err:
-        problem = f"pip's configuration cannot be read: {' '.join(str(err).split())}"
+        line = getattr(err, "lineno", None) or next(iter(getattr(err, "errors", [])), [None])[0]
+        where = f"{getattr(err, 'source', 'one of its files')}{f', line {line}' if line else ''}"
+        problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
         raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
     lines = []
     for option in PIP_OPTIONS:
-        value = environ.get(f"PIP_{option.upper().replace('-', '_')}") or str(parser.get("global", option, fallback=""))
+        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
+        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
         remote = [
             each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
         ]
         if remote:
             lines.append(f"{option} = {' '.join(remote)}")
     return "\n".join(["[global]", *lines, ""]) if lines else ""
-
-
-def write_pip_config() -> Path | None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password; None where none is needed.
-
-    A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
-    """
-    text = pip_config()
-    if not text:
-        return None
-    if not PIP_CONFIG.exists() or PIP_CONFIG.read_text(encoding="utf-8") != text:
-        PIP_CONFIG.unlink(missing_ok=True)  # a new file is 0600, a replaced one keeps its mode
-        files.write(PIP_CONFIG, text.encode())
-    return PIP_CONFIG

@@ -3,21 +3,21 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from host_tasks import compose, stand_in
 from host_tasks.ground import envfile, report
-from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, shown
-from host_tasks.settings import Settings
+from host_tasks.ground.masking import masked
+from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, OVERRIDE_FILES, shown
+from host_tasks.observe import compose, images
+from host_tasks.observe.observation import Observation
+from host_tasks.observe.settings import Settings
 
 # ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation"); $$ is a plain $.
 REFERENCE = re.compile(
     r"\$\$|\$(?:\{(?P<braced>[A-Za-z_]\w*)(?:(?P<dash>:?-)(?P<default>[^}]*)|:?[?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))"
 )
 UNSET = "(unset)"
-SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|(^|_)KEY(_|$)", re.IGNORECASE)
-URL_PASSWORD = re.compile(r"(?<=://)[^/\s]+(?=@)|^[^/\s:]+:[^/\s]+(?=@)")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,24 @@ class _Place:
     for_empty: bool = False  # whether this default also takes the place of an empty value: ${NAME:-default}
 
 
+def print_explained(settings: Settings, *, json: bool) -> None:
+    """Print every value with its origin."""
+    found = explain(settings)
+    report.as_json([asdict(each) for each in found]) if json else report.result(table(found))
+
+
+def print_config(seen: Observation) -> None:
+    """Print what `docker compose config` prints, byte for byte.
+
+    Raises:
+        HostError: Compose cannot read its files (78).
+    """
+    finished = compose.call(seen.settings.values, "config", interactive=True)
+    if not finished.ok:
+        _ = seen.model  # says why
+        raise compose.unreadable(seen.settings.values, f"exit code {finished.returncode}")
+
+
 def explain(
     settings: Settings, environ: Mapping[str, str] = os.environ, folder: Path = DOCKER_DIR
 ) -> list[Explanation]:
@@ -57,11 +75,6 @@ def table(explanations: list[Explanation]) -> str:
         for e in explanations
     ]
     return report.table(("VARIABLE", "VALUE", "ORIGIN"), rows)
-
-
-def masked(key: str, value: str) -> str:
-    """Return a value without what must not land in a bug report: passwords of URLs, and values of secret-like names."""
-    return "****" if SECRET.search(key) and value else URL_PASSWORD.sub("****", value)
 
 
 def _explained(key: str, exported: str | None, file: _Place | None, default: _Place | None) -> Explanation:
@@ -88,7 +101,7 @@ def _file_values(settings: Settings, path: Path) -> dict[str, _Place]:
 def _defaults(folder: Path) -> dict[str, _Place | None]:
     """Return each variable that the Compose files name, with its first default; None = it has none."""
     found: dict[str, _Place | None] = {}
-    for name in (COMPOSE_FILE.name, "docker-compose.override.yml", "docker-compose.override.yaml"):
+    for name in (each.name for each in (COMPOSE_FILE, *OVERRIDE_FILES)):
         text = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             for match in REFERENCE.finditer(line.partition("# ")[0]):
@@ -96,5 +109,5 @@ def _defaults(folder: Path) -> dict[str, _Place | None]:
                 place = _Place(default, f"default in {shown(folder / name)}:{number}", match["dash"] == ":-")
                 if key:
                     found[key] = found.get(key) or (None if default is None else place)
-    found["BASE_IMAGE"] = found.get("BASE_IMAGE") or _Place(stand_in.published(), f"default in {shown(DOCKERFILE)}")
+    found["BASE_IMAGE"] = found.get("BASE_IMAGE") or _Place(images.published(), f"default in {shown(DOCKERFILE)}")
     return found

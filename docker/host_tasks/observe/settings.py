@@ -1,0 +1,58 @@
+"""The values of this clone: what is observed on this machine, and what docker/.env keeps of earlier choices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_tasks.ground import envfile
+from host_tasks.ground.paths import DOCKER_DIR, PIP_CONFIG
+from host_tasks.observe import clone, identity, network
+from host_tasks.observe.identity import Identity
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The identity, and what docker/.env is to hold."""
+
+    identity: Identity
+    plan: envfile.Plan  # from what docker/.env holds to what it is to hold
+    values: dict[str, str]  # of our own keys, as they stand in docker/.env once the plan is written
+    kept: dict[str, str]  # all that docker/.env holds now
+
+    @property
+    def project(self) -> str:
+        """The name of this clone for Compose."""
+        return self.values["COMPOSE_PROJECT_NAME"]
+
+
+def observe(choices: Mapping[str, str | None] | None = None) -> Settings:
+    """Return the settings of this moment, with choices for own keys; None removes one, and the others stay.
+
+    Raises:
+        HostError: the identity, docker/.env or pip's configuration cannot be used.
+    """
+    kept = envfile.read()
+    who = identity.observe()
+    wanted: dict[str, str | None] = {
+        "USER": who.user,
+        "UID": str(who.uid),
+        "GID": str(who.gid),
+        "COMPOSE_PROJECT_NAME": clone.project_name(),
+        "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
+        "PIP_CONFIG": _text(PIP_CONFIG) if network.pip_config() else _still_there(kept.get("PIP_CONFIG")),
+        **network.proxies(),
+        **(choices or {}),
+    }
+    after = {**kept, **wanted}
+    values = {key: value for key in envfile.OWN_KEYS if (value := after.get(key)) is not None}
+    return Settings(who, envfile.plan(wanted), values, kept)
+
+
+def _still_there(kept: str | None) -> str | None:
+    """Return a path that a person chose in docker/.env while it exists; Compose sees it from docker/."""
+    return kept if kept and (DOCKER_DIR / kept).is_file() else None
+
+
+def _text(path: Path | None) -> str | None:
+    """Return a path as text, None for none."""
+    return None if path is None else str(path)
