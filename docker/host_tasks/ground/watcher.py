@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-# Stdin: what to end, then a line where there is nothing to end any more. $1: tenths of a second until SIGKILL.
+# Stdin: what to end, and later a line where there is nothing to end. $1: tenths of a second until the last signal.
 SCRIPT = """
 left=$1; shift
 read -r target || exit
