@@ -88,7 +88,7 @@ def judged(place: Place, who: Identity = ADA, *, group_add: Sequence[str] = ()) 
 
 def told(finding: Finding | None) -> tuple[str, str, ExitCode] | None:
     """Return cause, fix and exit code of a finding."""
-    return finding and (finding.cause, finding.fix, finding.exit_code)
+    return (finding.cause, finding.fix, finding.exit_code) if finding else None
 
 
 def probes(root: Path) -> list[Path]:
