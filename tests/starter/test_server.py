@@ -96,8 +96,8 @@ def test_link_has_the_host_port_and_the_token_and_asks_no_proxy(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
 
-    assert server.link(lab(web.port), web.port) == f"http://127.0.0.1:{web.port}/lab/tree/notebooks?token=abc"
-    assert web.asked == ["/lab/tree/notebooks?token=abc"]
+    assert server.link(lab(web.port), web.port) == f"http://127.0.0.1:{web.port}/?token=abc"
+    assert web.asked == ["/?token=abc"]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_server_is_where_it_is_published(container: Container, wanted: int, expe
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])  # noqa: S104
 def test_server_on_every_address_is_opened_here(web: Web, sent: dict[str, Any], host: str) -> None:
     """No browser opens 0.0.0.0."""
-    assert server.link(lab(web.port, host=host), 1) == f"http://127.0.0.1:{web.port}/lab/tree/notebooks?token=abc"
+    assert server.link(lab(web.port, host=host), 1) == f"http://127.0.0.1:{web.port}/?token=abc"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_link_is_one_that_answers(web: Web, sent: dict[str, Any], status: int, *
     else:
         with pytest.raises(HostError, match=f"does not answer on 127.0.0.1:{web.port}: HTTP Error {status}"):
             server.link(lab(web.port), 1)
-    assert web.asked == ["/lab/tree/notebooks?token=abc"]
+    assert web.asked == ["/?token=abc"]
 
 
 def test_link_of_a_silent_server_ends_with_69(sent: dict[str, Any]) -> None:
