@@ -76,10 +76,12 @@ for _name in [name for name, part in vars(Observation).items() if isinstance(par
     setattr(Seen, _name, _Unknown(_name))
 
 
-def settings(*, plan: envfile.Plan | None = None, kept: dict[str, str] | None = None, **values: str) -> Settings:
-    """Return ADA's settings, with other values; docker/.env holds them, but as it is said."""
+def settings(
+    *, who: Identity = ADA, plan: envfile.Plan | None = None, kept: dict[str, str] | None = None, **values: str
+) -> Settings:
+    """Return ADA's settings, or somebody's, with other values; docker/.env holds them, but as it is said."""
     now = {**VALUES, **values}
-    return Settings(ADA, plan or envfile.Plan(ENV_FILE, b"", b"", ()), now, now if kept is None else kept)
+    return Settings(who, plan or envfile.Plan(ENV_FILE, b"", b"", ()), now, now if kept is None else kept, {})
 
 
 def unwritten(*changes: envfile.Change, before: bytes | None = b"") -> envfile.Plan:
