@@ -63,6 +63,7 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
         "USER": "ada",
         "UID": "1815",
         "GID": "1852",
+        "APP_USER": "ada",
         "COMPOSE_PROJECT_NAME": clone.project_name(),
         "CA_BUNDLE": str(tmp_path / "ca.pem"),
     }
@@ -233,7 +234,15 @@ def test_unchanged_configuration_of_pip_is_not_written_again(
 def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there and what is true are both named; a password of a proxy is not."""
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy:2")
-    kept(env_file, USER="ada", UID="7", GID="1852", HTTP_PROXY="http://me:older@proxy:1", CA_BUNDLE="/gone.pem")
+    kept(
+        env_file,
+        USER="ada",
+        UID="7",
+        GID="1852",
+        APP_USER="ada",
+        HTTP_PROXY="http://me:older@proxy:1",
+        CA_BUNDLE="/gone.pem",
+    )
 
     found = judged()
 

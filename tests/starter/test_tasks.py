@@ -216,7 +216,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.parametrize("words", [["--list"], ["env"], ["config"], ["config", "--explain"]], ids=" ".join)
 def test_what_is_not_needed_is_not_loaded(inv: Invoke, tree: Path, words: list[str]) -> None:
-    """Neither the SDK nor an engine, nor a reader of YAML or of the web beside Invoke's: they cost more than the task."""
+    """Neither the SDK nor an engine, nor a reader of YAML beside Invoke's: they cost more than the task."""
     inv("env")
     stub = tree.parent / "path" / "docker"
     executable(stub, '[ "$1 $2" = "compose config" ] || echo "asked: $*" >&2')
