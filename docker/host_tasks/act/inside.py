@@ -1,12 +1,13 @@
 """Run a command in the environment: in the running server, or in a container of its own that is removed afterwards."""
 
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from host_tasks.act.run import achieve
 from host_tasks.decide import goals
-from host_tasks.ground import runner
+from host_tasks.ground import inside, runner
 from host_tasks.observe import compose
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.observation import Observation
@@ -18,8 +19,10 @@ def run_inside(words: Sequence[str], *, yes: bool) -> runner.Finished:
     if not (seen.server and seen.server.status == "running"):
         return run_beside(words, yes=yes)
     # exec passes by the entrypoint, so it is named: it activates the environment.
-    inside = ("exec", *_terminal(), SERVICE, "entrypoint.sh")
-    return compose.call(seen.settings.values, *inside, *words, interactive=True)
+    mark = inside.mark()
+    call = ("exec", "--env", mark, *_terminal(), SERVICE, "entrypoint.sh", *words)
+    stop = inside.stop(seen.server.id, mark)
+    return compose.call(seen.settings.values, *call, interactive=True, also_stop=stop)
 
 
 def run_beside(words: Sequence[str], *, yes: bool, mounts: Mapping[Path, str] | None = None) -> runner.Finished:
@@ -27,8 +30,9 @@ def run_beside(words: Sequence[str], *, yes: bool, mounts: Mapping[Path, str] | 
     seen = achieve(goals.RUNNABLE, yes=yes)
     home = f"/home/{seen.settings.identity.user}/app"
     more = [f"--volume={source}:{home}/{name}:ro" for source, name in (mounts or {}).items()]
-    inside = ("run", "--rm", "--no-deps", *more, *_terminal(), SERVICE)
-    return compose.call(seen.settings.values, *inside, *words, interactive=True)
+    name = f"{seen.project}-run-{uuid.uuid4().hex[:8]}"
+    call = ("run", "--rm", "--no-deps", "--name", name, *more, *_terminal(), SERVICE, *words)
+    return compose.call(seen.settings.values, *call, interactive=True, also_stop=["docker", "stop", name])
 
 
 def _terminal() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from host_tasks.ground.paths import ENV_FILE, shown
 from host_tasks.observe.network import PROXIES
 
 OWN_KEYS = (
-    *("USER", "UID", "GID"),
+    *("USER", "UID", "GID", "APP_USER"),
     *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
     *PROXIES,
 )

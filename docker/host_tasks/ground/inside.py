@@ -28,4 +28,4 @@ def mark() -> str:
 
 def stop(container: str, mark: str) -> list[str]:
     """Return the command that ends all with the mark in a container, by name or id, within 15 s."""
-    return ["docker", "exec", container, "sh", "-c", SCRIPT, mark]
+    return ["docker", "exec", container, "/bin/sh", "-c", SCRIPT, mark]

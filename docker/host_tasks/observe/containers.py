@@ -43,7 +43,7 @@ class Container:
     image: str = ""  # its id
     config_hash: str = ""  # Compose's, of the service that it was made from
     network_mode: str = ""
-    shm_bytes: int = 0  # of /dev/shm
+    shm_bytes: int = 0  # of /dev/shm, where the engine sizes it; 0 = it does not
     bindings: tuple[Binding, ...] = ()
     binds: Mapping[str, str] = field(default_factory=dict)  # of its bind mounts: target to source
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         image=attrs.get("Image", ""),
         config_hash=compose.get("config-hash", ""),
         network_mode=str(host.get("NetworkMode", "")),
-        shm_bytes=int(host.get("ShmSize") or 0),
+        shm_bytes=0 if "/dev/shm" in (host.get("Tmpfs") or {}) else int(host.get("ShmSize") or 0),  # noqa: S108
         bindings=tuple(_bindings((attrs.get("NetworkSettings") or {}).get("Ports") or {})),
         binds={each["Destination"]: each["Source"] for each in attrs.get("Mounts") or [] if each.get("Type") == "bind"},
         environ={name: value for name, _, value in (each.partition("=") for each in config.get("Env") or [])},

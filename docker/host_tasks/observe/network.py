@@ -1,4 +1,4 @@
-"""What the build and the container need to reach the network the way this machine does (D8)."""
+"""What the build and the container need to reach the network the way this machine does."""
 
 import configparser
 import os

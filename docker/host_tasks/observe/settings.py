@@ -37,6 +37,7 @@ def observe(choices: Mapping[str, str | None] | None = None) -> Settings:
         "USER": who.user,
         "UID": str(who.uid),
         "GID": str(who.gid),
+        "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
         "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
         "PIP_CONFIG": _text(PIP_CONFIG) if network.pip_config() else _still_there(kept.get("PIP_CONFIG")),
