@@ -48,7 +48,7 @@ def read_environment(text: str) -> Environment:
     try:
         return _read(_parsed(text))
     except FaultError as fault:
-        fix = f"mend line {fault.line} of {NAME}, then: {task_command('up')}"
+        fix = f"correct line {fault.line} of {NAME}, then: {task_command('up')}"
         raise HostError(str(fault), fix=fix, code=ExitCode.DATA) from fault
 
 
