@@ -19,7 +19,8 @@ _ENDED = re.compile(r"process .*did not complete successfully: (exit code: \d+)"
 _CAUSE = re.compile(
     r"""
     (?:\w*error|E|fatal|\w*NotFound):\s*(?P<told>\S.*)?
-    |(?P<whole>curl:\ \(\d+\).*|wget:.*|.*:\ (?:command\ not\ found|bad\ interpreter|[Pp]ermission\ denied|No\ such\ file\ or\ directory))
+    |(?P<whole>curl:\ \(\d+\).*|wget:.*
+        |.*:\ (?:command\ not\ found|bad\ interpreter|permission\ denied|no\ such\ file\ or\ directory))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
