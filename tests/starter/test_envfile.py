@@ -30,6 +30,7 @@ from host_tasks.ground.envfile import Change, EnvFile, Plan
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
 from host_tasks.observe.settings import HEADER, OWN_KEYS
+from host_tasks.setup import basics
 
 ComposeReads = Callable[[bytes, Sequence[str]], dict[str, str]]
 
@@ -717,7 +718,7 @@ def write_at_once(path: Path, key: str, rounds: int, barrier: Barrier) -> None:
 @needs_fork
 def test_update_by_two_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two processes that change different keys at the same time, 100 times, neither loses a change."""
-    monkeypatch.setattr(lock, "POLL_S", 0.001)
+    monkeypatch.setattr(basics, "POLL_S", 0.001)
     rounds, path, fork = 100, tmp_path / ".env", multiprocessing.get_context("fork")
     barrier = fork.Barrier(3, timeout=30)
     writers = [fork.Process(target=write_at_once, args=(path, key, rounds, barrier)) for key in ("UID", "GID")]
