@@ -1,5 +1,6 @@
 """Rules about docker/.env: it can be read, and says what is true of this machine and this person."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -55,4 +56,4 @@ def write_step(plan: envfile.Plan) -> Step:
 
 def is_port(text: str) -> bool:
     """Return whether a text is a port that a user may take."""
-    return text.isascii() and text.isdecimal() and LOWEST_PORT <= int(text) <= HIGHEST_PORT
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and LOWEST_PORT <= int(text) <= HIGHEST_PORT

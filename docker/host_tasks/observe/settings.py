@@ -18,22 +18,27 @@ class Settings:
     plan: envfile.Plan  # from what docker/.env holds to what it is to hold
     values: dict[str, str]  # of our own keys, as they stand in docker/.env once the plan is written
     kept: dict[str, str]  # all that docker/.env holds now
+    observed: Mapping[str, str | None]  # what is true of own keys; a choice that is kept is not among them
 
     @property
     def project(self) -> str:
         """The name of this clone for Compose."""
         return self.values["COMPOSE_PROJECT_NAME"]
 
+    def with_choices(self, choices: Mapping[str, str | None]) -> envfile.Plan:
+        """Return the plan for docker/.env that also has these choices."""
+        return envfile.plan({**self.observed, **choices})
 
-def observe(choices: Mapping[str, str | None] | None = None) -> Settings:
-    """Return the settings of this moment, with choices for own keys; None removes one, and the others stay.
+
+def observe() -> Settings:
+    """Return the settings of this moment.
 
     Raises:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
     kept = envfile.read()
     who = identity.observe()
-    wanted: dict[str, str | None] = {
+    observed: dict[str, str | None] = {
         "USER": who.user,
         "UID": str(who.uid),
         "GID": str(who.gid),
@@ -42,11 +47,10 @@ def observe(choices: Mapping[str, str | None] | None = None) -> Settings:
         "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
         "PIP_CONFIG": _text(PIP_CONFIG) if network.pip_config() else _still_there(kept.get("PIP_CONFIG")),
         **network.proxies(),
-        **(choices or {}),
     }
-    after = {**kept, **wanted}
+    after = {**kept, **observed}
     values = {key: value for key in envfile.OWN_KEYS if (value := after.get(key)) is not None}
-    return Settings(who, envfile.plan(wanted), values, kept)
+    return Settings(who, envfile.plan(observed), values, kept, observed)
 
 
 def _still_there(kept: str | None) -> str | None:
