@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aids import executable
 
 from host_tasks.ground import paths, runner
 from host_tasks.ground.errors import ExitCode, HostError
@@ -21,10 +22,7 @@ OURS = {"PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default"}
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `docker` that is the only one on the PATH; the test writes it."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    path = tmp_path / "docker"
-    path.write_text("#!/bin/sh\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
+    return executable(tmp_path / "docker", "")
 
 
 def test_values_win_over_the_shell() -> None:
@@ -98,7 +96,7 @@ def test_call_by_name_reads_no_file_of_the_clone(monkeypatch: pytest.MonkeyPatch
 
 def says(stub: Path, model: object) -> None:
     """Let Compose print a model, behind a warning."""
-    stub.write_text(f"#!/bin/sh\necho warning >&2; cat <<'END'\n{json.dumps(model)}\nEND\n", encoding="utf-8")
+    executable(stub, f"echo warning >&2; cat <<'END'\n{json.dumps(model)}\nEND")
 
 
 def test_model_is_read_from_compose(stub: Path) -> None:
@@ -111,7 +109,7 @@ def test_model_is_read_from_compose(stub: Path) -> None:
 def test_model_is_asked_for_with_the_values_of_the_file(stub: Path) -> None:
     """Compose gets the values of docker/.env, and is asked for JSON."""
     words = '{\\"services\\": {\\"jupyterlab-server\\": \\"$USER $*\\"}}'
-    stub.write_text(f'#!/bin/sh\necho "{words}"\n', encoding="utf-8")
+    executable(stub, f'echo "{words}"')
 
     assert compose.model(VALUES) == {"services": {compose.SERVICE: "ada compose config --format json"}}
 
@@ -185,7 +183,7 @@ def test_broken_file_of_ours_is_named_where_there_is_no_other(files: list[Path])
 
 def test_hash_of_each_service_is_read_from_compose(stub: Path) -> None:
     """One line a service; what is no such line is left out."""
-    stub.write_text("#!/bin/sh\necho 'jupyterlab-server 1a2b'; echo; echo 'db 3c4d'\n", encoding="utf-8")
+    executable(stub, "echo 'jupyterlab-server 1a2b'; echo; echo 'db 3c4d'")
 
     assert compose.hashes(VALUES) == {"jupyterlab-server": "1a2b", "db": "3c4d"}
 

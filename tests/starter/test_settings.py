@@ -1,6 +1,6 @@
 """Settings: what is observed meets what docker/.env keeps, and how that is judged, on a file of the test's own."""
 
-import functools
+import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from host_tasks.act import steps
+from host_tasks.decide import settings as rules
 from host_tasks.decide.clone import moved
 from host_tasks.decide.plan import FAIL, Finding, Step
 from host_tasks.decide.settings import env_file as rule
-from host_tasks.ground import envfile
 from host_tasks.ground.errors import ExitCode
 from host_tasks.observe import clone, containers, identity, network, settings
 from host_tasks.observe.containers import Container
@@ -25,8 +25,8 @@ INDEX = "https://index.example/simple"
 def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A docker/.env of the test's own, on a machine with a known identity, no proxies, no index and one CA bundle."""
     path = tmp_path / ".env"
-    for name in ("read", "line_numbers", "plan"):
-        monkeypatch.setattr(envfile, name, functools.partial(getattr(envfile, name), path=path))
+    for module in (settings, rules):
+        monkeypatch.setattr(module, "ENV", dataclasses.replace(settings.ENV, path=path))
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
     for module in (settings, steps):
         monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
@@ -63,6 +63,7 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
         "USER": "ada",
         "UID": "1815",
         "GID": "1852",
+        "APP_USER": "ada",
         "COMPOSE_PROJECT_NAME": clone.project_name(),
         "CA_BUNDLE": str(tmp_path / "ca.pem"),
     }
@@ -108,7 +109,7 @@ def test_choices_of_before_are_kept(env_file: Path) -> None:
     assert (found.values["JUPYTER_PORT"], found.values["BASE_IMAGE"]) == ("9000", "mine:1")
     assert "DATA_DIR" not in found.values
     write()
-    assert envfile.read()["DATA_DIR"] == "/srv"
+    assert settings.ENV.read()["DATA_DIR"] == "/srv"
 
 
 def test_new_choice_replaces_the_old(env_file: Path) -> None:
@@ -117,8 +118,8 @@ def test_new_choice_replaces_the_old(env_file: Path) -> None:
 
     write(JUPYTER_PORT="9001", BASE_IMAGE=None)
 
-    assert envfile.read()["JUPYTER_PORT"] == "9001"
-    assert "BASE_IMAGE" not in envfile.read()
+    assert settings.ENV.read()["JUPYTER_PORT"] == "9001"
+    assert "BASE_IMAGE" not in settings.ENV.read()
     assert "BASE_IMAGE" not in settings.observe().values
 
 
@@ -170,7 +171,7 @@ def test_index_of_pip_follows_the_shell_that_names_one(
     config = tmp_path / ".pip.conf"
     monkeypatch.setenv("PIP_INDEX_URL", INDEX)
     write()
-    assert envfile.read()["PIP_CONFIG"] == str(config)
+    assert settings.ENV.read()["PIP_CONFIG"] == str(config)
     monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/2")
 
     write()
@@ -188,7 +189,7 @@ def test_index_of_pip_stays_in_a_shell_that_names_none(
 
     write(JUPYTER_PORT="9001")
 
-    assert envfile.read()["PIP_CONFIG"] == str(tmp_path / ".pip.conf")
+    assert settings.ENV.read()["PIP_CONFIG"] == str(tmp_path / ".pip.conf")
     assert (tmp_path / ".pip.conf").exists()
 
 
@@ -233,7 +234,15 @@ def test_unchanged_configuration_of_pip_is_not_written_again(
 def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there and what is true are both named; a password of a proxy is not."""
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy:2")
-    kept(env_file, USER="ada", UID="7", GID="1852", HTTP_PROXY="http://me:older@proxy:1", CA_BUNDLE="/gone.pem")
+    kept(
+        env_file,
+        USER="ada",
+        UID="7",
+        GID="1852",
+        APP_USER="ada",
+        HTTP_PROXY="http://me:older@proxy:1",
+        CA_BUNDLE="/gone.pem",
+    )
 
     found = judged()
 
@@ -289,7 +298,7 @@ def test_copied_clone_gets_a_name_of_its_own(env_file: Path, tmp_path: Path, lef
     write()
 
     assert found.state == "ok"
-    assert envfile.read()["COMPOSE_PROJECT_NAME"] == clone.project_name()
+    assert settings.ENV.read()["COMPOSE_PROJECT_NAME"] == clone.project_name()
 
 
 def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aids import executable
 from invoke.collection import Collection
 from invoke.tasks import Task
 
@@ -50,10 +51,7 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def inv(tree: Path, tmp_path: Path) -> Invoke:
     """Run Invoke in the copy, in a folder of it, on a PATH with nothing but a stub `docker` that prints its words."""
-    stub = tmp_path / "path" / "docker"
-    stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\necho "$PWD: $*: $COMPOSE_PROJECT_NAME"\n', encoding="utf-8")
-    stub.chmod(0o755)
+    stub = executable(tmp_path / "path" / "docker", 'echo "$PWD: $*: $COMPOSE_PROJECT_NAME"')
 
     def run(*words: str, folder: str = ".", told: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
         environ = {"PATH": f"{stub.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8", **more}
@@ -129,7 +127,7 @@ def test_malformed_env_ends_with_78_and_stays_as_it_is(inv: Invoke, tree: Path, 
     env_file.write_text("A=b\n1USER=x\n", encoding="utf-8")
     docker = tree.parent / "path" / "docker"
     info = '{"ServerVersion": "28", "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "1"}]}}'
-    docker.write_text(f"#!/bin/sh\ncase $1 in info) echo '{info}' ;; *) echo 2.30.0 ;; esac\n", encoding="utf-8")
+    executable(docker, f"case $1 in info) echo '{info}' ;; *) echo 2.30.0 ;; esac")
 
     done = inv(*words)
 
@@ -218,10 +216,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.parametrize("words", [["--list"], ["env"], ["config"], ["config", "--explain"]], ids=" ".join)
 def test_what_is_not_needed_is_not_loaded(inv: Invoke, tree: Path, words: list[str]) -> None:
-    """Neither the SDK nor an engine, nor a reader of YAML or of the web beside Invoke's: they cost more than the task."""
+    """Neither the SDK nor an engine, nor a reader of YAML beside Invoke's: they cost more than the task."""
     inv("env")
     stub = tree.parent / "path" / "docker"
-    stub.write_text('#!/bin/sh\n[ "$1 $2" = "compose config" ] || echo "asked: $*" >&2\n', encoding="utf-8")
+    executable(stub, '[ "$1 $2" = "compose config" ] || echo "asked: $*" >&2')
 
     done = inv(*words, told=LOADED)
 

@@ -9,6 +9,7 @@ from host_tasks.ground import envfile
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import ENV_FILE, shown
+from host_tasks.observe.settings import ENV
 
 if TYPE_CHECKING:
     from host_tasks.observe.observation import Observation
@@ -21,7 +22,7 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
     found, name = seen.settings, shown(ENV_FILE)
     port = found.kept.get("JUPYTER_PORT", "")
     if port and not is_port(port):
-        line = envfile.line_numbers()["JUPYTER_PORT"]
+        line = ENV.line_numbers()["JUPYTER_PORT"]
         problem = f"{name}:{line}: JUPYTER_PORT={port} is not between {LOWEST_PORT} and {HIGHEST_PORT}"
         yield fail("env-file", problem, f"correct or remove line {line}, then: {task_command('env')}")
     elif found.plan.changed:

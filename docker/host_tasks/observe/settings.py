@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_tasks.ground import envfile
-from host_tasks.ground.paths import DOCKER_DIR, PIP_CONFIG
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, PIP_CONFIG
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
+
+OWN_KEYS = (
+    *("USER", "UID", "GID", "APP_USER"),
+    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
+    *network.PROXIES,
+)
+HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
+ENV = envfile.EnvFile(ENV_FILE, OWN_KEYS, HEADER)
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Settings:
 
     def with_choices(self, choices: Mapping[str, str | None]) -> envfile.Plan:
         """Return the plan for docker/.env that also has these choices."""
-        return envfile.plan({**self.observed, **choices})
+        return ENV.plan({**self.observed, **choices})
 
 
 def observe() -> Settings:
@@ -36,7 +44,7 @@ def observe() -> Settings:
     Raises:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
-    kept = envfile.read()
+    kept = ENV.read()
     who = identity.observe()
     observed: dict[str, str | None] = {
         "USER": who.user,
@@ -49,8 +57,8 @@ def observe() -> Settings:
         **network.proxies(),
     }
     after = {**kept, **observed}
-    values = {key: value for key in envfile.OWN_KEYS if (value := after.get(key)) is not None}
-    return Settings(who, envfile.plan(observed), values, kept, observed)
+    values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
+    return Settings(who, ENV.plan(observed), values, kept, observed)
 
 
 def _still_there(kept: str | None) -> str | None:

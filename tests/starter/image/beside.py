@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,29 +67,34 @@ def start(clone: Clone, *words: str, terminal: bool = False) -> Started:
     return Started(pid, log, descriptor)
 
 
-def commands() -> list[str]:
-    """Return the command lines of all processes of this machine."""
+def processes() -> list[Path]:
+    """Return the folders of all processes of this machine in /proc."""
+    return [each for each in Path("/proc").iterdir() if each.name.isdecimal()]
+
+
+def commands(among: Iterable[Path] | None = None) -> list[str]:
+    """Return the command lines of processes, or of all of this machine."""
     found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
+    for each in processes() if among is None else among:
         with suppress(OSError):
-            found.append(each.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
+            found.append((each / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
     return found
+
+
+def at_work(clone: Clone) -> list[str]:
+    """Return the command lines of the processes that work in a folder of the clone."""
+    found = []
+    for each in processes():
+        with suppress(OSError):
+            if (each / "cwd").readlink().is_relative_to(clone.root):
+                found.append(each)
+    return commands(found)
 
 
 def ctrl_c(task: Started) -> None:
     """Type Ctrl-C at the task's terminal."""
     assert task.terminal is not None
     os.write(task.terminal, b"\x03")
-
-
-def at_work(clone: Clone) -> list[str]:
-    """Return the command lines of the processes that work in a folder of the clone."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (each / "cwd").readlink().is_relative_to(clone.root):
-                found.append((each / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return found
 
 
 def close_window(task: Started) -> None:
