@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aids import python_stub, wait_until
+from aids import executable, wait_until
 
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
 from host_tasks.setup import basics, bootstrap, host_packages
@@ -98,7 +98,7 @@ class Clone:
 
     def program(self, name: str, text: str) -> None:
         """Put a Python script on the PATH."""
-        python_stub(self.bin / name, text)
+        executable(self.bin / name, text, interpreter=sys.executable)
 
     def start(self, *words: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start `python3 tasks.py` with the words."""

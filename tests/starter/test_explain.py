@@ -156,11 +156,12 @@ def test_config_that_fails_ends_with_78(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(compose, "call", lambda *_, **__: ended(0))
     explain.print_config(seen)
     monkeypatch.setattr(compose, "call", lambda *_, **__: ended(15))
+    monkeypatch.setattr(compose, "OVERRIDE_FILES", ())
 
     with pytest.raises(HostError) as refusal:
         explain.print_config(seen)
 
     assert (refusal.value.code, refusal.value.problem) == (
         ExitCode.CONFIG,
-        "Compose cannot read its files: exit code 15",
+        "Compose cannot read docker/docker-compose.yml: exit code 15",
     )

@@ -751,6 +751,23 @@ def test_only_a_folder_gets_a_probe(root: Path, folders: list[Mount], engine: En
     assert str(root / "settings") not in engine.commands[0]
 
 
+@pytest.mark.parametrize("at", ["data/disk", "data/closed", "elsewhere"])
+def test_disk_that_was_mounted_since_the_start_is_told(
+    root: Path, folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The container still sees the folder below it; one that cannot be looked at, or lies elsewhere, is no fault."""
+    (root / "data" / "disk").mkdir()
+    monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
+    answers = {"/bin/stat": b"1\n"}
+    run_in = engine.run_in
+    monkeypatch.setattr(mounts, "run_in", lambda server, argv: answers.get(argv[0]) or run_in(server, argv))
+
+    found = crossed(folders)
+
+    cause = "data/disk was mounted below data since the start, and the container does not see it"
+    assert found == [(cause, AGAIN, ExitCode.CONFIG) if at == "data/disk" else None, None]
+
+
 def test_container_that_answers_nothing_is_no_traceback(folders: list[Mount], engine: Engine) -> None:
     """A container without a shell answers nothing: that is a fault of every mount."""
     engine.silent = True

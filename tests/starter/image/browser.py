@@ -95,10 +95,28 @@ class Lab:
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def menu(self, name: str, *items: str) -> None:
-        """Choose an entry of a menu."""
-        self.click(".lm-MenuBar-item", name)
-        for item in items:
-            self.click(".lm-Menu-itemLabel", item)
+        """Choose an entry of a menu; a menu that closes again, since the page took the focus, is opened again."""
+
+        def chosen() -> bool:
+            if not self.shown(".lm-Menu"):
+                self.click(".lm-MenuBar-item", name)
+            for item in items:
+                entries = self.shown(".lm-Menu-itemLabel", item)
+                if not entries:
+                    return False
+                ActionChains(self.driver).click(entries[0]).perform()
+            return True
+
+        self.until(chosen, f"{name} > {' > '.join(items)}")
+
+    def run_notebook(self, name: str) -> None:
+        """Open a notebook of the folder shown, run all its cells, and wait until the last one has its number."""
+        self.click(".jp-DirListing-itemName", name, twice=True)
+        self.all(".jp-Notebook-ExecutionIndicator[data-status='idle']", f"an idle kernel for {name}")
+        self.menu("Run", "Run All Cells")
+        # Running makes the last cell the active one, and cells that are out of sight may be out of the page.
+        last = ".jp-Notebook .jp-CodeCell.jp-mod-active .jp-InputPrompt"
+        self.until(lambda: [each for each in self.shown(last) if each.text.strip("[]:").isdigit()], "the last number")
 
     def names(self) -> list[str]:
         """Return what the file browser lists."""
