@@ -74,7 +74,6 @@ def judged(
     published: Iterable[int] | None = None,
 ) -> Finding:
     """Return what the rule says of the port."""
-    values = {"JUPYTER_PORT": str(kept)} if kept else {}
     bindings = tuple(Binding(8888, "127.0.0.1", number) for number in ours)
     own = [kept or 8888] if published is None else published
     declared = [{"target": 8888, "published": str(number)} for number in own]
@@ -82,7 +81,7 @@ def judged(
         busy,
         has_compose=True,
         project=PROJECT,
-        settings=settings(**values),
+        settings=settings(JUPYTER_PORT=str(kept or "")),
         model={"services": {SERVICE: {"ports": declared}}},
         containers=(Container("1", service=SERVICE, status=status, error=error, bindings=bindings),),
     )

@@ -1,5 +1,6 @@
 """Tests of host_tasks.act.stand_in without an engine: how a stand-in is made, and chosen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str | None]]:
 
 def seen(**values: str) -> Observation:
     """Return an observation with these values."""
-    return Observation(settings=settings(**values))
+    return Observation(settings=replace(settings(), values=values))
 
 
 STEP = Step("stand-in", "make it", "images", values={"image": IMAGE})
