@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 PROGRAMS = ("chromium", "chromedriver")
 PACKAGES = ("chromium", "chromium-driver")  # Debian 12
-TIMEOUT_S = 60
+TIMEOUT_S = 120  # two cores, shared
 # Root has no sandbox; the rest keeps Chromium from asking, updating and calling home.
 SWITCHES = (
     "--headless=new",
