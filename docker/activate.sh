@@ -8,7 +8,10 @@ if grep -qs 'BEGIN CERTIFICATE' /run/secrets/ca_bundle; then
     export CURL_CA_BUNDLE=/run/secrets/ca_bundle PIP_CERT=/run/secrets/ca_bundle
     export CONDA_SSL_VERIFY=/run/secrets/ca_bundle
 fi
-if grep -qs '^[^#]' /run/secrets/pip_config; then
+if [ -e /run/secrets/pip_config ] && [ ! -r /run/secrets/pip_config ]; then
+    # pip passes over a file that it cannot read, and would ask PyPI for what only the host's index may answer.
+    export PIP_INDEX_URL=file:///run/secrets/pip_config-cannot-be-read
+elif grep -qs '^[^#]' /run/secrets/pip_config; then
     export PIP_CONFIG_FILE=/run/secrets/pip_config
 fi
 

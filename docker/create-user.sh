@@ -51,9 +51,12 @@ fi
 
 # ~/app belongs to root and holds only mount points: what is saved beside them would be lost with the container.
 # So does ~/.jupyter, where Jupyter looks for configuration, which is code: only lab/ outlives the container.
-install --directory --owner "${uid}" --group "${gid}" "${home}" "${home}/.local" "${home}/.cache"
-install --directory "${home}/.jupyter"
+install --directory --owner "${uid}" --group "${gid}" "${home}"{,/.cache,/.config,/.ipython,/.local}
+install --directory --owner root --group root "${home}/.jupyter"
 touch "${home}/.jupyter/migrated" # or jupyter_core 5.9 would try to write it, and fail (application.py, migrate_config)
 install --directory --owner "${uid}" --group "${gid}" "${home}/.jupyter/lab"
 install --directory "${home}/app"/{,bin,data,doc,notebooks,results,src}
 ln --symbolic "${ENV_PREFIX}" "${home}/app/env"
+
+# The user gains nothing by running a file, no-new-privileges or not; last, so that no step before it adds one.
+find / -xdev -type f -perm /6000 -exec chmod a-s {} +

@@ -2,11 +2,13 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.serverapp import JupyterServerAuthWarning
 from jupyterlab_server.licenses_handler import LicensesHandler
 from tornado.httputil import responses
 from tornado.web import HTTPError, RequestHandler
@@ -36,7 +38,9 @@ def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:
 JupyterHandler.get_login_url = refuse
 LicensesHandler.write_error = answer_error
 c.ServerApp.identity_provider_class = LinkOnly
+# What an extension serves without saying to whom is for those with the token; at start it would be told that it has to.
 c.ServerApp.allow_unauthenticated_access = False
+warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)
 # Another site's pages send neither cookie with what they post here.
 c.IdentityProvider.cookie_options = {"samesite": "Lax"}
 c.ServerApp.tornado_settings = {"xsrf_cookie_kwargs": {"path": "/", "samesite": "Lax"}}

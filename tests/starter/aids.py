@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,17 +42,12 @@ def number_in(path: Path) -> int:
     return int(path.read_text(encoding="utf-8"))
 
 
-def stub(path: Path, body: str, *, interpreter: str = "/bin/sh") -> Path:
-    """Write a program that stands in for another; its folder is made too."""
+def executable(path: Path, body: str, *, interpreter: str = "/bin/sh") -> Path:
+    """Write a program, which stands in for another; its folder is made too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!{interpreter}\n{body}\n", encoding="utf-8")
     path.chmod(0o755)
     return path
-
-
-def python_stub(path: Path, body: str) -> Path:
-    """Write a program in the Python of these tests."""
-    return stub(path, body, interpreter=sys.executable)
 
 
 def as_person(body: Callable[[Path], Answer], path: Path) -> Answer:

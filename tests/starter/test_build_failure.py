@@ -6,6 +6,7 @@ from host_tasks.act.steps import build_failed
 from host_tasks.decide.build_failure import cause_of_failed_build
 from host_tasks.ground.errors import ExitCode
 
+UNREACHED = "#9 1.0 error: Could not resolve host: index.example"
 STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete successfully: exit code: 1'
 
 
@@ -33,13 +34,33 @@ STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete suc
 )
 def test_cause_of_a_failed_build_is_what_its_step_said(said: str, cause: str) -> None:
     """The last error that a step itself printed, not the builder's line that names the command alone."""
-    error = build_failed(said)
+    error = build_failed(said, {})
 
     assert (cause_of_failed_build(said), error.problem, error.code) == (cause, cause, ExitCode.SOFTWARE)
 
 
 def test_full_disk_is_told_wherever_it_is_said() -> None:
     """BuildKit's last line hides it (exit code 1): the cause is a screen above."""
-    error = build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}")
+    error = build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}", {})
 
     assert (error.problem, error.code) == ("the disk is full", ExitCode.IO)
+
+
+@pytest.mark.parametrize(
+    ("said", "values", "more"),
+    [
+        (UNREACHED, {}, ""),
+        (UNREACHED, {"NO_PROXY": "", "USER": "ada"}, " (the build goes through NO_PROXY= of docker/.env)"),
+        (
+            UNREACHED,
+            {"HTTP_PROXY": "http://p:1", "HTTPS_PROXY": "http://me:secret@p:2"},
+            " (the build goes through HTTP_PROXY=http://p:1, HTTPS_PROXY=http://****@p:2 of docker/.env)",
+        ),
+        ("#9 1.0 error: no such package", {"HTTP_PROXY": "http://p:1"}, ""),
+        ("#9 1.0 ERROR: ResolutionImpossible: for help visit x", {"HTTP_PROXY": "http://p:1"}, ""),
+    ],
+    ids=["no proxy", "empty", "two, one with a password", "another failure", "pip found no versions"],
+)
+def test_build_that_reached_no_address_names_its_proxy(said: str, values: dict[str, str], more: str) -> None:
+    """A proxy of an earlier shell in docker/.env is what nobody thinks of; its password is not shown."""
+    assert build_failed(said, values).problem == f"{cause_of_failed_build(said)}{more}"

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from aids import executable
 
 from host_tasks.act import group, steps
 from host_tasks.act.run import achieve
@@ -70,13 +71,6 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
         )
 
     return write
-
-
-def executable(path: Path, body: str) -> Path:
-    """Write an executable shell script."""
-    path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from aids import as_person
 from host_tasks.ground import lock
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
+from host_tasks.setup import basics
 
 WAITING = "Another task is at work in this clone: waiting for it to end.\n"
 
@@ -96,7 +97,7 @@ def test_lock_held_elsewhere_is_waited_for_and_announced_once(
     with lock.held(tmp_path / ".lock"):
         pass
 
-    assert polls == [lock.POLL_S] * 3
+    assert polls == [basics.POLL_S] * 3
     assert capsys.readouterr().err == WAITING
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from observed import settings
 
 from host_tasks.act import mounts as repairs
 from host_tasks.decide import mounts as rules
 from host_tasks.decide.plan import Finding, Step, plan
-from host_tasks.ground import commands, envfile, paths
+from host_tasks.ground import commands, paths
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import mounts
 from host_tasks.observe.compose import SERVICE, Mount
@@ -25,7 +26,6 @@ from host_tasks.observe.containers import Container
 from host_tasks.observe.identity import Identity
 from host_tasks.observe.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Place
 from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
 from host_tasks.show import mounts as shown
 
 ME = Identity("me", os.getuid(), os.getgid(), "you")
@@ -71,7 +71,7 @@ def of(
     """Return an observation of sources and ways through."""
     return Observation(
         tried=tried,
-        settings=Settings(who, envfile.Plan(paths.ENV_FILE, None, b"", ()), {}, {}),
+        settings=settings(who=who),
         model={"services": {SERVICE: {"group_add": list(group_add)}}},
         has_compose=True,
         places=tuple(places),
@@ -88,7 +88,7 @@ def judged(place: Place, who: Identity = ADA, *, group_add: Sequence[str] = ()) 
 
 def told(finding: Finding | None) -> tuple[str, str, ExitCode] | None:
     """Return cause, fix and exit code of a finding."""
-    return finding and (finding.cause, finding.fix, finding.exit_code)
+    return (finding.cause, finding.fix, finding.exit_code) if finding else None
 
 
 def probes(root: Path) -> list[Path]:
@@ -749,6 +749,23 @@ def test_only_a_folder_gets_a_probe(root: Path, folders: list[Mount], engine: En
     assert found == [None, None, None]
     assert (root / "settings").read_bytes() == b""
     assert str(root / "settings") not in engine.commands[0]
+
+
+@pytest.mark.parametrize("at", ["data/disk", "data/closed", "elsewhere"])
+def test_disk_that_was_mounted_since_the_start_is_told(
+    root: Path, folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The container still sees the folder below it; one that cannot be looked at, or lies elsewhere, is no fault."""
+    (root / "data" / "disk").mkdir()
+    monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
+    answers = {"/bin/stat": b"1\n"}
+    run_in = engine.run_in
+    monkeypatch.setattr(mounts, "run_in", lambda server, argv: answers.get(argv[0]) or run_in(server, argv))
+
+    found = crossed(folders)
+
+    cause = "data/disk was mounted below data since the start, and the container does not see it"
+    assert found == [(cause, AGAIN, ExitCode.CONFIG) if at == "data/disk" else None, None]
 
 
 def test_container_that_answers_nothing_is_no_traceback(folders: list[Mount], engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """What is done where a start failed: its last lines are shown, and what never served is removed again."""
 
-from host_tasks.decide.services import START, culprit
+from host_tasks.decide.services import START, at_work, culprit
 from host_tasks.ground import report
 from host_tasks.observe import compose, containers
 from host_tasks.observe.client import asking, client
@@ -14,7 +14,7 @@ def give_up(seen: Observation) -> None:
     first = culprit(seen)
     if first and (lines := containers.last_lines(first)):
         report.note(lines)
-    ill = [each for each in seen.services if not (each.serves or each.ended_well)]
+    ill = [each for each in seen.services if not at_work(each)]
     for each in ill:
         if each.id not in seen.before:
             _remove(each)

@@ -12,7 +12,7 @@ from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
-from host_tasks.observe import compose, network, settings
+from host_tasks.observe import compose, network
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.network import PROXIES
@@ -50,7 +50,7 @@ def join(step: Step, seen: Observation) -> None:
 def write_settings(step: Step, seen: Observation) -> None:
     """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
     _write_pip_config()
-    plan = settings.observe(step.values).plan
+    plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))

@@ -58,7 +58,8 @@ def cause_of_failed_build(output: str) -> str:
 
 def is_network(cause: str) -> bool:
     """Return whether a cause is that an address could not be reached."""
-    return bool(re.search(r"proxy|connect|timed? ?out|resol|unreachable|no route", cause, re.IGNORECASE))
+    words = r"proxy|connect|timed? ?out|resolve host|resolving host|name resolution|lookup|unreachable|no route"
+    return bool(re.search(words, cause, re.IGNORECASE))
 
 
 def is_full_disk(output: str) -> bool:

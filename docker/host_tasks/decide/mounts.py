@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host_tasks.decide.plan import Finding, Step, fail, ok
+from host_tasks.decide.plan import Finding, Step, afterwards, fail, ok
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode
 from host_tasks.ground.paths import DOCKER_DIR, ROOT, TASKS_PY, YOURS, shown
@@ -32,6 +32,7 @@ def mounts_outside(seen: "Observation") -> Iterator[Finding]:
         yield from wrong or [ok(CODE, f"{len(seen.places)} of {len(seen.places)} are good on this machine")]
 
 
+@afterwards
 def mounts_inside(seen: "Observation") -> Iterator[Finding]:
     """Ask for a way through each mount, both ways, of a server that runs."""
     if seen.server and seen.server.status == "running":

@@ -91,7 +91,7 @@ def fail(
 def plan(seen: "Observation", rules: Iterable[Rule]) -> Plan:
     """Return the steps that the rules ask for; the first failure that no step cures, or none cured, ends them."""
     steps: dict[str, Step] = {}
-    for finding in _failures(seen, rules):
+    for finding in _failures(seen, rules, steps):
         step = finding.step
         if step is None or step.key in seen.tried:
             return Plan(tuple(steps.values()), finding)
@@ -104,9 +104,20 @@ def _merged(first: Step, second: Step) -> Step:
     return replace(first, why=f"{first.why}; {second.why}", touches=f"{first.touches}, {second.touches}")
 
 
-def _failures(seen: "Observation", rules: Iterable[Rule]) -> Iterator[Finding]:
-    """Yield what fails, rule by rule."""
+def afterwards(rule: Rule) -> Rule:
+    """Mark a rule that is asked only where no step is left: it looks at what a step would change."""
+    _AFTERWARDS.add(rule)
+    return rule
+
+
+_AFTERWARDS: set[Rule] = set()
+
+
+def _failures(seen: "Observation", rules: Iterable[Rule], steps: Mapping[str, Step]) -> Iterator[Finding]:
+    """Yield what fails, rule by rule, while the steps that this makes are gathered."""
     for rule in rules:
+        if steps and rule in _AFTERWARDS:
+            return
         yield from (finding for finding in judged(seen, rule) if finding.state == FAIL)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk
 from host_tasks.decide.plan import Finding, Step, fail, ok
+from host_tasks.decide.ports import refused
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode
 from host_tasks.observe.compose import SERVICE
@@ -27,10 +28,10 @@ def services(seen: "Observation") -> Iterator[Finding]:
     cause = _missing(seen)
     if cause is None:
         yield ok(CODE, f"{SERVICE} runs" + (f" with {len(seen.hashes) - 1} more" if len(seen.hashes) > 1 else ""))
-    elif start_step(seen).key in seen.tried:
-        yield _failed(seen)
-    else:
+    elif start_step(seen).key not in seen.tried:
         yield fail(CODE, cause, task_command("up"), step=start_step(seen))
+    elif not refused(seen):  # else another port is the cure, and the port's rule has told it
+        yield _failed(seen)
 
 
 def start_step(seen: "Observation") -> Step:
@@ -45,10 +46,12 @@ def _missing(seen: "Observation") -> str | None:
     for name in seen.hashes:
         if (cause := _not_running(name, seen)) or (cause := _outdated(name, seen)):
             return cause
+    if start_step(seen).key in seen.tried:
+        return None
     if strangers := sorted({each.service for each in seen.services} - set(seen.hashes)):
         return f"{', '.join(strangers)} is declared no more"
     built = [name for name, each in seen.model["services"].items() if each.get("build") and name != SERVICE]
-    if built and start_step(seen).key not in seen.tried:
+    if built:
         return f"{', '.join(built)} is built by a Dockerfile of its own, and only a build tells whether it changed"
     return None
 
@@ -59,9 +62,14 @@ def _not_running(name: str, seen: "Observation") -> str | None:
     if not found:
         return f"{name} is not started"
     for each in found:
-        if not (each.serves or each.ended_well):
+        if not at_work(each):
             return f"{name} {described(each)}"
     return None
+
+
+def at_work(container: Container) -> bool:
+    """Return whether a container does what it is for: it serves, or is a job that is done; the server is no job."""
+    return container.serves or (container.ended_well and container.service != SERVICE)
 
 
 def _outdated(name: str, seen: "Observation") -> str | None:
@@ -102,7 +110,7 @@ def _plain(error: str) -> str:
 
 def culprit(seen: "Observation") -> Container | None:
     """Return the container that keeps the services from running, and not one that only waits for it; None for none."""
-    ill = [each for each in seen.services if not (each.serves or each.ended_well)]
+    ill = [each for each in seen.services if not at_work(each)]
     return next((each for each in ill if each.status != "created" or each.error), ill[0] if ill else None)
 
 

@@ -1,5 +1,6 @@
 """Rules about docker/.env: it can be read, and says what is true of this machine and this person."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from host_tasks.ground import envfile
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import ENV_FILE, shown
+from host_tasks.observe.settings import ENV
 
 if TYPE_CHECKING:
     from host_tasks.observe.observation import Observation
@@ -20,7 +22,7 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
     found, name = seen.settings, shown(ENV_FILE)
     port = found.kept.get("JUPYTER_PORT", "")
     if port and not is_port(port):
-        line = envfile.line_numbers()["JUPYTER_PORT"]
+        line = ENV.line_numbers()["JUPYTER_PORT"]
         problem = f"{name}:{line}: JUPYTER_PORT={port} is not between {LOWEST_PORT} and {HIGHEST_PORT}"
         yield fail("env-file", problem, f"correct or remove line {line}, then: {task_command('env')}")
     elif found.plan.changed:
@@ -55,4 +57,4 @@ def write_step(plan: envfile.Plan) -> Step:
 
 def is_port(text: str) -> bool:
     """Return whether a text is a port that a user may take."""
-    return text.isascii() and text.isdecimal() and LOWEST_PORT <= int(text) <= HIGHEST_PORT
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and LOWEST_PORT <= int(text) <= HIGHEST_PORT

@@ -9,23 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from host_tasks.ground import report
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.watcher import Watcher
 
 GRACE_S = 10.0
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at once by either
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# $1 is what to kill, $2 the seconds after which it is killed for good, the rest is a command.
-WATCHER = """
-read -r _
-target=$1 grace_s=$2; shift 2
-"$@"
-kill -s TERM -- "$target" && sleep "$grace_s" && kill -s KILL -- "$target"
-"""
 KEPT_CHARACTERS = 64_000
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
 
@@ -76,54 +70,43 @@ def run(
     """
     if announce:
         report.command(shlex.join(argv))
-    terminal = _own_terminal() if keep else None
-    streams: dict[str, Any] = _streams(capture=capture, keep=keep, interactive=interactive)
-    if terminal:
-        streams["stdout"] = terminal[1]
-    try:
-        with _undisturbed() as came:
-            process = _started(argv, cwd=cwd, env=None if env is None else dict(env), **streams)
-            target = process.pid if interactive else -process.pid  # as kill(2) takes it: alone, or its group
-            # A captured command is a question, which ends by itself.
-            started = _Started(process, target, also_stop, None if capture else _watcher(target, also_stop))
-    finally:
-        if terminal:
-            os.close(terminal[1])
-    shown = (lambda: _shown(process, terminal[0] if terminal else None)) if keep else None
+    streams, terminal = _streams(capture=capture, keep=keep, interactive=interactive)
+    options = {"cwd": cwd, "env": None if env is None else dict(env), "text": True, "errors": "replace", **streams}
+    with _undisturbed() as came:
+        # A captured command is a question, which ends by itself.
+        watcher = None if capture else Watcher(also_stop, grace_s=GRACE_S)
+        started = _Started(_process(argv, watcher, options), also_stop, watcher, interactive=interactive)
+    shown = (lambda: _shown(started.process, terminal)) if keep else None
     return _wait(started, timeout_s=timeout_s, shown=shown, came=came)
 
 
-def _streams(*, capture: bool, keep: bool, interactive: bool) -> dict[str, Any]:
-    """Return where a command reads from and writes to, as options of Popen, and whether in a session of its own."""
-    shown: int | IO[str] | None = None if interactive else sys.stderr
+def _streams(*, capture: bool, keep: bool, interactive: bool) -> tuple[dict[str, Any], int | None]:
+    """Return where a command reads from and writes to, as options of Popen, and our end of a terminal of its own."""
+    ours, theirs = (_own_terminal() if keep else None) or (None, subprocess.PIPE)
     return {
         "stdin": None if interactive else subprocess.DEVNULL,
-        "stdout": subprocess.PIPE if capture or keep else shown,
+        "stdout": theirs if capture or keep else None if interactive else sys.stderr,
         "stderr": subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
         "start_new_session": not interactive,
-    }
+    }, ours
 
 
-def _started(argv: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
-    """Start a command, or say that it is missing."""
+def _process(argv: Sequence[str], watcher: Watcher | None, options: Mapping[str, Any]) -> "subprocess.Popen[str]":
+    """Start a command under its watcher, or say that it is missing."""
     try:
-        return subprocess.Popen(list(argv), text=True, errors="replace", **options)
+        process = subprocess.Popen(list(argv), **options)
     except FileNotFoundError as err:
+        if watcher:
+            watcher.dismiss()
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
         ) from err
-
-
-def _watcher(target: int, also_stop: Sequence[str]) -> "subprocess.Popen[bytes] | None":
-    """Start what stops a command where this process is killed: in a session of its own it then sees its pipe close.
-
-    Without it a build would go on without the lock, and end in a start that nobody expects any more.
-    """
-    if os.name == "nt":
-        return None
-    argv = ["sh", "-c", WATCHER, "sh", str(target), str(GRACE_S), *also_stop]
-    devnull = subprocess.DEVNULL
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull, start_new_session=True)
+    finally:
+        if isinstance(options["stdout"], int) and options["stdout"] >= 0:  # the command's end of a terminal
+            os.close(options["stdout"])
+    if watcher:
+        watcher.watch(-process.pid if options["start_new_session"] else process.pid)
+    return process
 
 
 @dataclass(frozen=True)
@@ -131,9 +114,9 @@ class _Started:
     """A command that runs, and how it is stopped."""
 
     process: "subprocess.Popen[str]"
-    target: int
     also_stop: Sequence[str]
-    watcher: "subprocess.Popen[bytes] | None"
+    watcher: Watcher | None
+    interactive: bool = field(kw_only=True)
 
     def stop(self, how: signal.Signals) -> None:
         """Send one signal, then SIGKILL to what is there after GRACE_S, or of the group after the command's end."""
@@ -144,17 +127,11 @@ class _Started:
             for each in (how, KILL):
                 # Ended already, or another user's: sudo's, which the terminal has told.
                 with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
-                    if self.target > 0 or os.name == "nt":
+                    if self.interactive or os.name == "nt":
                         self.process.send_signal(each)
                     else:
-                        os.kill(self.target, each)
+                        os.killpg(self.process.pid, each)
                     self.process.wait(timeout=GRACE_S)
-
-    def dismiss_watcher(self) -> None:
-        """End the watcher, with nothing left to stop."""
-        if self.watcher:
-            self.watcher.kill()
-            self.watcher.communicate()
 
 
 def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
@@ -216,7 +193,8 @@ def _wait(
         started.stop(signal.SIGTERM)
         raise
     finally:
-        started.dismiss_watcher()
+        if started.watcher:
+            started.watcher.dismiss()
     return Finished(argv, process.returncode, stdout or "", stderr or "")
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host_tasks.ground import envfile, runner
+from host_tasks.ground import runner
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, OVERRIDE_FILES, shown
 from host_tasks.observe.engine import endpoint
+from host_tasks.observe.settings import OWN_KEYS
 
 SERVICE = "jupyterlab-server"
 READ_S = 60.0  # for Compose to read its files
@@ -42,7 +43,7 @@ def environment(values: Mapping[str, str], environ: Mapping[str, str] = os.envir
 
 def pinned(name: str) -> bool:
     """Return whether a variable reaches Compose from docker/.env only, never from the shell."""
-    return name.startswith("COMPOSE_") or name in (*envfile.OWN_KEYS, "DOCKER_BUILDKIT")
+    return name.startswith("COMPOSE_") or name in (*OWN_KEYS, "DOCKER_BUILDKIT")
 
 
 def command(*words: str) -> list[str]:

@@ -127,7 +127,7 @@ def built() -> Built:
     It is kept beside the image, not in a label of it: plain `docker compose build` then makes the very same image,
     and an image that was built past the tasks is not taken for one whose inputs are known.
     """
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         read = json.loads(BUILT_FILE.read_text(encoding="utf-8"))
         return Built(str(read["image"]), {str(name): str(digest) for name, digest in read["inputs"].items()})
     return Built()

@@ -152,8 +152,16 @@ def _hidden(places: Sequence[Place], container: Container) -> dict[Place, tuple[
     inside = [f"{place.mount.target}/{edge.relative_to(place.real)}" for place, edge in below]
     said = run_in(container, ["/bin/stat", "--format=%i", "--", *inside]).decode(errors="replace") if below else ""
     inodes = [*said.split(), *([""] * len(below))]
-    missed = [pair for pair, inode in zip(below, inodes, strict=False) if inode != str(pair[1].stat().st_ino)]
+    missed = [pair for pair, inode in zip(below, inodes, strict=False) if _inode(pair[1]) not in ("", inode)]
     return {place: tuple(edge for owner, edge in missed if owner is place) for place in places}
+
+
+def _inode(path: Path) -> str:
+    """Return the inode of what is mounted at a path; "" where it is not to be looked at (FUSE of another user)."""
+    try:
+        return str(path.stat().st_ino)
+    except OSError:
+        return ""
 
 
 def _crossing(

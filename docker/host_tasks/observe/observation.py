@@ -38,7 +38,8 @@ class Observation:
     def after(self, key: str, said: str) -> "Observation":
         """Return the next round's observation, after a step: what may have changed is looked at again."""
         lasting = {name: self.__dict__[name] for name in self.LASTING if name in self.__dict__ and key != "install"}
-        before = self.before if self.tried else frozenset(each.id for each in self.containers)
+        # Only where a rule has looked at them: now they would be those of after the step, and `env` asks no engine.
+        before = self.before if self.tried else frozenset(each.id for each in self.__dict__.get("containers", ()))
         return Observation(tried=(*self.tried, key), said=said, before=before, **lasting)
 
     # The clone and its values.

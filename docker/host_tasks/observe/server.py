@@ -9,7 +9,6 @@ from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe.containers import Binding, Container, token
 from host_tasks.observe.ports import INSIDE_PORT
 
-LANDING = "lab/tree/notebooks"  # docker/jupyter_server_config.py, default_url
 ANSWER_S = 10.0
 
 
@@ -42,7 +41,8 @@ def link(container: Container | None, wanted: int) -> str:
         what = "publishes no port of its server" if where is None else "has no server with a token"
         raise HostError(f"{container.name} {what}", fix=task_command("logs"), code=ExitCode.UNAVAILABLE)
     host = where.host_ip if where.host_ip not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 (read, not bound)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{where.port}/{LANDING}?token={secret}"
+    # Programs put their own paths in place of the first one; a browser is led on to the notebooks.
+    url = f"http://{f'[{host}]' if ':' in host else host}:{where.port}/?token={secret}"
     _ask(url, f"{host}:{where.port}")
     return url
 

@@ -3,15 +3,15 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from host_tasks.ground import envfile, report
+from host_tasks.ground import report
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, OVERRIDE_FILES, shown
 from host_tasks.observe import compose, images
 from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
+from host_tasks.observe.settings import ENV, OWN_KEYS, Settings
 
 # ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation"); $$ is a plain $.
 REFERENCE = re.compile(
@@ -64,7 +64,7 @@ def explain(
     file = _file_values(settings, folder / ENV_FILE.name)
     defaults = _defaults(folder)
     unheard = sorted(name for name in environ if compose.pinned(name))
-    keys = dict.fromkeys([*envfile.OWN_KEYS, *defaults, *file, *unheard])
+    keys = dict.fromkeys([*OWN_KEYS, *defaults, *file, *unheard])
     return [_explained(key, environ.get(key), file.get(key), defaults.get(key)) for key in keys]
 
 
@@ -94,7 +94,8 @@ def _file_values(settings: Settings, path: Path) -> dict[str, _Place]:
     """Return what docker/.env says, with what the tasks derive it from."""
     reasons = dict.fromkeys(("USER", "UID", "GID"), f", from {settings.identity.reason}")
     reasons["COMPOSE_PROJECT_NAME"] = ", from this folder and its path"
-    lines, values = envfile.line_numbers(path), envfile.read(path)
+    env_file = replace(ENV, path=path)
+    lines, values = env_file.line_numbers(), env_file.read()
     return {key: _Place(values[key], f"{shown(path)}:{lines[key]}{reasons.get(key, '')}") for key in values}
 
 

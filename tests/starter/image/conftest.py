@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from aids import wait_until as wait_until
 
-from host_tasks.observe.clone import project_name
 from host_tasks.ground.paths import YOURS as YOURS
+from host_tasks.observe.clone import project_name
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs

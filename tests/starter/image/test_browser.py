@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aids import wait_until
 from browser import Lab, chromium, missing
-from conftest import Clone, wait_until
+from conftest import Clone
 from selenium.webdriver.common.keys import Keys
 
 EXAMPLE = "penguins.ipynb"
-PROMPTS = "return [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(each => each.textContent)"
 WIDTHS = "return [...document.querySelectorAll('.jp-OutputArea-output img')].map(each => each.naturalWidth)"
 
 
@@ -35,13 +35,8 @@ def test_link_opens_the_notebooks(lab: Lab, running: Clone) -> None:
 
 def test_example_runs_to_its_end_and_shows_its_plot(lab: Lab, running: Clone) -> None:
     """`Run All Cells` ends with a number at every cell and a picture on the page; figure and table are on the host."""
-    lab.click(".jp-DirListing-itemName", EXAMPLE, twice=True)
-    lab.all(".jp-CodeCell", "the example's cells")
+    lab.run_notebook(EXAMPLE)
 
-    lab.menu("Run", "Run All Cells")
-
-    expected = [f"[{number}]:" for number in range(1, 5)]
-    lab.until(lambda: lab.driver.execute_script(PROMPTS) == expected, "a number at every cell")
     assert lab.until(lambda: lab.driver.execute_script(WIDTHS), "a plot")[0] > 300
     assert {"penguins.png", "penguins.csv"} <= visible(running.root / "results")
 
@@ -79,3 +74,16 @@ def test_notebook_can_be_made_renamed_and_deleted(lab: Lab, running: Clone) -> N
     assert made == before | {"Untitled.ipynb"}
     assert renamed == before | {"mine.ipynb"}
     assert visible(notebooks) == before
+
+
+def test_mounted_folder_cannot_be_deleted(lab: Lab, running: Clone) -> None:
+    """Deleting one of the six folders is refused in words, and every file stays on the host."""
+    before = visible(running.root / "data")
+    lab.click(".jp-BreadCrumbs-home")
+    lab.until(lambda: "data" in lab.names(), "the six folders")
+
+    lab.delete("data")
+
+    assert "data" in lab.accept()
+    assert "data" in lab.names()
+    assert visible(running.root / "data") == before

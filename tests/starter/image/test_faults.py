@@ -286,7 +286,9 @@ def test_server_that_never_gets_healthy_ends_within_its_checks(calm: Clone) -> N
 
     done = calm.task("up", "--yes", timeout_s=60)
 
-    assert error_of(done, 70).startswith("error: jupyterlab-server is not healthy (no); its last lines are above\nfix: ")
+    assert error_of(done, 70).startswith(
+        "error: jupyterlab-server is not healthy (no); its last lines are above\nfix: "
+    )
     assert "still here" in done.stderr.splitlines()[-3]
 
 

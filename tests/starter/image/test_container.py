@@ -1,0 +1,222 @@
+"""What a running container may do, what it may use, and what it answers to whom."""
+
+import json
+import urllib.error
+from http.client import HTTPMessage
+from typing import Any
+
+import pytest
+from conftest import Clone, docker
+from lab import OPENER, executed, status_of
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+# One path for each handler of jupyter_server 2.21, jupyterlab 4.6 and their extensions; 1-1-1-1-1 is a kernel's id.
+CLOSED = [
+    "/lab",
+    "/lab/tree/notebooks",
+    "/doc",
+    "/api/config/x",
+    "/api/contents",
+    "/api/contents/notebooks",
+    "/api/contents/notebooks/checkpoints",
+    "/api/contents/notebooks/checkpoints/x",
+    "/api/contents/notebooks/trust",
+    "/api/events",
+    "/api/events/subscribe",
+    "/api/kernels",
+    "/api/kernels/1-1-1-1-1",
+    "/api/kernels/1-1-1-1-1/restart",
+    "/api/kernels/1-1-1-1-1/channels",
+    "/api/kernelspecs",
+    "/api/kernelspecs/python3",
+    "/api/me",
+    "/api/nbconvert",
+    "/api/resolvePath",
+    "/api/security/csp-report",
+    "/api/sessions",
+    "/api/sessions/1-1-1-1-1",
+    "/api/shutdown",
+    "/api/spec.yaml",
+    "/api/status",
+    "/api/terminals",
+    "/api/terminals/1",
+    "/files/notebooks/README.md",
+    "/kernelspecs/python3/logo-64x64.png",
+    "/lab/x",
+    "/lab/api/build",
+    "/lab/api/extensions",
+    "/lab/api/licenses/",
+    "/lab/api/listings/x",
+    "/lab/api/news",
+    "/lab/api/plugins",
+    "/lab/api/settings/",
+    "/lab/api/settings/x",
+    "/lab/api/translations/",
+    "/lab/api/translations/en",
+    "/lab/api/update",
+    "/lab/api/workspaces/",
+    "/lab/api/workspaces/x",
+    "/lsp/status",
+    "/lsp/ws/x",
+    "/metrics",
+    "/nbconvert/html",
+    "/nbconvert/html/notebooks/x.ipynb",
+    "/terminals/websocket/1",
+    "/view/notebooks/README.md",
+]
+# What is served to anybody: redirects to the above, the version, and the program's own files.
+OPEN = ["/", "/api", "/api/", "/favicon.ico", "/logout", "/static/favicon.ico", "/static/lab/index.html"]
+
+NO_PRIVILEGES = {
+    **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0000000000000000"),
+    "NoNewPrivs": "1",
+    "Seccomp": "2",
+}
+
+
+def privileges(clone: Clone) -> dict[str, str]:
+    """Return what the kernel says of the server's own process (proc(5), /proc/pid/status)."""
+    status = clone.inside("cat", "/proc/1/status").stdout
+    values = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    return {name: values[name] for name in NO_PRIVILEGES}
+
+
+def set_id_files(clone: Clone) -> list[str]:
+    """Return the files that would run as their owner or group."""
+    return clone.inside("find", "/", "-xdev", "-type", "f", "-perm", "/6000").stdout.split()
+
+
+def token_in(clone: Clone) -> str:
+    """Return the token that the server reads, as its user reads it."""
+    return clone.inside("sh", "-c", 'head -c 99 "${JUPYTER_TOKEN_FILE}"').stdout
+
+
+def text_of(url: str) -> str:
+    """Return the text of the answer to a request, be it a refusal."""
+    try:
+        with OPENER.open(url, timeout=20) as answer:
+            return str(answer.read().decode("latin-1"))
+    except urllib.error.HTTPError as err:
+        return err.read().decode("latin-1")
+
+
+def answer_headers(url: str) -> HTTPMessage:
+    """Return the headers of the answer to a request."""
+    with OPENER.open(url, timeout=20) as answer:
+        headers: HTTPMessage = answer.headers
+        return headers
+
+
+@pytest.fixture(scope="module")
+def link(running: Clone) -> str:
+    """The link of the running clone."""
+    return running.succeed("url").splitlines()[-1]
+
+
+def test_container_has_no_privileges(running: Clone) -> None:
+    """No capability, none to gain, the engine's system calls only, not root, no file that runs as another."""
+    assert privileges(running) == NO_PRIVILEGES
+    assert running.inside("id", "--user").stdout.strip() == running.values()["UID"] != "0"
+    assert set_id_files(running) == []
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_nothing_is_served_without_the_token(path: str, link: str) -> None:
+    """Every handler answers, and refuses: 403, or 405 for a method that it does not have."""
+    base = link.split("/?")[0]
+
+    answers = {method: status_of(base + path, method=method) for method in METHODS}
+
+    assert set(answers.values()) <= {403, 405}, answers
+    assert answers["GET"] in (403, 405)
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_what_is_open_tells_nothing_of_the_person(path: str, link: str) -> None:
+    """What answers without a token holds neither the token nor the name of a file, wherever it redirects to."""
+    body = text_of(link.split("/?")[0] + path)
+
+    assert "README.md" not in body
+    assert link.rpartition("token=")[2] not in body
+
+
+def test_licenses_are_served_with_the_token(link: str) -> None:
+    """The page that never answered anybody without a token answers who has it."""
+    base, token = link.split("/?")[0], link.rpartition("token=")[2]
+
+    assert status_of(f"{base}/lab/api/licenses/", Authorization=f"token {token}") == 200
+
+
+def test_cookies_are_not_sent_with_another_sites_forms(link: str) -> None:
+    """Each cookie says SameSite, and the one that opens the server is out of reach for scripts."""
+    cookies = answer_headers(link).get_all("Set-Cookie") or []
+
+    assert {each.split("=")[0].split("-")[0] for each in cookies} == {"username", "_xsrf"}
+    assert [each for each in cookies if "samesite=lax" not in each.lower()] == []
+    assert [each for each in cookies if each.startswith("username") and "HttpOnly" not in each] == []
+
+
+def test_foreign_host_is_refused_with_the_token(link: str) -> None:
+    """A page that rebinds its name to 127.0.0.1 gets 403 even with the token; localhost gets 200."""
+    number = link.split(":")[2].split("/")[0]
+
+    assert status_of(link, Host=f"evil.example:{number}") == 403
+    assert status_of(link, Host=f"localhost:{number}") == 200
+
+
+def test_data_loaders_can_share_more_than_the_engine_gives(link: str) -> None:
+    """A kernel lives on after it has put 256 MB into shared memory, where 64 MB would end it with SIGBUS."""
+    code = (
+        "from multiprocessing import shared_memory as s\n"
+        "m = s.SharedMemory(create=True, size=2**28); m.buf[:] = bytes(2**28); m.unlink(); print('alive')"
+    )
+
+    messages = executed(link, code)
+
+    assert [each["content"] for each in messages if each["msg_type"] == "stream"] == [
+        {"name": "stdout", "text": "alive\n"}
+    ]
+
+
+def test_limits_have_defaults_and_keys(running: Clone) -> None:
+    """Plain Compose sets limits that let people work, and each key of docker/.env changes its own."""
+    folder = running.root / "docker"
+    keys: dict[str, Any] = {
+        "CPU_LIMIT": "0.5",
+        "MEMORY_LIMIT": "1g",
+        "PIDS_LIMIT": "99",
+        "SHM_SIZE": "1g",
+        "LOG_SIZE": "1m",
+    }
+    keys |= running.values()
+    host = json.loads(docker("inspect", running.container_id()))[0]["HostConfig"]
+
+    config = running.run("docker", "compose", "config", "--format", "json", cwd=folder, **keys)
+
+    server = json.loads(config.stdout)["services"]["jupyterlab-server"]
+    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (0, 0, 8192)
+    assert host["Tmpfs"]["/dev/shm"].startswith("size=50%")  # noqa: S108
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
+    assert (server["cpus"], int(server["mem_limit"]), server["pids_limit"]) == (0.5, 2**30, 99)
+    assert server["tmpfs"] == ["/dev/shm:size=1g,mode=1777"]  # noqa: S108
+    assert server["logging"]["options"]["max-size"] == "1m"
+
+
+def test_each_container_has_a_token_of_its_own(running: Clone, link: str) -> None:
+    """A link of yesterday opens nothing; a restart of the same container keeps its link. Only its user reads it."""
+    first = token_in(running)
+    mode = running.inside("sh", "-c", 'stat -c %a:%u "${JUPYTER_TOKEN_FILE}"').stdout.strip()
+    docker("restart", running.container_id())
+    restarted = token_in(running)
+
+    running.succeed("down")
+    new_link = running.succeed("up", "--yes").splitlines()[-1]
+
+    second = token_in(running)
+    assert link.endswith(first)
+    assert mode == f"600:{running.values()['UID']}"
+    assert restarted == first
+    assert len(second) == 48
+    assert second != first
+    assert new_link.endswith(second)
+    assert status_of(new_link.replace(second, first)) == 403
