@@ -436,7 +436,7 @@ Then it would stop:
         """\
 Then it would stop:
    error: data is a link out of the project, to /etc
-   fix: rm data && mkdir data; mount /etc in docker/docker-compose.override.yml""",
+   fix: rm data && mkdir data""",
         id="link out of the clone",
     ),
     pytest.param(
@@ -1090,9 +1090,9 @@ fail  mounts: doc is owned by 7:8 with mode 0755, so ada (1815:1852) cannot writ
     ),
     pytest.param(
         lambda: examined(containers=(), busy=[8888]),
-        1,
+        0,
         """\
-fail  port: port 8888 is held by node (process 4711)
+warn  port: port 8888 is held by node (process 4711)
       fix: invoke up
 warn  server: jupyterlab-server is not started
       fix: invoke up""",
@@ -1100,9 +1100,9 @@ warn  server: jupyterlab-server is not started
     ),
     pytest.param(
         lambda: examined(containers=(server(status="exited", exit_code=137, out_of_memory=True),)),
-        0,
+        1,
         """\
-warn  server: jupyterlab-server ran out of memory
+fail  server: jupyterlab-server ran out of memory
       fix: invoke up""",
         id="server out of memory",
     ),
@@ -1210,15 +1210,18 @@ fail  moved: this clone was moved, and what it started in /old/docker is still t
         id="a part that cannot be looked at",
     ),
     pytest.param(
-        lambda: Unreadable(**known(examined(env_file_owner=0, containers=(), busy=[8888]), "scripts")),
+        lambda: Unreadable(
+            **known(
+                examined(env_file_owner=0, containers=(server(status="exited", exit_code=137, out_of_memory=True),)),
+                "scripts",
+            )
+        ),
         1,
         """\
 warn  env-owner: docker/.env belongs to uid 0, and you are 1815
       fix: sudo chown 1815 docker/.env
 warn  scripts: could not look: [Errno 13] Permission denied: 'postBuild'
-fail  port: port 8888 is held by node (process 4711)
-      fix: invoke up
-warn  server: jupyterlab-server is not started
+fail  server: jupyterlab-server ran out of memory
       fix: invoke up""",
         id="a part that cannot be looked at, beside a fault",
     ),

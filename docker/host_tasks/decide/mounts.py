@@ -96,7 +96,7 @@ def _misled(place: Place) -> Finding | None:
     source, real = place.mount.source, place.real
     if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
         cause = f"{place.shown} is a link out of the project, to {real}"
-        return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}; {_unmount(f'mount {real}')}")
+        return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}")
     code = (DOCKER_DIR, TASKS_PY, ROOT / ".venv", ROOT / ".git", ROOT / "tests" / "starter")
     target = next((each for each in code if real == each or real in each.parents or each in real.parents), None)
     if target and not place.mount.read_only:
