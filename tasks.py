@@ -7,30 +7,35 @@ from pathlib import Path
 # Invoke puts only this file's folder on sys.path; from any subfolder, host_tasks must be found too.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "docker"))
 
+from host_tasks.setup import basics
+
 if __name__ == "__main__":
     from host_tasks.setup import bootstrap
 
     bootstrap.main()
 
-from dataclasses import asdict
+basics.refuse_foreign_python()
 
 from invoke.context import Context
 
-from host_tasks import compose, settings
 from host_tasks.ground import report
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
+DRY_RUN = "Print what would be done, and why; change nothing."
 
 
-@task(help={"dry-run": "Print what would change; write nothing."})
+@task(help={"dry-run": DRY_RUN})
 def env(c: Context, dry_run: bool = False) -> None:
     """Write docker/.env from who you are on this machine.
 
     Changes only our own keys in docker/.env; every other line stays. Safe to repeat.
     """
-    plan = settings.observe().plan if dry_run else settings.current().plan
-    report.result(str(plan))
+    from host_tasks.act.run import reach
+    from host_tasks.decide import goals
+
+    if reach(goals.SETTINGS, dry_run=dry_run) and not dry_run:
+        report.note("docker/.env is up to date.")
 
 
 @task(help={"explain": "Print every value with its origin instead.", "json": "With --explain: as JSON."})
@@ -39,24 +44,24 @@ def config(c: Context, explain: bool = False, json: bool = False) -> None:
 
     The output is that of `docker compose config`, byte for byte. Writes docker/.env first where it is out of date.
     """
-    if not explain:
-        compose.config(settings.current())
-        return
-    from host_tasks import explain as explanations
+    from host_tasks.act.run import achieve
+    from host_tasks.decide import goals
+    from host_tasks.show import explain as shown
 
-    found = explanations.explain(settings.current())
-    report.as_json([asdict(each) for each in found]) if json else report.result(explanations.table(found))
+    seen = achieve(goals.SETTINGS)
+    shown.print_explained(seen.settings, json=json) if explain else shown.print_config(seen)
 
 
-@task(help={"yes": YES, "no-cache": "Build every step anew."})
-def build(c: Context, yes: bool = False, no_cache: bool = False) -> None:
+@task(help={"yes": YES, "no-cache": "Build every step anew.", "dry-run": DRY_RUN})
+def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool = False) -> None:
     """Build the image.
 
     Writes docker/.env; changes nothing that runs. Safe to repeat: unchanged steps come from the cache.
     """
-    from host_tasks import lifecycle
+    from host_tasks.act.run import reach
+    from host_tasks.decide import goals
 
-    lifecycle.build(yes=yes, no_cache=no_cache)
+    reach(goals.built(cache=not no_cache), yes=yes, dry_run=dry_run)
 
 
 @task(
@@ -64,37 +69,44 @@ def build(c: Context, yes: bool = False, no_cache: bool = False) -> None:
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
+        "dry-run": DRY_RUN,
     }
 )
-def up(c: Context, yes: bool = False, port: str = "", attach: bool = False) -> None:
+def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_run: bool = False) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
     """
-    from host_tasks import lifecycle, server
+    from host_tasks.act.aftermath import give_up
+    from host_tasks.act.run import reach
+    from host_tasks.decide import goals, ports
+    from host_tasks.observe import compose, server
 
-    report.result(lifecycle.up(asked=server.parse_port(port), yes=yes))
+    seen = reach(goals.up(ports.wished_port(port)), yes=yes, dry_run=dry_run, gave_up=give_up)
+    if dry_run:
+        return
+    report.result(server.link(seen.server, seen.port))
     if attach:
-        ended(compose.call(settings.current(), "logs", "--follow", "--tail", "20", interactive=True))
+        words = ("logs", "--follow", "--tail", "20")
+        ended(compose.call(seen.settings.values, *words, interactive=True))
 
 
 @task()
 def down(c: Context) -> None:
-    """Stop JupyterLab and remove its container and network.
+    """Stop JupyterLab and remove its containers and network.
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
-    from host_tasks import install, lifecycle
+    from host_tasks.act import remove
 
-    install.require()
-    lifecycle.down()
+    remove.down()
 
 
 @task(
     name="mounts",
     help={
         "fix": "Make missing folders, and what is root's yours where you are root.",
-        "dry-run": "With --fix: print what would be done; do nothing.",
+        "dry-run": DRY_RUN,
         "json": "Print for programs.",
     },
 )
@@ -103,32 +115,47 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
 
     Probe files cross every mount both ways and are removed again. Exit code 0, 77 (permission) or 78.
     """
-    from host_tasks import lifecycle
+    from host_tasks.act.run import reach
+    from host_tasks.decide import goals
+    from host_tasks.show.mounts import print_mounts
 
-    lifecycle.check_mounts(fix=fix, dry_run=dry_run, json=json)
+    seen = reach(goals.MOUNTED if fix else goals.SETTINGS, dry_run=dry_run)
+    if not dry_run:
+        print_mounts(seen, json=json)
 
 
 @task()
 def url(c: Context) -> None:
     """Print the link of the running JupyterLab."""
-    from host_tasks import server
+    from host_tasks.act.remove import require_engine
+    from host_tasks.observe import server
+    from host_tasks.observe.observation import Observation
 
-    report.result(server.link(server.container(settings.observe().project)))
+    seen = Observation()
+    require_engine(seen)
+    report.result(server.link(seen.server, seen.port))
 
 
 @task(name="open")
 def open_link(c: Context) -> None:
     """Open the running JupyterLab in your browser."""
-    from host_tasks import server
+    from host_tasks.act.browser import open_in_browser
+    from host_tasks.act.remove import require_engine
+    from host_tasks.observe import server
+    from host_tasks.observe.observation import Observation
 
-    server.open_in_browser(server.link(server.container(settings.observe().project)))
+    seen = Observation()
+    require_engine(seen)
+    open_in_browser(server.link(seen.server, seen.port))
 
 
 @task(help={"follow": "Go on as new lines come; Ctrl-C ends it.", "tail": "How many of the last lines; default all."})
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
-    """Print the log of the server."""
+    """Print the log of the server, and of what runs beside it."""
+    from host_tasks.observe import clone, compose
+
     words = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
-    ended(compose.call(settings.observe(), *words, interactive=True))
+    ended(compose.call_by_name(clone.project_name(), *words, interactive=True))
 
 
 @task(help={"yes": YES})
@@ -137,9 +164,9 @@ def shell(c: Context, yes: bool = False) -> None:
 
     In the running container, or in one of its own that is removed afterwards.
     """
-    from host_tasks import lifecycle
+    from host_tasks.act.inside import run_inside
 
-    ended(lifecycle.run_inside(["bash"], yes=yes))
+    ended(run_inside(["bash"], yes=yes))
 
 
 @task(help={"yes": YES})
@@ -148,28 +175,51 @@ def run(c: Context, yes: bool = False) -> None:
 
     In the running container, or in one of its own that is removed afterwards. Ends with the command's exit code.
     """
-    from host_tasks import lifecycle
+    from host_tasks.act.inside import run_inside
 
-    ended(lifecycle.run_inside(after_dashes(), yes=yes))
+    ended(run_inside(after_dashes(), yes=yes))
 
 
 @task(help={"json": "Print for programs."})
 def status(c: Context, json: bool = False) -> None:
     """Print what runs, on which image, as whom, and where."""
-    from host_tasks import lifecycle
+    from host_tasks.observe.observation import Observation
+    from host_tasks.show.status import print_status
 
-    lifecycle.print_status(json=json)
+    print_status(Observation(), json=json)
 
 
-@task(help={"yes": YES, "fast": "Only what needs no engine and no patience."})
-def test(c: Context, yes: bool = False, fast: bool = False) -> None:
-    """Run the checkers and the whole test suite.
+@task(help={"json": "Print for programs: a list of code, state, cause and fix."})
+def doctor(c: Context, json: bool = False) -> None:
+    """Check everything, and print what repairs what is wrong.
 
-    Everything after -- goes to pytest. Starts containers of its own and removes them.
+    Changes nothing. Exit code 0 healthy, 1 a problem, 2 something could not be looked at.
     """
-    from host_tasks import checks
+    from host_tasks.observe.observation import Observation
+    from host_tasks.show.doctor import print_findings
 
-    checks.run(yes=yes, fast=fast, pytest_words=after_dashes(default=()))
+    sys.exit(print_findings(Observation(), json=json))
+
+
+@task(
+    help={
+        "yes": YES,
+        "starter": "The starter's own checkers and tests instead of yours.",
+        "all": "Yours and the starter's.",
+        "fast": "The starter's, without what needs an engine or patience.",
+        "lint": "The starter's checkers only.",
+    }
+)
+def test(
+    c: Context, yes: bool = False, starter: bool = False, all: bool = False, fast: bool = False, lint: bool = False
+) -> None:
+    """Run the tests in tests/ inside the environment.
+
+    In a container of its own, which cannot change them. Everything after -- goes to pytest.
+    """
+    from host_tasks.act import testing
+
+    testing.run(words=after_dashes(default=()), yes=yes, starter=starter, both=all, fast=fast, lint=lint)
 
 
 @task()
@@ -178,9 +228,9 @@ def bench(c: Context) -> None:
 
     In a clone of its own, which is removed afterwards; some five minutes. Ends with 1 where a ratio is over its bound.
     """
-    from host_tasks import checks
+    from host_tasks.act import testing
 
-    checks.bench()
+    testing.bench()
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})
@@ -189,6 +239,6 @@ def clean(c: Context, dry_run: bool = False) -> None:
 
     Your files and docker/.env stay. The next `up` builds from the engine's cache. Safe to repeat.
     """
-    from host_tasks import lifecycle
+    from host_tasks.act import remove
 
-    lifecycle.clean(dry_run=dry_run)
+    remove.clean(dry_run=dry_run)

@@ -15,13 +15,19 @@ elif grep -qs '^[^#]' /run/secrets/pip_config; then
     export PIP_CONFIG_FILE=/run/secrets/pip_config
 fi
 
-# The `conda` function, which `conda activate` needs, is not inherited; what activation did is.
+# The `conda` function, which `conda activate` needs, is not inherited; what activation did is: CONDA_SHLVL tells.
 # /etc/profile resets PATH on Debian and Ubuntu, so a login shell activates anew.
 if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
     # shellcheck source=/dev/null
     . "${CONDA_DIR}/etc/profile.d/conda.sh"
-    case "${CONDA_PREFIX:-}:${PATH}:" in
-    "${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | "${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;
+    case "${CONDA_SHLVL:-0}:${CONDA_PREFIX:-}:${PATH}:" in
+    0:*) conda activate "${ENV_PREFIX}" ;;
+    *":${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | *":${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;
     *) conda activate "${ENV_PREFIX}" ;;
+    esac
+    # A shell that found it active has no prompt of it; bash alone sets PS1 before this file is read.
+    case "$-:${PS1:-}" in
+    *i*:"${CONDA_PROMPT_MODIFIER:-}"*) ;;
+    *i*:*) PS1="${CONDA_PROMPT_MODIFIER}${PS1}" ;;
     esac
 fi

@@ -9,7 +9,7 @@ readonly max_id=2147483647 # moby, "uids and gids must be in range 0-2147483647"
 home="/home/${username}"
 
 refuse() {
-    echo "error: $1; fix: $2" >&2
+    printf 'error: %s\nfix: %s\n' "$1" "$2" >&2
     exit 1
 }
 
@@ -41,6 +41,14 @@ fi
 useradd --no-log-init --no-create-home --home-dir "${home}" --shell /bin/bash \
     --uid "${uid}" --gid "${gid}" --groups users "${username}" 2> >(grep -v 'outside of the UID' >&2)
 
+# What postBuild wrote to its home, for it cannot know whose home it will be.
+install --directory "${home}"
+if [[ -d /opt/home ]]; then
+    cp --recursive --preserve=mode,timestamps,links /opt/home/. "${home}"
+    chmod --recursive g-w "${home}"
+    chown --recursive --no-dereference "${uid}:${gid}" "${home}"
+fi
+
 # ~/app belongs to root and holds only mount points: what is saved beside them would be lost with the container.
 # So does ~/.jupyter, where Jupyter looks for configuration, which is code: only lab/ outlives the container.
 install --directory --owner "${uid}" --group "${gid}" "${home}"{,/.cache,/.config,/.ipython,/.local}
@@ -49,6 +57,8 @@ touch "${home}/.jupyter/migrated" # or jupyter_core 5.9 would try to write it, a
 install --directory --owner "${uid}" --group "${gid}" "${home}/.jupyter/lab"
 install --directory "${home}/app"/{,bin,data,doc,notebooks,results,src}
 ln --symbolic "${ENV_PREFIX}" "${home}/app/env"
+# For what has to name the folder and knows no user: .devcontainer does.
+ln --symbolic --no-target-directory "${home}/app" /workspace
 
 # The user gains nothing by running a file, no-new-privileges or not; last, so that no step before it adds one.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +

@@ -28,9 +28,9 @@ say() {
 }
 
 fail() {
-    local code=$1
-    shift
-    say "error: $*"
+    local -r code=$1 problem=$2 fix=$3
+    say "error: ${problem}"
+    say "fix: ${fix}"
     exit "${code}"
 }
 
@@ -67,7 +67,7 @@ joins_docker() {
 
 read_system() {
     local -r unsupported="this script knows Debian 12 or newer and Ubuntu 24.04 or newer, not"
-    local -r elsewhere="fix: follow \"Install Docker Engine\" or \"Docker Desktop\" on docs.docker.com"
+    local -r elsewhere="follow \"Install Docker Engine\" or \"Docker Desktop\" on docs.docker.com"
     ID="" VERSION_ID="" PRETTY_NAME=""
     if [[ -r /etc/os-release ]]; then
         # shellcheck source=/dev/null
@@ -80,7 +80,7 @@ read_system() {
     ubuntu) ((major >= 24)) || ID="" ;;
     *) ID="" ;;
     esac
-    [[ -n ${ID} ]] || fail 69 "${unsupported} ${PRETTY_NAME:-$(uname -s)}; ${elsewhere}"
+    [[ -n ${ID} ]] || fail 69 "${unsupported} ${PRETTY_NAME:-$(uname -s)}" "${elsewhere}"
     compose_package=docker-compose
     [[ ${ID} != ubuntu ]] || compose_package=docker-compose-v2
     borrow=no
@@ -132,7 +132,7 @@ borrow_from_trixie() {
         apt_get update || true # the settings say "oldstable": only the lists tell its codename
         archive=$(own_archive)
     fi
-    [[ -n ${archive} ]] || fail 69 "apt's settings name no archive with bookworm; fix: apt-get update, then again"
+    [[ -n ${archive} ]] || fail 69 "apt's settings name no archive with bookworm" "sudo apt-get update && sudo docker/install-engine.sh"
     everything_else="Package: *
 Pin: release n=trixie
 Pin-Priority: -1
@@ -177,17 +177,17 @@ install_packages() {
     # A source of somebody else's that is broken need not matter: only the packages decide.
     apt_get update -o APT::Update::Error-Mode=any || say "warning: apt-get update: $(apt_error)"
     if ! apt_get --simulate "${install[@]}"; then
-        fail 69 "apt cannot install $*: $(apt_error); fix: see whether the network is there: apt-get update"
+        fail 69 "apt cannot install $*: $(apt_error)" "see whether apt reaches its archive: sudo apt-get update"
     fi
     plan=$(<"${errors}")
     if grep -Eq '^(Inst|Remv) libc6[: ]' <<<"${plan}"; then
-        fail 69 "apt would replace libc6; fix: bring the system up to date first: apt-get upgrade"
+        fail 69 "apt would replace libc6" "bring the system up to date first: sudo apt-get upgrade"
     fi
     say "$ apt-get ${install[*]}"
     sed -n 's/^Inst \([^ ]*\) \(\[[^]]*\] \)\{0,1\}(\([^ ]*\) .*/  \1 \3/p' <<<"${plan}" >&2
     if ! apt_get "${install[@]}"; then
         tail -n 15 "${errors}" >&2
-        fail 69 "apt-get install failed: $(apt_error); fix: run again: sudo docker/install-engine.sh"
+        fail 69 "apt-get install failed: $(apt_error)" "run again: sudo docker/install-engine.sh"
     fi
     rollback=()
 }
@@ -235,7 +235,7 @@ clear_stale_pid_files() {
 
 not_started() {
     say "$1"
-    fail 69 "the engine did not answer within 30 s; fix: see the lines above, then: sudo docker/install-engine.sh"
+    fail 69 "the engine did not answer within 30 s" "see the lines above, then run: sudo docker/install-engine.sh"
 }
 
 main() {
@@ -272,13 +272,12 @@ main() {
     printf '  - %s\n' "${changes[@]}" >&2
     [[ ${dry_run} == no ]] || return 0
     if ((EUID != 0)); then
-        say "error: only root may do this; run: sudo docker/install-engine.sh"
-        exit 77
+        fail 77 "only root may do this" "sudo docker/install-engine.sh"
     fi
 
     errors=$(mktemp)
     trap clean_up EXIT
-    trap 'say "error: install-engine.sh stopped at line ${LINENO}"' ERR
+    trap 'say "error: install-engine.sh stopped at line ${LINENO}"; say "fix: see the lines above"' ERR
     if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
     engine_answers || start_engine
     if joins_docker; then gpasswd --add "${SUDO_USER}" docker >&2; fi

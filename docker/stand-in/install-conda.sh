@@ -14,6 +14,10 @@ mv "${site_packages}/conda_lock/_vendor/conda" "${site_packages}/conda"
 grep --recursive --files-with-matches 'conda_lock\._\?vendor\.' "${site_packages}/conda" --include='*.py' |
     xargs sed --in-place --expression 's/conda_lock\._\?vendor\.//g'
 "${CONDA_DIR}/bin/python" -m pip uninstall --quiet --yes conda-lock
+# Its shell files are not carried: `conda run`, `conda init` and the hooks read this one from the package.
+for folder in "${CONDA_DIR}" "${site_packages}/conda/shell"; do
+    install -D --mode=0644 /opt/stand-in/conda.sh "${folder}/etc/profile.d/conda.sh"
+done
 "${CONDA_DIR}/bin/python" -m compileall -q "${site_packages}/conda"
 
 cat >"${CONDA_DIR}/bin/conda" <<SCRIPT

@@ -23,7 +23,7 @@ apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Create
 apt-config dump Acquire >"${work}/apt.conf"
 
 mmdebstrap --quiet --variant=minbase --aptopt="${work}/apt.conf" \
-    --include=ca-certificates,python3,python3-venv \
+    --include=ca-certificates,git,python3,python3-venv \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \

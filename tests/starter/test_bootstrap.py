@@ -5,21 +5,22 @@ import base64
 import hashlib
 import importlib.metadata
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aids import executable, wait_until
 
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
-from host_tasks.setup import bootstrap, host_packages
+from host_tasks.setup import basics, bootstrap, host_packages
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in programs here are POSIX scripts")
 
@@ -36,6 +37,10 @@ import invoke
 def hello(c, yes=False, word=""):
     "Say hello."
     print("hello", word, os.getcwd(), sys.prefix)
+@invoke.task
+def called(c):
+    "Say how."
+    print(os.environ["HOST_TASKS_CALLED_AS"])
 @invoke.task
 def test(c):
     "Test."
@@ -93,8 +98,7 @@ class Clone:
 
     def program(self, name: str, text: str) -> None:
         """Put a Python script on the PATH."""
-        (self.bin / name).write_text(f"#!{sys.executable}\n{text}")
-        (self.bin / name).chmod(0o755)
+        executable(self.bin / name, text, interpreter=sys.executable)
 
     def start(self, *words: str, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start `python3 tasks.py` with the words."""
@@ -114,14 +118,6 @@ class Clone:
         process = self.start(*words, cwd=cwd)
         stdout, stderr = process.communicate(timeout=60)
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
-
-
-def wait_until(predicate: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until the predicate holds."""
-    deadline = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < deadline, f"not so within {timeout_s:g} s"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +206,8 @@ def test_main_without_arguments_lists_the_tasks(clone: Clone) -> None:
     listed = clone.run()
     helped = clone.run("--help", "hello")
 
-    assert "hello   Say hello." in listed.stdout
-    assert helped.stdout.startswith("Usage: inv[oke] [--core-opts] hello ")
+    assert "hello    Say hello." in listed.stdout
+    assert helped.stdout.startswith(f"Usage: {sys.executable} {clone.root / 'tasks.py'} [--core-opts] hello ")
 
 
 def test_main_passes_the_exit_code_on(clone: Clone) -> None:
@@ -237,6 +233,43 @@ def test_main_warm_imports_next_to_nothing(clone: Clone) -> None:
 
     assert "hashlib" in done.stdout.split()
     assert not {"subprocess", "shutil", "pathlib", "typing", "dataclasses", "re"} & set(done.stdout.split())
+
+
+def calls(clone: Clone) -> dict[str, tuple[Path, list[str]]]:
+    """Return command lines that call tasks.py from folders, by the words in which a person sees them again."""
+    inside = clone.root / "tests" / "starter"
+    script = clone.root / "tasks.py"
+    return {
+        "python3 tasks.py": (clone.root, ["python3", "tasks.py"]),
+        "python3 ../../tasks.py": (inside, ["python3", "../../tasks.py"]),
+        "python3 clone/tasks.py": (clone.root.parent, ["python3", "clone/tasks.py"]),
+        f"python3 {script}": (clone.root.parent, ["python3", str(script)]),
+        "./tasks.py": (clone.root, ["./tasks.py"]),
+        "../../tasks.py": (inside, ["../../tasks.py"]),
+        "'./my py' tasks.py": (clone.root, ["./my py", "tasks.py"]),
+    }
+
+
+@pytest.mark.slow
+def test_tasks_know_how_they_were_called(clone: Clone) -> None:
+    """What a person typed, from whatever folder, is what a fix tells them to type, and it works when pasted."""
+    shebang = (ROOT / "tasks.py").read_text().partition("\n")[0]
+    (clone.root / "tasks.py").write_text(f"{shebang}\n{TASKS}")
+    (clone.root / "tasks.py").chmod(0o755)
+    for link in (clone.bin / "python3", clone.root / "my py"):
+        link.symlink_to(sys.executable)
+    environ = {"PATH": f"{clone.bin}:/usr/bin:/bin"}
+
+    def said(command: str, folder: Path) -> str:
+        argv = ["bash", "-c", f"{command} called; true"]  # "; true": bash starts it, as at its prompt, instead of exec
+        return subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False).stdout
+
+    expected = calls(clone)
+    typed = {words: said(shlex.join(argv), folder) for words, (folder, argv) in expected.items()}
+    pasted = {words: said(words, folder) for words, (folder, _) in expected.items()}
+
+    assert typed == {words: f"{words}\n" for words in expected}
+    assert pasted == typed
 
 
 def _edit(clone: Clone) -> None:
@@ -374,7 +407,7 @@ def test_main_failed_addition_leaves_a_working_venv(clone: Clone) -> None:
     failed = clone.run("test")
     again = clone.run("hello")
 
-    assert (failed.returncode, len(errors(failed.stderr))) == (bootstrap.UNAVAILABLE, 1)
+    assert (failed.returncode, len(errors(failed.stderr))) == (basics.UNAVAILABLE, 1)
     assert "No matching distribution found for nothing==1" in failed.stderr
     assert (again.returncode, again.stderr) == (0, "")
 
@@ -416,7 +449,7 @@ def test_main_killed_leaves_the_lock_to_its_installer(clone: Clone) -> None:
 
 
 def test_main_interrupted_ends_with_130(clone: Clone) -> None:
-    """Ctrl-C while installing: one word, 130, no traceback, no stamp."""
+    """Ctrl-C while installing: one error, 130, no traceback, no stamp."""
     (clone.bin / "wait").touch()
     process = clone.start("hello")
     wait_until(lambda: clone.calls)
@@ -425,7 +458,12 @@ def test_main_interrupted_ends_with_130(clone: Clone) -> None:
     _, stderr = process.communicate(timeout=20)
     (clone.bin / "wait").unlink()
 
-    assert (process.returncode, stderr.splitlines()[-1]) == (bootstrap.INTERRUPTED, "interrupted")
+    again = shlex.join([sys.executable, str(clone.root / "tasks.py"), "hello"])
+    assert (process.returncode, stderr.splitlines()[-2:]) == (
+        basics.INTERRUPTED,
+        ["error: interrupted", f"fix: {again}"],
+    )
+    assert "Traceback" not in stderr
     assert not clone.stamp.exists()
 
 
@@ -437,7 +475,7 @@ def test_main_failed_install_is_one_error_line(bare: Clone) -> None:
 
     done = bare.run("hello")
 
-    assert (done.returncode, done.stdout) == (bootstrap.UNAVAILABLE, "")
+    assert (done.returncode, done.stdout) == (basics.UNAVAILABLE, "")
     assert "Hashes are required in --require-hashes mode" in done.stderr
     assert len(errors(done.stderr)) == 1
     assert "Traceback" not in done.stderr
@@ -451,8 +489,8 @@ def test_main_without_its_requirement_file(clone: Clone) -> None:
     done = clone.run("hello")
 
     assert (done.returncode, done.stderr) == (
-        bootstrap.CONFIG,
-        f"error: {bootstrap.HOST} is missing; fix: git checkout -- {bootstrap.HOST}\n",
+        basics.CONFIG,
+        f"error: {bootstrap.HOST} is missing\nfix: git checkout -- {bootstrap.HOST}\n",
     )
 
 
@@ -475,11 +513,11 @@ def test_main_without_ensurepip_names_the_package(bare: Clone) -> None:
     done = bare.run("hello")
 
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-    assert (done.returncode, bare.calls) == (bootstrap.UNAVAILABLE, [])
-    assert errors(done.stderr) == [
-        "error: this Python cannot make virtual environments: its module ensurepip is missing; "
-        f"fix: sudo apt-get install {package}"
-    ]
+    assert (done.returncode, bare.calls) == (basics.UNAVAILABLE, [])
+    assert done.stderr.endswith(
+        "error: this Python cannot make virtual environments: its module ensurepip is missing\n"
+        f"fix: sudo apt-get install {package}\n"
+    )
 
 
 @pytest.mark.slow
@@ -512,6 +550,72 @@ def test_main_as_root_gives_venv_to_the_owner_of_the_clone(clone: Clone) -> None
     assert {(path.lstat().st_uid, path.lstat().st_gid) for path in made} == {(1234, 1235)}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_main_under_a_wide_umask_makes_no_venv_that_others_write(clone: Clone) -> None:
+    """What the person runs is written by nobody else, and a lock that others may open they may hold for ever."""
+    umask = os.umask(0)
+    try:
+        clone.run("hello")
+    finally:
+        os.umask(umask)
+
+    made = [path for path in clone.root.glob(".venv/**/*") if not path.is_symlink()]
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
+    assert oct((clone.root / ".venv.lock").stat().st_mode) == "0o100600"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root mounts a small disk")
+def test_main_on_a_full_disk_says_so(tmp_path: Path, wheels: Path) -> None:
+    """A disk without room is one error with 74 that shows the disks, and no riddle about package indexes."""
+    small = tmp_path / "clone"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)], check=False).returncode:
+        pytest.skip("no mount here")
+    try:
+        done = make_clone(tmp_path, wheels).run("hello")
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+    assert done.returncode == basics.IO
+    assert done.stderr.splitlines()[-2:] == [
+        "error: there is no room for .venv",
+        f"fix: make room, 200 MB: df -h {shlex.quote(str(small))} /tmp",
+    ]
+
+
+HOSTILE = "raise SystemExit('foreign code ran')"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        pytest.param("invoke", "", id="no settings", marks=pytest.mark.slow),
+        pytest.param("invoke", "tasks: {collection_name: evil, search_root: NOTEBOOKS}", id="led astray"),
+        pytest.param("inv", "tasks: [broken", id="broken", marks=pytest.mark.slow),
+    ],
+)
+def test_invoke_of_venv_runs_this_clones_tasks_only(clone: Clone, name: str, settings: str) -> None:
+    """Code that a container wrote beside the work never runs outside, whatever the home's settings of Invoke say."""
+    clone.run("hello")
+    notebooks = clone.root / "notebooks"
+    (notebooks / "invoke").mkdir(parents=True)
+    for file in ("tasks.py", "evil.py", "invoke.py", "yaml.py", "invoke/__init__.py"):
+        (notebooks / file).write_text(HOSTILE)
+    (notebooks / "invoke.yaml").write_text("tasks: {collection_name: evil}")
+    (clone.bin / ".invoke.yaml").write_text(settings.replace("NOTEBOOKS", str(notebooks)))
+    script = clone.root / ".venv" / "bin" / name
+    environ = {"PATH": f"{script.parent}:/usr/bin:/bin", "HOME": str(clone.bin), "PYTHONPATH": str(notebooks)}
+
+    def said(*argv: str) -> str:
+        options = {"cwd": notebooks, "env": environ, "timeout": 60}
+        return subprocess.run(argv, capture_output=True, text=True, check=False, **options).stdout  # type: ignore[call-overload, no-any-return]
+
+    assert said(name, "hello") == f"hello  {notebooks} {clone.root / '.venv'}\n"
+    assert said("sh", "-c", f"{name} called; true") == f"{name}\n"
+    assert said(f"../.venv/bin/{name}", "called") == f"../.venv/bin/{name}\n"
+
+
 def test_main_ignores_a_foreign_python_path(clone: Clone, tmp_path: Path) -> None:
     """Neither PYTHONPATH nor the working directory, which a container may write to, is imported from."""
     clone.run("hello")
@@ -526,7 +630,7 @@ def test_main_ignores_a_foreign_python_path(clone: Clone, tmp_path: Path) -> Non
 
 
 def test_import_under_an_older_python_says_so() -> None:
-    """Python 3.9 ends with one line and 69, and not with a traceback."""
+    """Python 3.9 ends with one error and 69, and not with a traceback."""
     code = f"""
         import sys
         sys.path.insert(0, {str(DOCKER_DIR)!r})
@@ -541,8 +645,8 @@ def test_import_under_an_older_python_says_so() -> None:
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (
-        bootstrap.UNAVAILABLE,
-        "error: tasks.py needs Python 3.10 or newer and this is 3.9.18; "
+        basics.UNAVAILABLE,
+        "error: tasks.py needs Python 3.10 or newer and this is 3.9.18\n"
         "fix: install a newer Python, then run tasks.py with it\n",
     )
 

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from host_tasks.clone import check_path, project_name
-from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.decide.clone import path as path_rule
+from host_tasks.decide.plan import FAIL, OK, Finding
+from host_tasks.ground.errors import ExitCode
+from host_tasks.observe.clone import project_name, unreadable_part
+from host_tasks.observe.observation import Observation
 
 # Compose specification, "Name top-level element"; distribution/reference, path-component of an image name.
 COMPOSE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -47,17 +50,23 @@ FOLDERS = [
 ]
 
 
+def judged(root: Path) -> Finding:
+    """Return what is said of a clone's path."""
+    [finding] = path_rule(Observation(root=root, unreadable_part=unreadable_part(root)))
+    return finding
+
+
 @pytest.mark.parametrize(("folder", "slug"), FOLDERS)
 def test_project_name_of_any_folder_is_legal(folder: str, slug: str, tmp_path: Path) -> None:
     """Every folder that a file system takes gives a readable name, legal for Compose and for an image."""
     root = tmp_path / folder
 
     name = project_name(root)
-    check_path(root)
 
     assert re.fullmatch(re.escape(slug) + "-[0-9a-f]{8}", name)
     assert COMPOSE_NAME.fullmatch(name)
     assert IMAGE_NAME.fullmatch(f"{name}-jupyterlab-server")
+    assert judged(root).state == OK
 
 
 @settings(deadline=None)
@@ -114,7 +123,7 @@ def test_project_name_differs_for_a_worktree(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("below", [pytest.param("", id="clone"), pytest.param("study", id="parent")])
-def test_check_path_refuses_what_compose_cannot_read(folder: bytes, below: str, tmp_path: Path) -> None:
+def test_path_that_compose_cannot_read_is_refused(folder: bytes, below: str, tmp_path: Path) -> None:
     """Such a path is refused with its reason in one line, and the command in it repairs it."""
     name = os.fsdecode(folder)
     root = tmp_path / name / below
@@ -123,25 +132,23 @@ def test_check_path_refuses_what_compose_cannot_read(folder: bytes, below: str, 
     except OSError:
         pytest.skip("this file system takes no such name")
 
-    with pytest.raises(HostError) as refused:
-        check_path(root)
-    subprocess.run(["bash", "-c", refused.value.fix], check=True, timeout=30)
+    refused = judged(root)
+    subprocess.run(["bash", "-c", refused.fix], check=True, timeout=30)
 
-    assert refused.value.code == ExitCode.CONFIG
-    assert f"{refused.value.problem}{refused.value.fix}".isprintable()
+    assert (refused.state, refused.exit_code) == (FAIL, ExitCode.CONFIG)
+    assert f"{refused.cause}{refused.fix}".isprintable()
     [repaired] = tmp_path.iterdir()
-    check_path(repaired / below)
+    assert judged(repaired / below).state == OK
     assert (repaired / below).is_dir()
 
 
-def test_check_path_repair_executes_nothing(tmp_path: Path) -> None:
+def test_repair_of_a_path_executes_nothing(tmp_path: Path) -> None:
     """The command shown for a hostile name is only a move."""
     root = tmp_path / "$(touch pwned)`touch pwned`\t'"
     root.mkdir()
 
-    with pytest.raises(HostError) as refused:
-        check_path(root)
+    refused = judged(root)
 
-    subprocess.run(["bash", "-c", refused.value.fix], check=True, timeout=30, cwd=tmp_path)
+    subprocess.run(["bash", "-c", refused.fix], check=True, timeout=30, cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["$(touch pwned)`touch pwned`-'"]
-    assert shlex.split(refused.value.fix)[0] == "mv"
+    assert shlex.split(refused.fix)[0] == "mv"

@@ -1,38 +1,35 @@
-"""Tests of host_tasks.compose: the shell never wins over docker/.env; a stub `docker` answers."""
+"""Tests of host_tasks.observe.compose: the shell never wins over docker/.env; a stub `docker` answers."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aids import executable
 
-from host_tasks import compose
-from host_tasks.compose import Mount
-from host_tasks.ground import envfile, runner
+from host_tasks.ground import paths, runner
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE
-from host_tasks.identity import Identity
-from host_tasks.settings import Settings
+from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.observe import compose
+from host_tasks.observe.compose import Mount
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": "x-00000000"}
-SETTINGS = Settings(Identity("ada", 1815, 1852, "x"), envfile.Plan(ENV_FILE, None, b"", ()), VALUES)
+OURS = {"PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default"}
 
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `docker` that is the only one on the PATH; the test writes it."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    path = tmp_path / "docker"
-    path.write_text("#!/bin/sh\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
+    return executable(tmp_path / "docker", "")
 
 
 def test_values_win_over_the_shell() -> None:
     """An exported USER, UID or GID never reaches Compose: it would recreate the container."""
     shell = {"USER": "bob", "UID": "7", "GID": "8", "PATH": "/bin", "http_proxy": "http://p:1"}
 
-    assert compose.environment(VALUES, shell) == {"PATH": "/bin", "http_proxy": "http://p:1", **VALUES}
+    assert compose.environment(VALUES, shell) == {"PATH": "/bin", "http_proxy": "http://p:1", **VALUES, **OURS}
 
 
 @pytest.mark.parametrize(
@@ -45,13 +42,28 @@ def test_values_win_over_the_shell() -> None:
 )
 def test_inherited_variable_does_not_retarget_the_call(name: str) -> None:
     """What names other files, projects or values is dropped, also where docker/.env has no value of its own."""
-    assert compose.environment({}, {name: "other"}) == {}
+    assert compose.environment({}, {name: "other"}) == OURS
+
+
+def test_link_on_the_way_makes_no_other_mount_sources() -> None:
+    """Go believes PWD where it names the working directory: a clone that is reached through a link has one path."""
+    assert compose.environment({}, {"PWD": "/a/link/docker"}) == OURS
 
 
 @pytest.mark.parametrize("name", ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "HOME", "DATA_DIR"])
 def test_variable_of_the_persons_own_is_kept(name: str) -> None:
     """The choice of an engine and the person's own variables pass: a Compose file of theirs may use them."""
-    assert compose.environment(VALUES, {name: "mine"}) == {name: "mine", **VALUES}
+    assert compose.environment(VALUES, {name: "mine"}) == {
+        name: "mine",
+        **VALUES,
+        **OURS,
+        "BUILDX_BUILDER": "mine" if name == "DOCKER_CONTEXT" else "default",
+    }
+
+
+def test_builder_is_the_engine_itself() -> None:
+    """A builder of the person's own keeps its images to itself: the server could not be started from them."""
+    assert compose.environment({}, {"BUILDX_BUILDER": "cloud"}) == OURS
 
 
 def test_call_runs_in_docker_with_the_values_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +72,7 @@ def test_call_runs_in_docker_with_the_values_pinned(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runner, "run", lambda *words, **options: calls.append((words, options)))
     monkeypatch.setenv("USER", "bob")
 
-    compose.call(SETTINGS, "up", "a b", timeout_s=3)
+    compose.call(VALUES, "up", "a b", timeout_s=3)
 
     ((words, options),) = calls
     assert words == (["docker", "compose", "up", "a b"],)
@@ -68,35 +80,112 @@ def test_call_runs_in_docker_with_the_values_pinned(monkeypatch: pytest.MonkeyPa
     assert options["env"]["PATH"] == os.environ["PATH"]
 
 
+def test_call_by_name_reads_no_file_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found by the project's label needs neither docker/.env nor the Compose file, which may be broken."""
+    calls: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(runner, "run", lambda *words, **options: calls.append((words, options)))
+    monkeypatch.setenv("COMPOSE_FILE", "/other.yml")
+
+    compose.call_by_name("x-00000000", "down")
+
+    ((words, options),) = calls
+    assert words == (["docker", "compose", "--project-name", "x-00000000", "down"],)
+    assert (options["cwd"], options["env"]["PWD"]) == (Path("/").resolve(), "/")
+    assert not {name for name in options["env"] if name.startswith("COMPOSE_")}
+
+
+def says(stub: Path, model: object) -> None:
+    """Let Compose print a model, behind a warning."""
+    executable(stub, f"echo warning >&2; cat <<'END'\n{json.dumps(model)}\nEND")
+
+
 def test_model_is_read_from_compose(stub: Path) -> None:
-    """The model is what `docker compose config --format json` prints, its warnings aside."""
-    stub.write_text("""#!/bin/sh\necho warning >&2; echo "{\\"name\\": \\"$USER $*\\"}"\n""", encoding="utf-8")
+    """The model is what `docker compose config` prints, its warnings aside; it doubles every $, and this undoes it."""
+    says(stub, {"services": {compose.SERVICE: {"environment": {"PRICE": "5$$"}}}})
 
-    assert compose.model(SETTINGS) == {"name": "ada compose config --format json"}
+    assert compose.model(VALUES) == {"services": {compose.SERVICE: {"environment": {"PRICE": "5$"}}}}
 
 
-def test_broken_compose_file_ends_with_78_and_composes_own_words(stub: Path) -> None:
-    """Compose names the line; that is passed on."""
-    stub.write_text("#!/bin/sh\necho 'yaml: line 7: did not find expected key' >&2; exit 15\n", encoding="utf-8")
+def test_model_is_asked_for_with_the_values_of_the_file(stub: Path) -> None:
+    """Compose gets the values of docker/.env, and is asked for JSON."""
+    words = '{\\"services\\": {\\"jupyterlab-server\\": \\"$USER $*\\"}}'
+    executable(stub, f'echo "{words}"')
+
+    assert compose.model(VALUES) == {"services": {compose.SERVICE: "ada compose config --format json"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [({"services": {"db": {}, "web": {}}}, "db, web"), ({"services": {}}, "none"), ({}, "none")],
+    ids=["others", "none", "no services at all"],
+)
+def test_model_without_the_server_ends_with_78(stub: Path, model: object, names: str) -> None:
+    """A Compose file that lost our service is one error, not a KeyError later."""
+    says(stub, model)
 
     with pytest.raises(HostError) as refusal:
-        compose.model(SETTINGS)
+        compose.model(VALUES)
 
     assert refusal.value.code == ExitCode.CONFIG
-    assert refusal.value.problem == (
-        "docker/docker-compose.yml cannot be read: yaml: line 7: did not find expected key"
+    assert refusal.value.problem == f"the Compose files declare no service jupyterlab-server, but {names}"
+
+
+@pytest.fixture
+def files(tmp_path: Path, stub: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Our Compose file and an override, both good; Compose says that line 7 of something is wrong with the two."""
+    folder = tmp_path / "clone" / "docker"
+    folder.mkdir(parents=True)
+    found = [folder / "docker-compose.yml", folder / "docker-compose.override.yml"]
+    for path in found:
+        path.write_text("services: {}\n", encoding="utf-8")
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "clone")
+    monkeypatch.setattr(compose, "DOCKER_DIR", folder)
+    monkeypatch.setattr(compose, "COMPOSE_FILE", found[0])
+    monkeypatch.setattr(compose, "OVERRIDE_FILES", (found[1],))
+    stub.write_text(
+        '#!/bin/sh\n[ "$2" = --file ] && exit 0\necho "line 7: services.x is not allowed" >&2; exit 15\n',
+        encoding="utf-8",
     )
+    return found
 
 
-def test_config_that_fails_ends_with_78(stub: Path) -> None:
-    """`config` shows what Compose says and ends with 78; where Compose succeeds it does too."""
-    compose.config(SETTINGS)
-    stub.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("broken", "place"),
+    [
+        (None, "docker/docker-compose.override.yml:7"),
+        (0, "docker/docker-compose.yml:2"),
+        (1, "docker/docker-compose.override.yml:2"),
+    ],
+    ids=["our file alone is good", "ours is no YAML", "the override is no YAML"],
+)
+def test_broken_compose_file_is_named_with_its_line(files: list[Path], broken: int | None, place: str) -> None:
+    """An error in the person's override is not blamed on our file; Compose's own words are passed on."""
+    if broken is not None:
+        files[broken].write_text("services:\n\tx: 1\n", encoding="utf-8")
 
     with pytest.raises(HostError) as refusal:
-        compose.config(SETTINGS)
+        compose.model(VALUES)
 
     assert refusal.value.code == ExitCode.CONFIG
+    assert refusal.value.problem == f"Compose cannot read {place}: line 7: services.x is not allowed"
+    assert refusal.value.fix == f"correct {place}, then: invoke up"
+
+
+def test_broken_file_of_ours_is_named_where_there_is_no_other(files: list[Path]) -> None:
+    """Without an override it can only be ours."""
+    files[1].unlink()
+
+    with pytest.raises(HostError) as refusal:
+        compose.hashes(VALUES)
+
+    assert refusal.value.problem == "Compose cannot read docker/docker-compose.yml:7: line 7: services.x is not allowed"
+
+
+def test_hash_of_each_service_is_read_from_compose(stub: Path) -> None:
+    """One line a service; what is no such line is left out."""
+    executable(stub, "echo 'jupyterlab-server 1a2b'; echo; echo 'db 3c4d'")
+
+    assert compose.hashes(VALUES) == {"jupyterlab-server": "1a2b", "db": "3c4d"}
 
 
 def test_declared_mounts_are_the_bind_mounts_of_the_server() -> None:
@@ -106,12 +195,12 @@ def test_declared_mounts_are_the_bind_mounts_of_the_server() -> None:
     volume = {"type": "volume", "source": "lab-settings", "target": "/home/ada/.jupyter"}
     services = {compose.SERVICE: {"volumes": [data, volume, doc]}, "db": {"volumes": [data]}}
 
-    assert compose.declared_mounts({"services": services}) == [
+    assert compose.declared_mounts({"services": services}) == (
         Mount(Path("/p/data"), "/home/ada/app/data", read_only=False),
         Mount(Path("/p/doc"), "/home/ada/app/doc", read_only=True),
-    ]
+    )
 
 
 def test_server_without_mounts_declares_none() -> None:
     """A person may take every mount out."""
-    assert compose.declared_mounts({"services": {compose.SERVICE: {}}}) == []
+    assert compose.declared_mounts({"services": {compose.SERVICE: {}}}) == ()

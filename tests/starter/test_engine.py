@@ -4,27 +4,33 @@ A stub `docker` stands in for the command, so these tests need no engine; what i
 and 28 say.
 """
 
+import functools
 import io
 import json
-import os
 import platform
 import shlex
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
+from aids import executable
 
-from host_tasks import engine, group, install
-from host_tasks.ground import paths
+from host_tasks.act import group, steps
+from host_tasks.act.run import achieve
+from host_tasks.decide.engine import engine as engine_rule
+from host_tasks.decide.engine import judge
+from host_tasks.decide.plan import FAIL, OK, Finding
+from host_tasks.ground import lock, paths
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.observe import account, engine
+from host_tasks.observe.engine import look
+from host_tasks.observe.observation import Observation
 
-DEFAULT = engine.Endpoint(engine.DEFAULT_HOST)
 ANSWERS: dict[str, Any] = {
     "ServerVersion": "26.1.5",
     "OSType": "linux",
@@ -67,13 +73,6 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
     return write
 
 
-def executable(path: Path, body: str) -> Path:
-    """Write an executable shell script."""
-    path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
 @pytest.fixture
 def hung_socket(tmp_path: Path) -> Iterator[Path]:
     """Return a socket that takes connections and never answers, as an engine under SIGSTOP does."""
@@ -84,11 +83,16 @@ def hung_socket(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def problem() -> engine.Problem:
-    """Return what diagnose finds, which must be something."""
-    found = engine.diagnose()
-    assert found is not None
+def problem(*, timeout_s: float = engine.ANSWER_S) -> Finding:
+    """Return what is wrong with the engine, which must be something."""
+    found = judge(look(timeout_s=timeout_s))
+    assert found.state == FAIL
     return found
+
+
+def installs(found: Finding) -> bool:
+    """Return whether the installation script is offered."""
+    return found.step is not None and found.step.action == "install"
 
 
 @pytest.mark.parametrize("version", ["2.26.1-4", "v2.40.3", "5.0.0", "2.100.0"])
@@ -96,19 +100,22 @@ def test_diagnose_usable_engine(stub: Stub, version: str) -> None:
     """An engine that answers, Compose from 2.26 on and buildx are all that is needed."""
     stub(compose=version)
 
-    assert engine.diagnose() is None
+    found = judge(look())
+
+    assert (found.state, found.cause) == (
+        OK,
+        f"engine 26.1.5, Compose {version}, at {engine.DEFAULT_HOST}",
+    )
 
 
 def test_diagnose_without_docker(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No docker on the PATH must be named, with the command that installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert problem() == engine.Problem(
-        "docker is not on the PATH",
-        "run: python3 tasks.py up --yes, or: sudo docker/install-engine.sh",
-        ExitCode.UNAVAILABLE,
-        installable=True,
-    )
+    found = problem()
+
+    assert (found.cause, found.fix) == ("docker is not on the PATH", "invoke up --yes")
+    assert (found.exit_code, installs(found)) == (ExitCode.UNAVAILABLE, True)
 
 
 def test_diagnose_without_docker_elsewhere(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +123,7 @@ def test_diagnose_without_docker_elsewhere(stub: Stub, tmp_path: Path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "alpine"})
 
-    assert problem().fix == "start Docker, or install it, see docs.docker.com"
+    assert (problem().fix, problem().step) == ("start Docker, or install it, see docs.docker.com", None)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +137,8 @@ def test_diagnose_without_compose(stub: Stub, complaint: str) -> None:
 
     found = problem()
 
-    assert found.problem == "Docker Compose v2 not found" + (": it crashed" if complaint == "it crashed" else "")
-    assert (found.code, found.installable) == (ExitCode.UNAVAILABLE, True)
+    assert found.cause == "Docker Compose v2 not found" + (": it crashed" if complaint == "it crashed" else "")
+    assert (found.exit_code, installs(found)) == (ExitCode.UNAVAILABLE, True)
 
 
 @pytest.mark.parametrize("version", ["2.5.0", "2.25.9", "v1.29.2"])
@@ -141,15 +148,15 @@ def test_diagnose_old_compose(stub: Stub, version: str) -> None:
 
     found = problem()
 
-    assert found.problem == f"Docker Compose is too old: needed 2.26, found {version}"
-    assert (found.code, found.installable) == (ExitCode.UNAVAILABLE, False)
+    assert found.cause == f"Docker Compose is too old: needed 2.26, found {version}"
+    assert (found.exit_code, installs(found)) == (ExitCode.UNAVAILABLE, False)
 
 
 def test_diagnose_without_buildx(stub: Stub) -> None:
     """A plugin that docker lists without a version is a broken one."""
     stub({**ANSWERS, "ClientInfo": {"Plugins": [{"Name": "buildx", "Err": "exit status 3"}]}})
 
-    assert (problem().problem, problem().installable) == ("Docker buildx not found", True)
+    assert (problem().cause, installs(problem())) == ("Docker buildx not found", True)
 
 
 @pytest.mark.parametrize(
@@ -164,8 +171,8 @@ def test_diagnose_engine_down(stub: Stub, answer: dict[str, Any]) -> None:
 
     found = problem()
 
-    assert found.problem == f"the engine is not reachable at {engine.DEFAULT_HOST}"
-    assert (found.code, found.installable) == (ExitCode.UNAVAILABLE, True)
+    assert found.cause == f"the engine is not reachable at {engine.DEFAULT_HOST}"
+    assert (found.exit_code, installs(found)) == (ExitCode.UNAVAILABLE, True)
 
 
 @pytest.mark.parametrize("host", ["unix:///nope", "tcp://192.0.2.1:2375", "ssh://u@nope"])
@@ -174,11 +181,10 @@ def test_diagnose_named_host_down(stub: Stub, monkeypatch: pytest.MonkeyPatch, h
     stub(SILENT, fails=UNREACHABLE.replace("unix:///var/run/docker.sock", host))
     monkeypatch.setenv("DOCKER_HOST", host)
 
-    assert problem() == engine.Problem(
-        f"the engine is not reachable at {host} (DOCKER_HOST={host})",
-        "correct it, or run: unset DOCKER_HOST",
-        ExitCode.UNAVAILABLE,
-    )
+    found = problem()
+
+    assert found.cause == f"the engine is not reachable at {host} (DOCKER_HOST={host})"
+    assert (found.fix, found.exit_code, found.step) == ("unset DOCKER_HOST", ExitCode.UNAVAILABLE, None)
 
 
 def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,11 +193,10 @@ def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -
     stub({}, fails=says, compose=f"echo {shlex.quote(says)} >&2; exit 1")
     monkeypatch.setenv("DOCKER_CONTEXT", "nope")
 
-    assert problem() == engine.Problem(
-        "docker knows no such context (DOCKER_CONTEXT=nope)",
-        "correct it, or run: unset DOCKER_CONTEXT",
-        ExitCode.UNAVAILABLE,
-    )
+    found = problem()
+
+    assert found.cause == "docker knows no such context (DOCKER_CONTEXT=nope)"
+    assert (found.fix, found.exit_code, found.step) == ("unset DOCKER_CONTEXT", ExitCode.UNAVAILABLE, None)
 
 
 @pytest.mark.parametrize(
@@ -202,13 +207,14 @@ def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -
 def test_diagnose_socket_denied(stub: Stub, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
     """A refused socket must name the group and the command that joins it, and is not a case for installing."""
     stub(**answer)
-    monkeypatch.setattr(group, "user", lambda: "ada")
+    monkeypatch.setattr(account, "user", lambda: "ada")
+    monkeypatch.setattr(account, "waits_for_group", lambda: False)
 
     found = problem()
 
-    assert found.problem == f"you may not use the engine at {engine.DEFAULT_HOST}: you are not in group docker"
-    assert found.fix == "run: sudo usermod -aG docker ada, then log out and in again"
-    assert (found.code, found.installable) == (ExitCode.PERMISSION, False)
+    assert found.cause == f"you may not use the engine at {engine.DEFAULT_HOST}: you are not in group docker"
+    assert found.fix == "sudo usermod -aG docker ada, then log out and in again"
+    assert (found.exit_code, installs(found)) == (ExitCode.PERMISSION, False)
 
 
 @pytest.mark.parametrize("scheme", ["unix", "ssh"])
@@ -221,13 +227,10 @@ def test_diagnose_hung_engine(stub: Stub, hung_socket: Path, monkeypatch: pytest
     )
     monkeypatch.setenv("DOCKER_HOST", f"{scheme}://{hung_socket}")
 
-    start = time.monotonic()
-    found = engine.diagnose(timeout_s=0.5)
+    found = problem(timeout_s=0.5)  # where it is not heeded, this does not end
 
-    assert time.monotonic() - start < 3
-    assert found is not None
-    assert "no answer within 0.5 s" in found.problem
-    assert found.code == {"unix": ExitCode.TRY_AGAIN, "ssh": ExitCode.UNAVAILABLE}[scheme]
+    assert "no answer within 0.5 s" in found.cause
+    assert found.exit_code == {"unix": ExitCode.TRY_AGAIN, "ssh": ExitCode.UNAVAILABLE}[scheme]
 
 
 @pytest.mark.parametrize(
@@ -243,8 +246,8 @@ def test_diagnose_unsupported_engine(stub: Stub, differs: dict[str, Any], words:
 
     found = problem()
 
-    assert words in found.problem
-    assert (found.code, found.installable) == (ExitCode.CONFIG, False)
+    assert words in found.cause
+    assert (found.exit_code, installs(found)) == (ExitCode.CONFIG, False)
 
 
 @pytest.mark.parametrize(
@@ -256,10 +259,13 @@ def test_diagnose_other_machine(stub: Stub, monkeypatch: pytest.MonkeyPatch, hos
     stub()
     monkeypatch.setenv("DOCKER_HOST", host)
 
-    found = engine.diagnose()
+    found = judge(look())
 
-    assert (found is None) == usable
-    assert found is None or (found.code, f"DOCKER_HOST={host}" in found.problem) == (ExitCode.CONFIG, True)
+    assert (found.state == OK) == usable
+    assert usable or (found.exit_code, f"DOCKER_HOST={host} is another machine" in found.cause) == (
+        ExitCode.CONFIG,
+        True,
+    )
 
 
 def test_diagnose_other_machine_by_context(stub: Stub, tmp_path: Path) -> None:
@@ -271,8 +277,8 @@ def test_diagnose_other_machine_by_context(stub: Stub, tmp_path: Path) -> None:
 
     found = problem()
 
-    assert f"the context lab of {config}" in found.problem
-    assert found.fix == "run: docker context use default"
+    assert f"the context lab of {config}" in found.cause
+    assert found.fix == "docker context use default"
 
 
 @pytest.mark.parametrize(
@@ -288,20 +294,32 @@ def test_endpoint_order(stub: Stub, environ: dict[str, str], host: str) -> None:
     assert engine.endpoint(environ).host == host
 
 
-@pytest.mark.parametrize(
-    ("stderr", "code"),
-    [("rpc error: code = Unavailable desc = error reading from server: EOF", ExitCode.TRY_AGAIN),
-     (UNREACHABLE, ExitCode.UNAVAILABLE), (PERMISSION_DENIED, ExitCode.PERMISSION),
-     ("ERROR: BuildKit is enabled but the buildx component is missing or broken.", ExitCode.UNAVAILABLE),
-     ("failed to solve: process \"/bin/sh -c false\" did not complete successfully: exit code: 1", None)],
-    ids=["killed mid-build", "down", "denied", "no buildx", "a failed build"],
-)  # fmt: skip
-def test_classify_failed_command(stderr: str, code: ExitCode | None) -> None:
-    """What a failed command says of the engine keeps its meaning; a failed build is not the engine's fault."""
-    found = engine.classify(1, stderr, DEFAULT)
+def test_podman_is_told_from_docker(stub: Stub) -> None:
+    """Podman's command in docker's place answers `info` in its own way, and must be called by its name."""
+    stub({"host": {"arch": "amd64"}, "version": {"Version": "5.4.2"}})
 
-    assert (found and found.code) == code
-    assert engine.classify(0, stderr, DEFAULT) is None
+    found = problem()
+
+    assert found.cause == "docker is Podman's command here, and this project needs Docker's"
+    assert (found.exit_code, found.step) == (ExitCode.CONFIG, None)
+
+
+def test_old_engine_is_named_with_both_versions(stub: Stub) -> None:
+    """An engine that does not know the start interval of a health check would never be seen as healthy."""
+    stub({**ANSWERS, "ServerVersion": "24.0.9"})
+
+    assert problem().cause == "the engine is too old: needed 25.0, found 24.0.9"
+
+
+def test_missing_sdk_is_told_from_a_missing_engine(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the SDK, `import docker` gives the folder docker/ as an empty package."""
+    stub()
+    monkeypatch.setitem(sys.modules, "docker", ModuleType("docker"))
+
+    found = problem()
+
+    assert found.cause == "the Python package docker is missing in .venv"
+    assert found.fix == "rm -r .venv && python3 tasks.py --list"
 
 
 @pytest.fixture
@@ -311,24 +329,27 @@ def install_script(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     docker = stub(SILENT, fails=UNREACHABLE)
     script = executable(tmp_path / "install-engine.sh", f'echo "$@" >{tmp_path}/log; cp {repaired} {docker}')
     executable(docker.with_name("sudo"), 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
-    monkeypatch.setattr(install, "INSTALL_ENGINE", script)
+    monkeypatch.setattr(steps, "INSTALL_ENGINE", script)
+    monkeypatch.setattr(lock, "held", functools.partial(lock.held, tmp_path / ".lock"))
+    monkeypatch.setattr(Observation, "containers", ())  # of this very clone, where it is at work
     return script
 
 
 def test_ensure_unasked(install_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a terminal and without --yes nothing is installed; the refusal names both ways."""
+    """Without a terminal and without --yes nothing is installed; the refusal is what is wrong, and how to agree."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
 
     with pytest.raises(HostError) as caught:
-        install.ensure(yes=False)
+        achieve([engine_rule])
 
-    assert caught.value.code == ExitCode.UNAVAILABLE
+    assert (caught.value.code, caught.value.fix) == (ExitCode.UNAVAILABLE, "invoke up --yes")
+    assert caught.value.problem == f"the engine is not reachable at {engine.DEFAULT_HOST}"
     assert not install_script.with_name("log").exists()
 
 
 def test_ensure_agreed(install_script: Path) -> None:
     """With --yes the script runs once, and the engine that it brought is taken."""
-    install.ensure(yes=True)
+    achieve([engine_rule], yes=True)
 
     assert install_script.with_name("log").read_text(encoding="utf-8") == "\n"
 
@@ -338,7 +359,7 @@ def test_ensure_failed_script(install_script: Path) -> None:
     executable(install_script, "exit 69")
 
     with pytest.raises(HostError, match=r"install-engine\.sh ended with 69"):
-        install.ensure(yes=True)
+        achieve([engine_rule], yes=True)
 
 
 def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,46 +367,9 @@ def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_HOST", "unix:///nope")
 
     with pytest.raises(HostError, match="DOCKER_HOST=unix:///nope"):
-        install.ensure(yes=True)
+        achieve([engine_rule], yes=True)
 
     assert not install_script.with_name("log").exists()
-
-
-@pytest.fixture
-def waiting_group(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Return what a member of group docker executes in a login that is older than the membership."""
-    grp = pytest.importorskip("grp")
-    executed: list[list[str]] = []
-    executable(stub(SILENT, fails=PERMISSION_DENIED).with_name("sg"), "exit 1")
-    monkeypatch.setattr(group, "user", lambda: "ada")
-    monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=["ada"], gr_gid=987654))
-    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="staff"))
-    monkeypatch.setattr(os, "execvp", lambda file, argv: executed.append(argv))
-    monkeypatch.setattr(sys, "orig_argv", ["python3", "tasks.py", "up", "it's"])
-    monkeypatch.setenv(group.IN_GROUP_MARK, "")
-    return executed
-
-
-def test_require_membership_waits(waiting_group: list[list[str]]) -> None:
-    """A new member need not log in again: the same command runs with the group, under the old primary group."""
-    with pytest.raises(HostError):  # execvp does not return outside a test
-        install.require()
-
-    [[_, group, _, command]] = waiting_group
-    _, *inner = shlex.split(command)
-    assert (group, inner[:3]) == ("docker", ["sg", "staff", "-c"])
-    assert shlex.split(inner[3]) == ["exec", sys.executable, "tasks.py", "up", "it's"]
-
-
-def test_require_membership_waits_once(waiting_group: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the group did not help, the command must not run itself again for ever."""
-    monkeypatch.setenv(group.IN_GROUP_MARK, "1")
-
-    with pytest.raises(HostError) as caught:
-        install.require()
-
-    assert caught.value.fix == "log out and in again"
-    assert waiting_group == []
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
-"""Tests of host_tasks.explain: each value with its origin, what is ignored, and no secret."""
+"""Tests of host_tasks.show.explain: each value with its origin, what is ignored, and no secret."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from observed import settings
 
-from host_tasks import explain, stand_in
-from host_tasks.explain import Explanation
-from host_tasks.ground import envfile
-from host_tasks.identity import Identity
-from host_tasks.settings import Settings
+from host_tasks.ground import runner
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.observe import compose, images
+from host_tasks.observe.observation import Observation
+from host_tasks.show import explain
+from host_tasks.show.explain import Explanation
 
 COMPOSE_TEXT = """\
 # A comment that names ${NOBODY:-nothing}
@@ -32,7 +34,7 @@ def explained(folder: Path, env: str = "", shell: Mapping[str, str] | None = Non
     """Return the explanations of a folder whose .env has this text, by key."""
     path = folder / ".env"
     path.write_text(env, encoding="utf-8")
-    who = Settings(Identity("ada", 1815, 1852, "you"), envfile.Plan(path, None, b"", ()), {})
+    who = settings()
     return {each.key: each for each in explain.explain(who, shell or {}, folder)}
 
 
@@ -102,7 +104,7 @@ def test_variable_that_would_retarget_compose_is_named_as_ignored(name: str, fol
 
 def test_base_image_has_its_default_in_the_dockerfile(folder: Path) -> None:
     """Without BASE_IMAGE it is the published image, and the Dockerfile says so."""
-    expected = Explanation("BASE_IMAGE", stand_in.published(), "default in docker/Dockerfile", None)
+    expected = Explanation("BASE_IMAGE", images.published(), "default in docker/Dockerfile", None)
 
     assert explained(folder)["BASE_IMAGE"] == expected
 
@@ -139,3 +141,26 @@ def test_table_says_what_is_unset_and_what_is_ignored(folder: Path) -> None:
     assert rows[0].split() == ["VARIABLE", "VALUE", "ORIGIN"]
     assert rows[1].split(maxsplit=2) == ["USER", "ada", f"{folder}/.env:1, from you; ignored: bob of the shell"]
     assert next(row for row in rows if row.startswith("BARE")).split() == ["BARE", "(unset)", "nowhere"]
+
+
+def ended(returncode: int) -> runner.Finished:
+    """Return how `docker compose config` ended."""
+    return runner.Finished((), returncode, "", "")
+
+
+def test_config_that_fails_ends_with_78(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`config` shows what Compose says and ends with 78, also where a second look at the files finds no fault."""
+    who = settings()
+    seen = Observation(settings=who, model={})
+    monkeypatch.setattr(compose, "call", lambda *_, **__: ended(0))
+    explain.print_config(seen)
+    monkeypatch.setattr(compose, "call", lambda *_, **__: ended(15))
+    monkeypatch.setattr(compose, "OVERRIDE_FILES", ())
+
+    with pytest.raises(HostError) as refusal:
+        explain.print_config(seen)
+
+    assert (refusal.value.code, refusal.value.problem) == (
+        ExitCode.CONFIG,
+        "Compose cannot read docker/docker-compose.yml: exit code 15",
+    )

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
-from host_tasks.identity import DEFAULT, MAX_ID, Account, HostFacts, decide, safe_user_name
+from host_tasks.observe.identity import DEFAULT, MAX_ID, Account, HostFacts, decide, safe_user_name
 
 VALID_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-OBSERVE = "from host_tasks.identity import observe; who = observe(); print(who.user, who.uid, who.gid)"
+OBSERVE = "from host_tasks.observe.identity import observe; who = observe(); print(who.user, who.uid, who.gid)"
 
 
 def facts(

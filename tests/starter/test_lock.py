@@ -3,7 +3,6 @@
 import errno
 import multiprocessing
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,10 +10,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from people import as_person
+from aids import as_person
 
 from host_tasks.ground import lock
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import ROOT
+from host_tasks.setup import basics
 
 WAITING = "Another task is at work in this clone: waiting for it to end.\n"
 
@@ -96,7 +97,7 @@ def test_lock_held_elsewhere_is_waited_for_and_announced_once(
     with lock.held(tmp_path / ".lock"):
         pass
 
-    assert polls == [lock.POLL_S] * 3
+    assert polls == [basics.POLL_S] * 3
     assert capsys.readouterr().err == WAITING
 
 
@@ -139,25 +140,25 @@ def test_lock_in_missing_folder_ends_with_73(tmp_path: Path) -> None:
 
 @needs_fork
 def test_lock_in_unwritable_folder_ends_with_73() -> None:
-    """A folder that the person may not write is one error with 73, which says what to make writable."""
+    """In somebody else's folder it is one error with 73, whose fix neither needs their rights nor takes them away."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if os.geteuid() == 0:
+            os.chown(folder, 4321, 4321)
         folder.chmod(0o555)
 
         code, problem, fix = as_person(try_lock, folder / ".lock")
 
         folder.chmod(0o755)
-    assert (code, problem, fix) == (
-        73,
-        f"{folder}/.lock cannot be made: Permission denied",
-        f"make {folder} writable for you",
-    )
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
+    assert (code, problem) == (73, f"{folder}/.lock cannot be made: Permission denied")
+    assert fix == (theirs if os.geteuid() == 0 else f"chmod u+rwX {folder}")
 
 
 @needs_fork
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root leaves files to others")
 def test_lock_made_under_sudo_can_be_taken_by_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock file that `sudo invoke` made must not lock out the person afterwards."""
+    """A lock file that `sudo invoke` made is the person's afterwards, and nobody else's to hold."""
     monkeypatch.setenv("SUDO_UID", "1234")
     monkeypatch.setenv("SUDO_GID", "1235")
     with tempfile.TemporaryDirectory() as name:
@@ -168,8 +169,31 @@ def test_lock_made_under_sudo_can_be_taken_by_the_person(monkeypatch: pytest.Mon
             pass
 
         made = (folder / ".lock").stat()
-        assert (made.st_uid, made.st_gid, stat.S_ISREG(made.st_mode)) == (1234, 1235, True)
+        assert (made.st_uid, made.st_gid, oct(made.st_mode)) == (1234, 1235, "0o100600")
         assert as_person(try_lock, folder / ".lock") == (0, "", "")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root leaves files to others")
+def test_lock_made_by_root_is_the_folders_owners(tmp_path: Path) -> None:
+    """Root's own task in a person's clone, without sudo, leaves them a lock that they can take."""
+    os.chown(tmp_path, 1234, 1235)
+
+    with lock.held(tmp_path / ".lock"):
+        pass
+
+    made = (tmp_path / ".lock").stat()
+    assert (made.st_uid, made.st_gid) == (1234, 1235)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_lock_that_others_could_hold_is_closed_to_them(tmp_path: Path) -> None:
+    """Whoever may open a lock file may hold it for ever: one of an earlier version becomes its owner's only."""
+    (tmp_path / ".lock").touch(mode=0o644)
+
+    with lock.held(tmp_path / ".lock"):
+        pass
+
+    assert oct((tmp_path / ".lock").stat().st_mode) == "0o100600"
 
 
 def test_lock_on_file_system_without_locks_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,7 @@
-"""Tests of host_tasks.mounts, on real files; a small object stands in for the container and runs the real probe."""
+"""Mounts: how a source is seen, judged and repaired, and what probes say of the way through a container.
+
+Real files; where a container is needed, what it is told to run really runs, here.
+"""
 
 import errno
 import os
@@ -8,55 +11,41 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from observed import settings
 
-from host_tasks import mounts
-from host_tasks.compose import Mount
-from host_tasks.ground import paths
+from host_tasks.act import mounts as repairs
+from host_tasks.decide import mounts as rules
+from host_tasks.decide.plan import Finding, Step, plan
+from host_tasks.ground import commands, paths
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.identity import Identity
+from host_tasks.observe import mounts
+from host_tasks.observe.compose import SERVICE, Mount
+from host_tasks.observe.containers import Container
+from host_tasks.observe.identity import Identity
+from host_tasks.observe.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Place
+from host_tasks.observe.observation import Observation
+from host_tasks.show import mounts as shown
 
 ME = Identity("me", os.getuid(), os.getgid(), "you")
-OTHER = Identity("other", os.getuid() + 1, os.getgid() + 1, "somebody else")
+ADA = Identity("ada", 1815, 1852, "you")
+BOB = Identity("bob", 1816, 1853, "you")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder that the module takes for the clone; what lies beside it is outside."""
+    """A project folder that the modules take for the clone; what lies beside it is outside."""
     folder = tmp_path / "project"
     folder.mkdir()
-    monkeypatch.setattr(mounts, "ROOT", folder)
-    monkeypatch.setattr(paths, "ROOT", folder)
+    for module in (paths, commands, mounts, rules):
+        monkeypatch.setattr(module, "ROOT", folder)
+    monkeypatch.setattr(rules, "DOCKER_DIR", folder / "docker")
+    monkeypatch.setattr(rules, "TASKS_PY", folder / "tasks.py")
+    monkeypatch.chdir(folder)
     return folder
-
-
-class Container:
-    """A container whose targets are folders of this machine: what it is told to run really runs, here."""
-
-    def __init__(
-        self,
-        declared: Sequence[Mount],
-        *,
-        sources: dict[str, str] | None = None,
-        before: Callable[[], object] | None = None,
-    ) -> None:
-        """Sources replaces what is mounted at each target; before runs ahead of every command."""
-        self.commands: list[list[str]] = []
-        self.before = before
-        real = sources if sources is not None else {each.target: str(each.source) for each in declared}
-        self.attrs = {"Mounts": [{"Type": "bind", "Destination": to, "Source": of} for to, of in real.items()]}
-
-    def exec_run(self, argv: list[str]) -> Any:
-        """Run a command as the docker SDK does."""
-        self.commands.append(argv)
-        if self.before:
-            self.before()
-        return SimpleNamespace(output=subprocess.run(argv, stdout=subprocess.PIPE, check=False).stdout)
 
 
 def declared(root: Path, *names: str, read_only: bool = False) -> list[Mount]:
@@ -64,9 +53,42 @@ def declared(root: Path, *names: str, read_only: bool = False) -> list[Mount]:
     return [Mount(root / name, str(root / name), read_only) for name in names]
 
 
-def faults(root: Path, name: str, identity: Identity = ME) -> mounts.Fault | None:
-    """Return what is wrong with one folder on the host."""
-    return mounts.check(declared(root, name), identity)[0].fault
+def looked(found: Sequence[Mount], who: Identity = ME, *, group_add: Sequence[str] = ()) -> Observation:
+    """Return an observation of these mounts as they are now."""
+    as_root = os.geteuid() == 0 and who.uid != 0
+    return of([mounts.place(each, count_roots=as_root) for each in found], who, group_add=group_add)
+
+
+def of(
+    places: Sequence[Place],
+    who: Identity = ADA,
+    *,
+    group_add: Sequence[str] = (),
+    crossings: Sequence[Crossing] = (),
+    server: Container | None = None,
+    tried: tuple[str, ...] = (),
+) -> Observation:
+    """Return an observation of sources and ways through."""
+    return Observation(
+        tried=tried,
+        settings=settings(who=who),
+        model={"services": {SERVICE: {"group_add": list(group_add)}}},
+        has_compose=True,
+        places=tuple(places),
+        crossings=tuple(crossings),
+        containers=(server,) if server else (),
+    )
+
+
+def judged(place: Place, who: Identity = ADA, *, group_add: Sequence[str] = ()) -> Finding | None:
+    """Return what is wrong with one source on the host."""
+    [finding] = rules.outside(of([place], who, group_add=group_add))
+    return finding
+
+
+def told(finding: Finding | None) -> tuple[str, str, ExitCode] | None:
+    """Return cause, fix and exit code of a finding."""
+    return (finding.cause, finding.fix, finding.exit_code) if finding else None
 
 
 def probes(root: Path) -> list[Path]:
@@ -74,84 +96,51 @@ def probes(root: Path) -> list[Path]:
     return [path for path in root.rglob(".probe*") if not path.is_dir()]
 
 
-# What a source is like on the host
+# What a source is like
 
 
-def test_good_folder_has_no_fault(root: Path) -> None:
-    """A folder of the caller's is fine, and without a container nothing is said about the inside."""
-    (root / "data").mkdir()
+@pytest.mark.parametrize("kind", [FOLDER, FILE, OTHER, MISSING, DANGLING])
+def test_kind_of_a_source_is_what_it_leads_to(root: Path, kind: str) -> None:
+    """A folder, a file, a pipe, nothing, and a link to nothing are told apart; the owner of what is not is unknown."""
+    make: dict[str, Callable[[Path], object]] = {
+        FOLDER: Path.mkdir,
+        FILE: Path.touch,
+        OTHER: os.mkfifo,
+        MISSING: Path.exists,
+        DANGLING: lambda path: path.symlink_to("gone"),
+    }
+    make[kind](root / "data")
 
-    found = mounts.check(declared(root, "data"), ME)
+    found = mounts.place(declared(root, "data")[0], count_roots=False)
 
-    expected = mounts.Check(root / "data", str(root / "data"), f"{ME.uid}:{ME.gid}", "ok", "not running", None)
-    assert found == [expected]
-    mounts.raise_first(found)
-
-
-def test_missing_folder_is_named_with_its_repair(root: Path) -> None:
-    """A missing source is a fault that `mounts --fix` repairs; its owner is unknown."""
-    found = mounts.check(declared(root, "data"), ME)[0]
-
-    assert found.fault == mounts.Fault("is missing", "invoke mounts --fix", ExitCode.CONFIG)
-    assert found.owner == "-"
-
-
-def test_file_is_no_folder(root: Path) -> None:
-    """The engine would mount a file silently as a file; here it is a fault."""
-    (root / "data").touch()
-
-    assert faults(root, "data") == mounts.Fault("is a file, not a folder", "mv data data.file && mkdir data")
+    assert (found.kind, found.shown) == (kind, "data")
+    assert found.link == (Path("gone") if kind == DANGLING else None)
+    assert found.uid == (os.getuid() if kind in (FOLDER, FILE, OTHER) else -1)
 
 
-def test_dangling_link_is_named_with_its_target(root: Path) -> None:
-    """A link that leads nowhere is told from a missing folder."""
-    (root / "data").symlink_to("gone")
-
-    assert faults(root, "data") == mounts.Fault("is a link to gone, which does not exist", "rm data && mkdir data")
-
-
-def test_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
-    """A link out of the project is not followed silently, whether it leads to a folder or to nothing."""
-    (tmp_path / "elsewhere").mkdir()
-    (root / "data").symlink_to(tmp_path / "elsewhere")
-
-    found = faults(root, "data")
-
-    assert found is not None
-    assert found.problem == f"is a link out of the project, to {tmp_path / 'elsewhere'}"
-    assert found.code == ExitCode.CONFIG
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-
-
-def test_link_inside_the_project_is_a_folder(root: Path) -> None:
-    """A link that stays in the project is the person's way to arrange it."""
-    (root / "raw").mkdir()
+def test_link_is_followed_and_named(root: Path) -> None:
+    """Where a source leads is seen, and that it is a link."""
+    (root / "raw").mkdir(mode=0o750)
     (root / "data").symlink_to("raw")
 
-    assert faults(root, "data") is None
+    found = mounts.place(declared(root, "data")[0], count_roots=True)
 
-
-def test_folder_declared_elsewhere_is_the_persons(root: Path, tmp_path: Path) -> None:
-    """A source outside the project that the Compose file names itself is taken as it is."""
-    (tmp_path / "shared").mkdir()
-
-    assert mounts.check([Mount(tmp_path / "shared", "/shared", read_only=False)], ME)[0].fault is None
+    assert (found.kind, found.link, found.real, found.mode) == (FOLDER, Path("raw"), root / "raw", 0o750)
+    assert found.of_root == 0
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["read-write", "read-only"])
-def test_read_only_file_system_is_a_fault_of_a_writable_mount(root: Path, read_only: bool) -> None:  # noqa: FBT001
-    """A folder on a read-only file system ends in 77, unless the mount is declared read-only."""
+def test_read_only_file_system_is_seen(root: Path, *, read_only: bool) -> None:
+    """A source on a read-only file system is told from one that is not."""
     (root / "data").mkdir()
     body = f"""
         import sys; sys.path.insert(0, {str(paths.DOCKER_DIR)!r})
         from pathlib import Path
-        from host_tasks import mounts
-        from host_tasks.identity import Identity
+        from host_tasks.observe import compose, mounts
         source = Path({str(root / "data")!r})
-        fault = mounts.check([mounts.Mount(source, "/data", {read_only})], Identity("root", 0, 0, "x"))[0].fault
-        print(fault and (fault.problem, int(fault.code)))
+        print(mounts.place(compose.Mount(source, "/data", False), count_roots=False).read_only_disk)
     """
-    script = 'mount -t tmpfs -o ro none "$1" || exit 99; exec "$2" -c "$3"'
+    script = f'mount -t tmpfs -o {"ro" if read_only else "rw"} none "$1" || exit 99; exec "$2" -c "$3"'
     body = "\n".join(line.strip() for line in body.splitlines())
     words = ["sh", "-c", script, "sh", str(root / "data"), sys.executable, body]
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
@@ -162,46 +151,204 @@ def test_read_only_file_system_is_a_fault_of_a_writable_mount(root: Path, read_o
 
     if done.returncode == 99 or "unshare failed" in done.stderr:
         pytest.skip(f"this machine lets nobody mount: {done.stderr.strip()}")
-    expected = None if read_only else ("is on a read-only file system", 77)
-    assert done.stdout.strip() == str(expected), done.stderr
+    assert done.stdout.strip() == str(read_only), done.stderr
 
 
-def test_folder_of_somebody_else_ends_with_77_and_the_chown(root: Path) -> None:
-    """A folder that the identity cannot write to is named with its owner, its mode and the chown that repairs it."""
-    (root / "data").mkdir(mode=0o755)
+# How it is judged
 
-    found = mounts.check(declared(root, "data"), OTHER)
 
-    with pytest.raises(HostError) as refusal:
-        mounts.raise_first(found)
-    assert refusal.value.code == ExitCode.PERMISSION
-    assert refusal.value.problem == (
-        f"data is owned by {ME.uid}:{ME.gid} with mode 0755, so other ({OTHER.uid}:{OTHER.gid}) cannot write there"
+def folder(root: Path, name: str = "data", *, read_only: bool = False, **seen: object) -> Place:
+    """Return a folder of ADA's with mode 0755 on the host that nobody else can write, but as it is said."""
+    [mount] = declared(root, name, read_only=read_only)
+    about = {"kind": FOLDER, "real": mount.source, "uid": ADA.uid, "gid": ADA.gid, "mode": 0o755, "writable": False}
+    return Place(mount, **{**about, **seen})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param({}, None, id="own folder"),
+        pytest.param(
+            {"kind": MISSING}, ("data is missing", "invoke mounts --fix", ExitCode.CONFIG), id="missing: made by a step"
+        ),
+        pytest.param(
+            {"kind": FILE},
+            ("data is a file, not a folder", "mv data data.file && mkdir data", ExitCode.CONFIG),
+            id="file in a folder's place: the engine would mount it silently",
+        ),
+        pytest.param(
+            {"kind": DANGLING, "link": Path("gone")},
+            ("data is a link to gone, which does not exist", "rm data && mkdir data", ExitCode.CONFIG),
+            id="link that leads nowhere",
+        ),
+        pytest.param(
+            {"read_only_disk": True},
+            ("data is on a read-only file system", "mount -o remount,rw data", ExitCode.PERMISSION),
+            id="read-only file system",
+        ),
+        pytest.param({"read_only_disk": True, "read_only": True}, None, id="read-only file system, mounted so"),
+        pytest.param(
+            {"uid": 7, "gid": 8},
+            (
+                "data is owned by 7:8 with mode 0755, so ada (1815:1852) cannot write there",
+                "sudo chown -R 1815:1852 data",
+                ExitCode.PERMISSION,
+            ),
+            id="somebody else's",
+        ),
+        pytest.param({"uid": 7, "gid": 8, "read_only": True}, None, id="somebody else's, mounted read-only"),
+        pytest.param({"uid": 7, "gid": 8, "writable": True}, None, id="somebody else's, open by an ACL"),
+        pytest.param(
+            {"of_root": 3},
+            ("3 in data belong to root, not to ada (1815:1852)", "invoke mounts --fix", ExitCode.PERMISSION),
+            id="files of root's",
+        ),
+    ],
+)
+def test_folder_of_the_clone_is_judged(
+    root: Path, seen: dict[str, object], expected: tuple[str, str, ExitCode] | None
+) -> None:
+    """Each fault of a folder of ours is named with its values and the command that repairs it."""
+    assert told(judged(folder(root, **seen))) == expected  # type: ignore[arg-type]
+
+
+def test_entry_that_cannot_be_given_away_is_left_to_the_probe(root: Path) -> None:
+    """An immutable file, or root on NFS, refuses: the start goes on, and fails only where nothing can be saved."""
+    left = folder(root, of_root=1)
+
+    assert [step.action for step in plan(of([left]), [rules.mounts_outside]).steps] == ["give"]
+    assert str(plan(of([left], tried=("give",)), [rules.mounts_outside])) == "Nothing to do."
+
+
+def test_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
+    """A link out of the project is not followed silently, and nothing is done behind it."""
+    (tmp_path / "elsewhere").mkdir()
+    (root / "data").symlink_to(tmp_path / "elsewhere")
+
+    [found] = rules.outside(looked(declared(root, "data")))
+
+    assert found is not None
+    assert (found.cause, found.step) == (f"data is a link out of the project, to {tmp_path / 'elsewhere'}", None)
+    assert found.exit_code == ExitCode.CONFIG
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_folder_below_a_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
+    """It is the way that counts, not the last name on it."""
+    (tmp_path / "elsewhere" / "raw").mkdir(parents=True)
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+
+    [found] = rules.outside(looked(declared(root, "link/raw")))
+
+    assert found is not None
+    assert found.cause == f"link/raw is a link out of the project, to {tmp_path / 'elsewhere' / 'raw'}"
+
+
+def test_link_inside_the_project_is_a_folder(root: Path) -> None:
+    """A link that stays in the project is the person's way to arrange it."""
+    (root / "raw").mkdir()
+    (root / "data").symlink_to("raw")
+
+    assert rules.outside(looked(declared(root, "data"))) == [None]
+
+
+@pytest.mark.parametrize("target", ["docker", "docker/host_tasks", ".git", ".venv", "tests/starter", "tests", "."])
+def test_link_to_code_that_runs_here_is_refused(root: Path, target: str) -> None:
+    """The container must not write what this machine runs, neither in a folder of code nor above one."""
+    (root / target).mkdir(parents=True, exist_ok=True)
+    (root / "data").symlink_to(root / target)
+
+    [found] = rules.outside(looked(declared(root, "data")))
+
+    assert found is not None
+    assert found.cause == f"data leads to {target}, whose code runs on this machine: the container must not write it"
+    assert found.fix == "rm data && mkdir data"
+
+
+def test_code_may_be_mounted_read_only(root: Path) -> None:
+    """What the container only reads, it may read."""
+    (root / "docker").mkdir()
+
+    assert rules.outside(looked(declared(root, "docker", read_only=True))) == [None]
+    assert rules.outside(looked(declared(root, "docker"))) != [None]
+
+
+def test_way_through_a_folder_of_the_container_is_refused(root: Path) -> None:
+    """A link in a mounted folder is the container's to change: it could lead anywhere at the next start."""
+    (root / "data" / "real").mkdir(parents=True)
+    (root / "data" / "link").symlink_to("real")
+
+    found = rules.outside(looked(declared(root, "data/link", "data/real")))
+
+    assert [each and each.cause for each in found] == [
+        "data/link goes through a link in data/, which the container can point elsewhere",
+        None,
+    ]
+
+
+def test_folder_declared_elsewhere_is_the_persons(root: Path, tmp_path: Path) -> None:
+    """A source outside the project that the Compose file names itself is taken as it is; missing, it is not made."""
+    (tmp_path / "shared").mkdir()
+
+    found = rules.outside(looked([Mount(tmp_path / name, f"/{name}", read_only=False) for name in ("shared", "gone")]))
+
+    assert found[0] is None
+    assert found[1] is not None
+    assert (found[1].cause, found[1].fix, found[1].step) == (
+        f"{tmp_path / 'gone'} is missing",
+        f"mkdir {tmp_path / 'gone'}",
+        None,
     )
-    assert refusal.value.fix == f"sudo chown -R {OTHER.uid}:{OTHER.gid} data"
 
 
-def test_folder_of_somebody_else_may_be_mounted_read_only(root: Path) -> None:
-    """A mount that is declared read-only needs no right to write."""
-    (root / "data").mkdir(mode=0o755)
+@pytest.mark.parametrize("kind", [FILE, OTHER])
+def test_file_of_the_persons_is_good_where_it_can_be_read(tmp_path: Path, root: Path, kind: str) -> None:
+    """A settings file or a socket that a person mounts is asked for being there and readable, for nothing else."""
+    source = tmp_path / "gitconfig"
+    place = Place(Mount(source, "/etc/gitconfig", read_only=False), kind, source, mode=0o600, writable=False)
+    unreadable = Place(place.mount, kind, source, mode=0o600, readable=False)
 
-    assert mounts.check(declared(root, "data", read_only=True), OTHER)[0].fault is None
+    assert judged(place) is None
+    assert told(judged(unreadable)) == (
+        f"{source} cannot be read by you",
+        f"sudo chmod o+r {source}",
+        ExitCode.PERMISSION,
+    )
 
 
-def test_full_disk_is_told_from_a_folder_that_is_not_writable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe that finds no room ends with 74 and says so."""
-    mount = declared(root, "data")
-    (root / "data").mkdir()
-    container = Container(mount)
+@pytest.mark.parametrize(
+    ("gid", "mode", "fix"),
+    [
+        (
+            50,
+            0o2775,
+            'add to jupyterlab-server in docker/docker-compose.override.yml: group_add: ["50"], then: invoke up',
+        ),
+        (50, 0o755, "ask its owner for: sudo setfacl -m u:1815:rwx {path}"),
+        (0, 0o775, "ask its owner for: sudo setfacl -m u:1815:rwx {path}"),
+    ],
+    ids=["team folder", "closed", "root's group is nobody's to join"],
+)
+def test_shared_folder_is_never_taken_from_the_others(
+    root: Path, tmp_path: Path, gid: int, mode: int, fix: str
+) -> None:
+    """Outside the clone the fix is to be let in, not to become the owner of what others share."""
+    source = tmp_path / "shared"
+    place = Place(Mount(source, "/shared", read_only=False), FOLDER, source, uid=7, gid=gid, mode=mode, writable=False)
 
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    found = judged(place)
 
-    monkeypatch.setattr(mounts.os, "open", full)  # type: ignore[attr-defined]
-    with pytest.raises(HostError) as raised:
-        mounts.check(mount, ME, container)
+    assert found is not None
+    assert found.fix == fix.format(path=source)
+    assert found.exit_code == ExitCode.PERMISSION
 
-    assert (raised.value.code, raised.value.problem) == (74, "data cannot be written: No space left on device")
+
+def test_group_that_is_added_counts(root: Path) -> None:
+    """A folder of a group that the Compose file adds can be written; a name there is not known here."""
+    team = folder(root, uid=7, gid=50, mode=0o775)
+
+    assert judged(team, group_add=["50", "staff"]) is None
+    assert judged(team, group_add=["staff"]) is not None
 
 
 @pytest.mark.parametrize(
@@ -221,72 +368,84 @@ def test_full_disk_is_told_from_a_folder_that_is_not_writable(root: Path, monkey
         (0o755, 0, 0, False),
         (0o1777, 0, 0, True),
         (0o775, 0, 100, True),  # the group users
+        (0o2775, 9, 50, False),
     ],
 )
-def test_writable_follows_the_first_class_that_fits(mode: int, uid: int, gid: int, expected: bool) -> None:  # noqa: FBT001
+def test_permission_follows_the_first_class_that_fits(
+    root: Path, mode: int, uid: int, gid: int, *, expected: bool
+) -> None:
     """Owner, else group, else others decide alone, and both writing and searching are needed."""
-    status = os.stat_result((0o040000 | mode, 1, 1, 2, uid, gid, 0, 0, 0, 0))
+    place = folder(root, mode=mode, uid=uid, gid=gid)
 
-    assert mounts.writable(status, Identity("ada", 7, 8, "x")) is expected
+    assert rules.bits_allow(place, Identity("ada", 7, 8, "x"), rules.groups_of({"services": {SERVICE: {}}})) is expected
 
 
-def test_first_of_several_faults_is_raised(root: Path) -> None:
-    """Every mount is checked, and the first that has a fault is what the task ends with."""
-    (root / "bin").mkdir()
+def test_every_mount_is_judged_and_the_first_fault_is_raised(root: Path) -> None:
+    """The table shows all of them; the first that has a fault is what the task ends with."""
+    for name in ("bin", "data"):
+        (root / name).mkdir()
+    (root / "data").rmdir()
     (root / "data").touch()
-    found = mounts.check(declared(root, "bin", "data", "doc"), ME)
+    seen = looked(declared(root, "bin", "data", "doc"))
 
     with pytest.raises(HostError) as refusal:
-        mounts.raise_first(found)
+        shown.print_mounts(seen, json=False)
 
-    assert [each.outside for each in found] == ["ok", "is a file, not a folder", "is missing"]
-    assert refusal.value.problem == "data is a file, not a folder"
-    assert refusal.value.code == ExitCode.CONFIG
+    assert [each.outside for each in shown.rows(seen)] == ["ok", "is a file, not a folder", "is missing"]
+    assert (refusal.value.problem, refusal.value.code) == ("data is a file, not a folder", ExitCode.CONFIG)
 
 
 def test_table_has_a_line_for_each_mount(root: Path) -> None:
     """The table names source, target and owner, and what was found on both sides."""
     (root / "bin").mkdir()
 
-    lines = mounts.table(mounts.check([Mount(root / "bin", "/app/bin", read_only=False)], ME)).splitlines()
+    seen = looked([Mount(root / "bin", "/app/bin", read_only=False), Mount(root / "doc", "/app/doc", read_only=False)])
 
-    assert lines[0].split() == ["SOURCE", "TARGET", "OWNER", "OUTSIDE", "INSIDE"]
-    assert lines[1].split() == ["bin", "/app/bin", f"{ME.uid}:{ME.gid}", "ok", "not", "running"]
+    assert [line.split(maxsplit=3) for line in shown.table(shown.rows(seen)).splitlines()] == [
+        ["SOURCE", "TARGET", "OWNER", "OUTSIDE     INSIDE"],
+        ["bin", "/app/bin", f"{ME.uid}:{ME.gid}", "ok          not running"],
+        ["doc", "/app/doc", "-", "is missing  not running"],
+    ]
 
 
 # Repairs
 
 
-def test_missing_folder_is_made_as_the_caller(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is not root makes folders of their own; the engine would make them root's."""
-    monkeypatch.setattr(mounts, "_is_root", lambda: False)
+GIVE = Step("give", "", "")
+MAKE = Step("folders", "", "")
 
-    mounts.repair(declared(root, "data"), OTHER)
+
+def test_missing_folder_is_made_as_the_caller(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who calls makes folders of their own; the engine would make them root's. What is there is left alone."""
+    (root / "doc").mkdir(mode=0o700)
+
+    repairs.make(MAKE, looked(declared(root, "data", "doc")))
 
     status = (root / "data").stat()
     assert (status.st_uid, status.st_gid) == (os.getuid(), os.getgid())
+    assert (root / "doc").stat().st_mode & 0o777 == 0o700
+    assert capsys.readouterr().err == "data: made, since it was missing\n"
 
 
 @needs_root
-def test_missing_folder_that_root_makes_is_the_identitys(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Root makes a folder for the identity, and says both."""
-    mounts.repair(declared(root, "data"), OTHER)
+def test_missing_folder_that_root_makes_is_the_identitys(root: Path) -> None:
+    """Root makes a folder and gives it away in the next step; then there is nothing left to do."""
+    repairs.make(MAKE, looked(declared(root, "data"), ADA))
+    second = plan(looked(declared(root, "data"), ADA), [rules.mounts_outside])
+    repairs.give(GIVE, looked(declared(root, "data"), ADA))
 
     status = (root / "data").stat()
-    assert (status.st_uid, status.st_gid) == (OTHER.uid, OTHER.gid)
-    assert capsys.readouterr().err.splitlines() == [
-        "data: made, since it was missing",
-        f"data: 1 of root's made writable for other ({OTHER.uid}:{OTHER.gid})",
-    ]
-    assert mounts.check(declared(root, "data"), OTHER)[0].fault is None
+    assert [step.action for step in second.steps] == ["give"]
+    assert (status.st_uid, status.st_gid) == (ADA.uid, ADA.gid)
+    assert str(plan(looked(declared(root, "data"), ADA), [rules.mounts_outside])) == "Nothing to do."
 
 
 def test_folder_that_cannot_be_made_ends_with_73(root: Path) -> None:
-    """Where the folder cannot be made the reason and both commands are named."""
+    """Where the folder cannot be made the reason and the command are named."""
     (root / "a-file").touch()
 
     with pytest.raises(HostError) as refusal:
-        mounts.repair(declared(root, "a-file/data"), ME)
+        repairs.make(MAKE, looked(declared(root, "a-file/data")))
 
     assert refusal.value.code == ExitCode.CANNOT_CREATE
     assert refusal.value.problem == "a-file/data is missing and cannot be made: Not a directory"
@@ -315,76 +474,106 @@ def owners(folder: Path) -> dict[str, int]:
 
 
 @needs_root
-def test_files_of_root_are_given_to_the_identity_and_links_are_left_alone(root: Path, tmp_path: Path) -> None:
+def test_files_of_root_are_given_to_the_identity_and_links_are_left_alone(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Root's own files and folders go to the identity; links, their targets, multi-link and others' files stay."""
     outside = tmp_path / "outside"
     outside.mkdir()
     data = planted(root, outside)
 
-    mounts.repair(declared(root, "data"), OTHER)
+    repairs.give(GIVE, looked(declared(root, "data"), ADA))
 
-    given = dict.fromkeys((".", "deep", "deep/file", "file"), OTHER.uid)
+    given = dict.fromkeys((".", "deep", "deep/file", "file"), ADA.uid)
     kept = {"of-uid-4321": 4321, **dict.fromkeys(("to-file", "to-folder", "second-name", "pipe"), 0)}
     assert owners(data) == {**given, **kept}
     assert set(owners(outside).values()) == {0}
+    assert capsys.readouterr().err == "data: 4 of root's given to ada (1815:1852)\n"
+    assert str(plan(looked(declared(root, "data"), ADA), [rules.mounts_outside])) == "Nothing to do."
 
 
 @needs_root
-def test_dry_run_names_the_repairs_and_changes_nothing(root: Path, tmp_path: Path) -> None:
-    """`repairs` says what `repair` would do, with the same count, and does none of it."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    before = owners(planted(root, outside))
+def test_entry_that_was_swapped_since_it_was_seen_keeps_its_owner(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the container puts in the place of an entry meanwhile is another file, and never given away."""
+    (root / "data").mkdir()
+    (root / "data" / "file").touch()
+    seen = looked(declared(root, "data"), ADA)
+    entries = mounts.roots(root / "data")
+    (tmp_path / "passwd").touch()  # before the other goes, whose inode it would get
+    (root / "data" / "file").unlink()
+    (root / "data" / "file").hardlink_to(tmp_path / "passwd")
+    monkeypatch.setattr(repairs, "roots", lambda _: entries)
 
-    lines = mounts.repairs(declared(root, "data", "doc"), OTHER)
+    repairs.give(GIVE, seen)
 
-    assert lines == [
-        f"data: 4 of root's made writable for other ({OTHER.uid}:{OTHER.gid})",
-        "doc: made, since it was missing",
-    ]
-    assert owners(root / "data") == before
-    assert not (root / "doc").exists()
+    assert (root / "data").stat().st_uid == ADA.uid
+    assert (tmp_path / "passwd").stat().st_uid == 0
 
 
 @needs_root
 def test_folder_behind_a_link_is_not_repaired(root: Path, tmp_path: Path) -> None:
-    """A source that is itself a link, out of the project or inside it, is never gone through."""
-    (tmp_path / "elsewhere").mkdir()
+    """A source that is itself a link is never gone through, whatever else is to be given."""
     (root / "raw").mkdir()
-    (root / "data").symlink_to(tmp_path / "elsewhere")
+    (root / "results").mkdir()
     (root / "doc").symlink_to("raw")
 
-    assert mounts.repairs(declared(root, "data", "doc"), OTHER) == []
+    repairs.give(GIVE, looked(declared(root, "doc", "results"), ADA))
 
-    mounts.repair(declared(root, "data", "doc"), OTHER)
-    assert {path.stat().st_uid for path in (root / "raw", tmp_path / "elsewhere")} == {0}
+    assert (root / "raw").stat().st_uid == 0
+    assert (root / "results").stat().st_uid == ADA.uid
 
 
 @needs_root
 def test_folder_mounted_from_elsewhere_is_not_repaired(root: Path, tmp_path: Path) -> None:
-    """A source that a person declared outside the project, such as /etc, is neither given away nor made."""
-    (tmp_path / "elsewhere").mkdir()
-    from_elsewhere = [Mount(tmp_path / name, f"/x/{name}", read_only=False) for name in ("elsewhere", "missing")]
+    """A source that a person declared outside the project, such as /etc, is neither given away nor made.
 
-    mounts.repair(from_elsewhere, OTHER)
+    Not even where a folder of the clone is.
+    """
+    (tmp_path / "elsewhere").mkdir(mode=0o777)
+    (root / "data").mkdir()
+    found = [
+        *declared(root, "data", "doc"),
+        *(Mount(tmp_path / name, f"/x/{name}", read_only=False) for name in ("elsewhere", "missing")),
+    ]
 
+    repairs.make(MAKE, looked(found, ADA))
+    repairs.give(GIVE, looked(found, ADA))
+
+    assert (root / "doc").stat().st_uid == (root / "data").stat().st_uid == ADA.uid
     assert (tmp_path / "elsewhere").stat().st_uid == 0
     assert not (tmp_path / "missing").exists()
 
 
-@needs_root
-def test_second_repair_finds_nothing(root: Path, tmp_path: Path) -> None:
-    """What is repaired stays repaired."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    planted(root, outside)
-
-    mounts.repair(declared(root, "data", "doc"), OTHER)
-
-    assert mounts.repairs(declared(root, "data", "doc"), OTHER) == []
-
-
 # Through the container
+
+
+class Engine:
+    """An engine with one container, whose targets are folders of this machine."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.before: Callable[[], object] = lambda: None
+        self.fails: Exception | None = None
+        self.silent = False
+
+    def run_in(self, container: Container, argv: Sequence[str]) -> bytes:
+        """Run a command here."""
+        self.commands.append(list(argv))
+        self.before()
+        output = subprocess.run(list(argv), stdout=subprocess.PIPE, check=False).stdout
+        if self.fails:
+            raise self.fails
+        return b"" if self.silent else output
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The engine that the probes go through."""
+    found = Engine()
+    monkeypatch.setattr(mounts, "run_in", found.run_in)
+    return found
 
 
 @pytest.fixture
@@ -395,161 +584,212 @@ def folders(root: Path) -> list[Mount]:
     return declared(root, "data", "it's here")
 
 
-def crossings(found: list[mounts.Check]) -> list[str]:
-    """Return the column INSIDE."""
-    return [each.inside for each in found]
+def container(found: Sequence[Mount], binds: dict[str, str] | None = None) -> Container:
+    """Return a running server that has these mounts, or has others bound instead."""
+    own = {each.target: str(each.source) for each in found}
+    return Container("1", "lab-1", service=SERVICE, binds=own if binds is None else binds)
 
 
-def test_probes_cross_a_good_mount_both_ways(root: Path, folders: list[Mount]) -> None:
+def crossed(
+    found: Sequence[Mount], who: Identity = ME, binds: dict[str, str] | None = None
+) -> list[tuple[str, str, ExitCode] | None]:
+    """Return what is wrong between container and host."""
+    places = [mounts.place(each, count_roots=False) for each in found]
+    server = container(found, binds)
+    seen = of(places, who, crossings=mounts.cross(places, server), server=server)
+    return [told(each) for each in rules.inside(seen)]
+
+
+AGAIN = "invoke down && invoke up"
+
+
+def test_probes_cross_a_good_mount_both_ways(root: Path, folders: list[Mount], engine: Engine) -> None:
     """What is written outside is read inside, what is written inside is the identity's outside, and nothing stays."""
-    container = Container(folders)
+    places = [mounts.place(each, count_roots=False) for each in folders]
 
-    found = mounts.check(folders, ME, container)
+    found = mounts.cross(places, container(folders))
 
-    assert crossings(found) == ["ok", "ok"]
-    assert [each.fault for each in found] == [None, None]
-    assert len(container.commands) == 1
+    good = [Crossing(str(each.source), read=True, wrote=True, owner=(ME.uid, ME.gid)) for each in folders]
+    assert list(found) == good
+    assert len(engine.commands) == 1
     assert probes(root) == []
+    assert crossed(folders) == [None, None]
 
 
-def test_folder_that_is_not_mounted_is_told(root: Path, folders: list[Mount]) -> None:
+def test_folder_that_is_not_mounted_is_told(root: Path, folders: list[Mount], engine: Engine) -> None:
     """A mount that is declared and not there is one fault; the other mount is still good."""
-    container = Container(folders, sources={folders[1].target: str(folders[1].source)})
+    found = crossed(folders, binds={folders[1].target: str(folders[1].source)})
 
-    found = mounts.check(folders, ME, container)
-
-    assert crossings(found) == ["is not mounted in the container", "ok"]
+    assert found == [("data is not mounted in the container", AGAIN, ExitCode.CONFIG), None]
     assert probes(root) == []
 
 
-def test_other_source_is_named(root: Path, folders: list[Mount]) -> None:
+def test_other_source_is_named(root: Path, folders: list[Mount], engine: Engine) -> None:
     """A container that was started from another folder is told, with the path it has."""
-    sources = {each.target: f"/elsewhere/{each.source.name}" for each in folders}
+    found = crossed(folders, binds={each.target: f"/elsewhere/{each.source.name}" for each in folders})
 
-    found = mounts.check(folders, ME, Container(folders, sources=sources))
-
-    assert found[0].fault == mounts.Fault(
-        f"is not what the container has at {folders[0].target}: that is /elsewhere/data", "invoke down, then invoke up"
-    )
+    cause = f"data is not what the container has at {folders[0].target}: that is /elsewhere/data"
+    assert found[0] == (cause, AGAIN, ExitCode.CONFIG)
     assert probes(root) == []
 
 
-def test_prefix_of_docker_desktop_is_the_same_source(folders: list[Mount]) -> None:
+def test_prefix_of_docker_desktop_is_the_same_source(folders: list[Mount], engine: Engine) -> None:
     """Docker Desktop puts its own prefix before a path of the host: that is no other source."""
-    sources = {each.target: f"/host_mnt{each.source}" for each in folders}
-
-    assert crossings(mounts.check(folders, ME, Container(folders, sources=sources))) == ["ok", "ok"]
+    assert crossed(folders, binds={each.target: f"/host_mnt{each.source}" for each in folders}) == [None, None]
 
 
-def test_file_from_outside_that_cannot_be_read_inside_is_told(root: Path, tmp_path: Path) -> None:
+def test_way_through_a_link_is_the_same_source(
+    root: Path, folders: list[Mount], tmp_path: Path, engine: Engine
+) -> None:
+    """A container that was started through a link to the clone has the same folders."""
+    (tmp_path / "link").symlink_to(root)
+
+    found = crossed(folders, binds={each.target: str(tmp_path / "link" / each.source.name) for each in folders})
+
+    assert found == [None, None]
+
+
+def test_file_from_outside_that_cannot_be_read_inside_is_told(root: Path, tmp_path: Path, engine: Engine) -> None:
     """Where the container shows another folder than the host, the probe from outside is missing there."""
     (root / "data").mkdir()
     (tmp_path / "stale").mkdir()
-    mount = Mount(root / "data", str(tmp_path / "stale"), read_only=False)
 
-    found = mounts.check([mount], ME, Container([mount]))
+    found = crossed([Mount(root / "data", str(tmp_path / "stale"), read_only=False)])
 
-    assert crossings(found) == ["has a file from outside that cannot be read inside"]
+    assert found == [("data has a file from outside that cannot be read inside", AGAIN, ExitCode.CONFIG)]
 
 
-def test_file_from_inside_that_does_not_show_outside_is_told(root: Path, tmp_path: Path) -> None:
+def test_file_from_inside_that_does_not_show_outside_is_told(root: Path, tmp_path: Path, engine: Engine) -> None:
     """A folder that can be read, but into which nothing is written back, would lose everything."""
     (root / "data").mkdir()
     copy = tmp_path / "copy"
-    mount = Mount(root / "data", str(copy), read_only=False)
-    container = Container([mount], before=lambda: shutil.copytree(root / "data", copy))
+    engine.before = lambda: shutil.copytree(root / "data", copy)
 
-    found = mounts.check([mount], ME, container)
+    found = crossed([Mount(root / "data", str(copy), read_only=False)])
 
-    assert crossings(found) == ["does not show outside what is written inside"]
+    assert found == [("data does not show outside what is written inside", AGAIN, ExitCode.CONFIG)]
     assert probes(root) == []
 
 
-@pytest.mark.parametrize(
-    ("read_only", "expected"), [(False, "cannot be written inside"), (True, "ok")], ids=["read-write", "read-only"]
-)
+@pytest.mark.parametrize("read_only", [False, True], ids=["read-write", "read-only"])
 def test_folder_that_cannot_be_written_inside_is_told(
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    read_only: bool,  # noqa: FBT001
-    expected: str,
+    root: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine, *, read_only: bool
 ) -> None:
     """Where the probe cannot be written inside the fault is 77 with the chown; a read-only mount may be so."""
     monkeypatch.setattr(secrets, "token_hex", lambda _: "x")
     (root / "data" / ".probe-x.inside").mkdir(parents=True)
-    mount = declared(root, "data", read_only=read_only)
 
-    found = mounts.check(mount, ME, Container(mount))[0]
+    found = crossed(declared(root, "data", read_only=read_only))
 
-    assert found.inside == expected
     fix = f"sudo chown -R {ME.uid}:{ME.gid} data"
-    assert found.fault == (None if read_only else mounts.Fault(expected, fix, ExitCode.PERMISSION))
+    assert found == [None if read_only else ("data cannot be written inside", fix, ExitCode.PERMISSION)]
 
 
-def test_file_from_inside_with_another_owner_is_told(root: Path, folders: list[Mount]) -> None:
+@pytest.mark.parametrize(
+    ("owner", "mode", "platform", "fits"),
+    [
+        pytest.param((1815, 1852), 0o755, "linux", True, id="the caller's"),
+        pytest.param((1816, 1852), 0o777, "linux", False, id="another uid"),
+        pytest.param((1815, 1853), 0o777, "linux", False, id="another gid"),
+        pytest.param((1815, 50), 0o2775, "linux", True, id="setgid folder gives its group"),
+        pytest.param((1815, 51), 0o2775, "linux", False, id="setgid folder, a third group"),
+        pytest.param((1815, 50), 0o775, "linux", False, id="folder's group without setgid"),
+        pytest.param((501, 20), 0o755, "darwin", True, id="macOS shows all as the caller's: the probe decides alone"),
+    ],
+)
+def test_owner_of_a_file_from_inside_is_the_callers(
+    root: Path, owner: tuple[int, int], mode: int, platform: str, *, fits: bool
+) -> None:
     """What shows outside as somebody else's ends in 77, with both pairs."""
-    for each in folders:
-        each.source.chmod(0o777)
+    place = folder(root, mode=mode, gid=50)
+    crossing = Crossing(str(place.mount.source), owner=owner)
 
-    found = mounts.check(folders, OTHER, Container(folders), platform="linux")
+    found = told(rules.crossed(place, crossing, ADA, platform))
 
-    problem = f"shows a file from inside as {ME.uid}:{ME.gid}, but you are {OTHER.uid}:{OTHER.gid}"
-    assert found[0].fault == mounts.Fault(problem, "invoke down, then invoke up", ExitCode.PERMISSION)
-    assert probes(root) == []
-
-
-def test_owner_is_not_judged_on_macos(folders: list[Mount]) -> None:
-    """MacOS shows every file of a shared folder as the caller's: there the probe decides alone."""
-    for each in folders:
-        each.source.chmod(0o777)
-
-    assert crossings(mounts.check(folders, OTHER, Container(folders), platform="darwin")) == ["ok", "ok"]
+    cause = f"data shows a file from inside as {owner[0]}:{owner[1]}, but you are 1815:1852"
+    assert found == (None if fits else (cause, AGAIN, ExitCode.PERMISSION))
 
 
-def test_probes_are_removed_when_the_engine_fails(root: Path, folders: list[Mount]) -> None:
+def test_probes_are_removed_when_the_engine_fails(root: Path, folders: list[Mount], engine: Engine) -> None:
     """An engine that goes away amid the check leaves no probe behind, not even one written inside."""
-    container = Container(folders)
-    run = container.exec_run
-
-    def dies(argv: list[str]) -> Any:
-        run(argv)
-        raise ConnectionError("the engine went away")
-
-    container.exec_run = dies  # type: ignore[method-assign]
+    engine.fails = ConnectionError("the engine went away")
 
     with pytest.raises(ConnectionError):
-        mounts.check(folders, ME, container)
+        crossed(folders)
 
     assert probes(root) == []
-    assert len(container.commands) == 1
+    assert len(engine.commands) == 1
 
 
 def test_probe_that_only_the_container_may_remove_is_removed_by_it(
-    root: Path, monkeypatch: pytest.MonkeyPatch, folders: list[Mount]
+    root: Path, monkeypatch: pytest.MonkeyPatch, folders: list[Mount], engine: Engine
 ) -> None:
     """Where the caller may not delete what was written inside, the container does."""
-    monkeypatch.setattr(mounts, "_removed", lambda path: path.name.endswith(".outside") and path.unlink() is None)
+    unlink = Path.unlink
 
-    mounts.check(folders, ME, Container(folders))
+    def refused(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name.endswith(".inside"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+
+    crossed(folders)
 
     assert probes(root) == []
+    assert [argv[0] for argv in engine.commands] == ["/bin/sh", "/bin/rm"]
 
 
-def test_faulty_folder_gets_no_probe(root: Path, folders: list[Mount]) -> None:
-    """A source with a fault on the host is not probed; the others are."""
-    (root / "doc").touch()
-    all_three = [*folders, *declared(root, "doc")]
+def test_only_a_folder_gets_a_probe(root: Path, folders: list[Mount], engine: Engine) -> None:
+    """A mounted file is asked for its source alone, and stays as it is."""
+    (root / "settings").touch()
 
-    found = mounts.check(all_three, ME, Container(all_three))
+    found = crossed([*folders, *declared(root, "settings")])
 
-    assert crossings(found) == ["ok", "ok", "-"]
-    assert (root / "doc").read_bytes() == b""
+    assert found == [None, None, None]
+    assert (root / "settings").read_bytes() == b""
+    assert str(root / "settings") not in engine.commands[0]
 
 
-def test_container_that_answers_nothing_is_no_traceback(folders: list[Mount]) -> None:
+@pytest.mark.parametrize("at", ["data/disk", "data/closed", "elsewhere"])
+def test_disk_that_was_mounted_since_the_start_is_told(
+    root: Path, folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The container still sees the folder below it; one that cannot be looked at, or lies elsewhere, is no fault."""
+    (root / "data" / "disk").mkdir()
+    monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
+    answers = {"/bin/stat": b"1\n"}
+    run_in = engine.run_in
+    monkeypatch.setattr(mounts, "run_in", lambda server, argv: answers.get(argv[0]) or run_in(server, argv))
+
+    found = crossed(folders)
+
+    cause = "data/disk was mounted below data since the start, and the container does not see it"
+    assert found == [(cause, AGAIN, ExitCode.CONFIG) if at == "data/disk" else None, None]
+
+
+def test_container_that_answers_nothing_is_no_traceback(folders: list[Mount], engine: Engine) -> None:
     """A container without a shell answers nothing: that is a fault of every mount."""
-    silent = SimpleNamespace(attrs=Container(folders).attrs, exec_run=lambda _: SimpleNamespace(output=b""))
+    engine.silent = True
 
-    found = mounts.check(folders, ME, silent)
+    assert [each and each[0] for each in crossed(folders)] == [
+        f"{name} has a file from outside that cannot be read inside" for name in ("data", "it's here")
+    ]
 
-    assert crossings(found) == ["has a file from outside that cannot be read inside"] * 2
+
+def test_full_disk_is_told_from_a_folder_that_is_not_writable(
+    folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe that finds no room ends with 74 and says so; one that is not permitted is judged by what comes back."""
+    error = OSError(errno.ENOSPC, "No space left on device")
+
+    def refused(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(mounts.os, "open", refused)  # type: ignore[attr-defined]
+    with pytest.raises(HostError) as raised:
+        crossed(folders)
+    error = PermissionError(errno.EACCES, "Permission denied")
+
+    assert (raised.value.code, raised.value.problem) == (74, "data cannot be written: No space left on device")
+    assert [each and each[2] for each in crossed(folders)] == [ExitCode.CONFIG, ExitCode.CONFIG]

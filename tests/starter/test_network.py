@@ -1,13 +1,12 @@
-"""Tests of host_tasks.network: what this machine trusts, and where its pip looks, from variables and real files."""
+"""Tests of host_tasks.observe.network: what this machine trusts, and where its pip looks."""
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
-from host_tasks import network
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.observe import network
 
 INDEX = "https://index.example/simple"
 
@@ -101,6 +100,15 @@ def test_pip_variable_wins_over_every_file(home: dict[str, str], tmp_path: Path)
     assert network.pip_config({**home, "PIP_INDEX_URL": INDEX}) == f"[global]\nindex-url = {INDEX}\n"
 
 
+def test_pip_configuration_of_its_install_command_wins(home: dict[str, str], tmp_path: Path) -> None:
+    """Where a company's file names the index under [install], that is where its pip looks, as ours must."""
+    written(tmp_path / ".pip/pip.conf", f"[install]\nindex-url = {INDEX}\n")
+    written(tmp_path / ".config/pip/pip.conf", "[global]\nindex-url = https://other.example\n")
+
+    assert network.pip_config(home) == f"[global]\nindex-url = {INDEX}\n"
+    assert "https://env.example" in network.pip_config({**home, "PIP_INDEX_URL": "https://env.example"})
+
+
 def test_pip_configuration_can_be_turned_off(home: dict[str, str], tmp_path: Path) -> None:
     """PIP_CONFIG_FILE=/dev/null turns every file off, as it does for pip."""
     written(tmp_path / ".pip/pip.conf", f"[global]\nindex-url = {INDEX}\n")
@@ -115,9 +123,20 @@ def test_index_that_is_a_folder_of_this_machine_is_left_out(home: dict[str, str]
     assert found == f"[global]\nextra-index-url = {INDEX}\n"
 
 
-@pytest.mark.parametrize("content", [b"index-url = x\n", b"[global]\na\n  b = c\n[global]\n", b"[global]\na = \xff\n"])
-def test_malformed_pip_configuration_is_one_error(home: dict[str, str], tmp_path: Path, content: bytes) -> None:
-    """A file that pip could not read either is named in one line (78), not in a traceback."""
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b"index-url = https://me:hush@index.example\n", "{}, line 1"),
+        (b"[global]\nhush\n  b = c\n", "{}, line 2"),
+        (b"[global]\na = hush\n[global]\n", "{}, line 3"),
+        (b"[global]\na = hush \xff\n", "one of its files"),
+    ],
+    ids=["no section", "no value", "twice", "latin-1"],
+)
+def test_malformed_pip_configuration_is_one_error(
+    home: dict[str, str], tmp_path: Path, content: bytes, where: str
+) -> None:
+    """A file that pip could not read either is named with its line (78), and nothing of it, not in a traceback."""
     named = tmp_path / "pip.conf"
     named.write_bytes(content)
 
@@ -125,52 +144,4 @@ def test_malformed_pip_configuration_is_one_error(home: dict[str, str], tmp_path
         network.pip_config({**home, "PIP_CONFIG_FILE": str(named)})
 
     assert refusal.value.code == ExitCode.CONFIG
-    assert "\n" not in refusal.value.problem
-
-
-@pytest.fixture
-def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that write_pip_config writes, in an environment that names one index with a password."""
-    monkeypatch.setattr(network, "PIP_CONFIG", tmp_path / "docker" / ".pip.conf")
-    (tmp_path / "docker").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "XDG_CONFIG_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_INDEX_URL", "https://me:secret@index.example/simple")
-    return tmp_path / "docker" / ".pip.conf"
-
-
-def test_pip_configuration_is_readable_by_its_owner_only(target: Path) -> None:
-    """It may hold a password: 0600 from its first moment, whatever the umask and whatever was there."""
-    written(target, "old").chmod(0o644)
-    previous = os.umask(0)
-
-    try:
-        assert network.write_pip_config() == target
-    finally:
-        os.umask(previous)
-
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert target.read_text(encoding="utf-8") == "[global]\nindex-url = https://me:secret@index.example/simple\n"
-
-
-def test_unchanged_pip_configuration_is_not_written_again(target: Path) -> None:
-    """A running container has the file mounted: what has not changed stays the same file."""
-    network.write_pip_config()
-    before = target.stat()
-
-    network.write_pip_config()
-
-    assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-def test_shell_without_an_index_leaves_the_file_of_an_earlier_one(
-    target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """docker/.env still names the file: deleting it would keep Compose from starting anything."""
-    network.write_pip_config()
-    monkeypatch.delenv("PIP_INDEX_URL")
-
-    assert network.write_pip_config() is None
-    assert target.exists()
+    assert refusal.value.problem == f"pip's configuration cannot be read: {where.format(named)}"

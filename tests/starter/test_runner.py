@@ -6,11 +6,11 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aids import alive, number_in, wait_until
 
 from host_tasks.ground import runner
 from host_tasks.ground.errors import ExitCode, HostError
@@ -21,38 +21,19 @@ TASK = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from host_tasks.ground import runner
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+from host_tasks.ground import runner, watcher
+watch = watcher.Watcher.watch
+watcher.Watcher.watch = lambda *words: (watch(*words), Path("watched").touch())
+for each in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(each, lambda number, _: sys.exit(128 + number))
 runner.GRACE_S = float(sys.argv[2])
 options = dict.fromkeys(filter(None, sys.argv[3].split(",")), True)
 try:
-    done = runner.run(sys.argv[4:], cwd=Path.cwd(), announce=False, **options)
+    done = runner.run(sys.argv[4:], cwd=Path.cwd(), announce=False, also_stop=["touch", "stopped"], **options)
 except KeyboardInterrupt:
     sys.exit(130)
 print(repr(done.stderr))
 """
-
-
-def wait_until(predicate: Callable[[], object], *, timeout_s: float = 20) -> None:
-    """Return once the predicate holds; fail where it does not within timeout_s."""
-    deadline = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < deadline, "this has not come about in time"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def number_in(path: Path) -> int:
-    """Return the process id that a process writes to a file, once it is there."""
-    wait_until(lambda: path.exists() and path.read_text(encoding="utf-8").endswith("\n"))
-    return int(path.read_text(encoding="utf-8"))
 
 
 def sh(script: str) -> list[str]:
@@ -171,7 +152,7 @@ def test_missing_command_ends_with_69(tmp_path: Path) -> None:
     assert refusal.value.code == ExitCode.UNAVAILABLE
     assert (
         refusal.value.message
-        == "error: no-such-command is not on the PATH; fix: install no-such-command, then try again"
+        == "error: no-such-command is not on the PATH\nfix: install no-such-command, then try again"
     )
 
 
@@ -193,6 +174,7 @@ def test_command_without_an_answer_ends_with_75_and_is_gone(tmp_path: Path, capt
 STUBBORN = """
 trap 'echo INT >>signals' INT
 trap 'echo TERM >>signals' TERM
+trap 'echo HUP >>signals' HUP
 sleep 60 & echo $! >child.pid
 echo $$ >leader.pid
 while [ ! -e go ]; do sleep 0.01; done
@@ -200,7 +182,11 @@ while [ ! -e go ]; do sleep 0.01; done
 
 
 @pytest.mark.parametrize("options", ["", "capture", "keep"])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["INT", "TERM", "HUP"],
+)
 def test_signal_is_passed_on_once_and_nothing_is_left(
     task: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, number: signal.Signals, code: int, options: str
 ) -> None:
@@ -219,7 +205,8 @@ def test_signal_is_passed_on_once_and_nothing_is_left(
 
     assert still_there
     assert (running.returncode, "Traceback" in stderr) == (code, False)
-    assert signals.read_text(encoding="utf-8") == f"{number.name.removeprefix('SIG')}\n"
+    assert signals.read_text(encoding="utf-8") == ("INT\n" if number == signal.SIGINT else "TERM\n")
+    assert (tmp_path / "stopped").exists()
     wait_until(lambda: not alive(leader) and not alive(child))
 
 
@@ -233,6 +220,44 @@ def test_command_that_does_not_end_is_killed(task: Callable[..., "subprocess.Pop
 
     assert running.returncode == 143
     wait_until(lambda: not alive(leader) and not alive(child))
+
+
+@pytest.mark.parametrize("options", ["", "keep"])
+def test_killed_task_takes_its_command_along(
+    task: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, options: str
+) -> None:
+    """After kill -9 nobody holds the lock: a build that went on would replace the server behind a person's back."""
+    running = task(*sh(STUBBORN), options=options, grace_s=0.1)
+    leader, child = number_in(tmp_path / "leader.pid"), number_in(tmp_path / "child.pid")
+
+    wait_until((tmp_path / "watched").exists)
+    running.kill()
+
+    wait_until(lambda: not alive(leader) and not alive(child))
+    assert (tmp_path / "stopped").exists()
+
+
+def test_killed_task_takes_its_interactive_command_along(
+    task: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    """A command that shares the terminal, and so the group, ends alone: what else is in the pipeline is not ours."""
+    running = task(*sh("echo $$ >leader.pid; exec sleep 60"), options="interactive")
+    leader = number_in(tmp_path / "leader.pid")
+
+    wait_until((tmp_path / "watched").exists)
+    running.kill()
+
+    wait_until(lambda: not alive(leader) and (tmp_path / "stopped").exists())
+
+
+def test_command_that_ended_leaves_nothing_to_stop(
+    task: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    """Where the command ends by itself the second one does not run, and nobody watches any more."""
+    running = task("true")
+    running.communicate(timeout=20)
+
+    assert (running.returncode, (tmp_path / "stopped").exists()) == (0, False)
 
 
 def test_interactive_command_gets_the_signal_too(task: Callable[..., "subprocess.Popen[str]"], tmp_path: Path) -> None:

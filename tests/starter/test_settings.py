@@ -1,16 +1,22 @@
-"""Tests of host_tasks.settings: what is observed meets what docker/.env keeps, on a file of the test's own."""
+"""Settings: what is observed meets what docker/.env keeps, and how that is judged, on a file of the test's own."""
 
-import functools
+import dataclasses
 import os
-from collections.abc import Callable
+import stat
 from pathlib import Path
 
 import pytest
 
-from host_tasks import clone, identity, network, settings
-from host_tasks.ground import envfile
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.identity import Identity
+from host_tasks.act import steps
+from host_tasks.decide import settings as rules
+from host_tasks.decide.clone import moved
+from host_tasks.decide.plan import FAIL, Finding, Step
+from host_tasks.decide.settings import env_file as rule
+from host_tasks.ground.errors import ExitCode
+from host_tasks.observe import clone, containers, identity, network, settings
+from host_tasks.observe.containers import Container
+from host_tasks.observe.identity import Identity
+from host_tasks.observe.observation import Observation
 
 INDEX = "https://index.example/simple"
 
@@ -19,10 +25,11 @@ INDEX = "https://index.example/simple"
 def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A docker/.env of the test's own, on a machine with a known identity, no proxies, no index and one CA bundle."""
     path = tmp_path / ".env"
-    for name in ("read", "line_numbers", "plan"):
-        monkeypatch.setattr(envfile, name, functools.partial(getattr(envfile, name), path=path))
+    for module in (settings, rules):
+        monkeypatch.setattr(module, "ENV", dataclasses.replace(settings.ENV, path=path))
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
-    monkeypatch.setattr(network, "PIP_CONFIG", tmp_path / ".pip.conf")
+    for module in (settings, steps):
+        monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
     names = [*network.CA_VARIABLES, *network.PROXIES, *map(str.lower, network.PROXIES), "XDG_CONFIG_HOME"]
     for name in (*names, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"):
         monkeypatch.delenv(name, raising=False)
@@ -30,6 +37,17 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     return path
+
+
+def write(**choices: str | None) -> None:
+    """Do the step that writes the settings, with choices."""
+    steps.write_settings(Step("env", "", "", values=choices), Observation())
+
+
+def judged() -> Finding:
+    """Return what is said of docker/.env as it is now."""
+    [finding] = rule(Observation())
+    return finding
 
 
 def kept(path: Path, **values: str) -> None:
@@ -45,6 +63,7 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
         "USER": "ada",
         "UID": "1815",
         "GID": "1852",
+        "APP_USER": "ada",
         "COMPOSE_PROJECT_NAME": clone.project_name(),
         "CA_BUNDLE": str(tmp_path / "ca.pem"),
     }
@@ -57,12 +76,12 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
 def test_second_observation_changes_nothing(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was written is what is observed: the second `env` is a no-op, and the first says what it did."""
     first = settings.observe()
-    settings.write(first)
+    write()
     said = capsys.readouterr().err
     before = env_file.stat().st_mtime_ns
 
     second = settings.observe()
-    settings.write(second)
+    write()
 
     assert said.strip() == str(first.plan)
     assert (second.plan.changed, second.values) == (False, first.values)
@@ -89,30 +108,31 @@ def test_choices_of_before_are_kept(env_file: Path) -> None:
 
     assert (found.values["JUPYTER_PORT"], found.values["BASE_IMAGE"]) == ("9000", "mine:1")
     assert "DATA_DIR" not in found.values
-    settings.write(found)
-    assert envfile.read()["DATA_DIR"] == "/srv"
+    write()
+    assert settings.ENV.read()["DATA_DIR"] == "/srv"
 
 
 def test_new_choice_replaces_the_old(env_file: Path) -> None:
-    """A port and a base image that are asked for win; an empty base image removes the line."""
+    """A port and a base image that are chosen win; None removes the line."""
     kept(env_file, JUPYTER_PORT="9000", BASE_IMAGE="mine:1")
 
-    assert settings.observe(port=9001, base_image="other:2").values["JUPYTER_PORT"] == "9001"
-    assert settings.observe(port=9001, base_image="other:2").values["BASE_IMAGE"] == "other:2"
-    assert "BASE_IMAGE" not in settings.observe(base_image="").values
+    write(JUPYTER_PORT="9001", BASE_IMAGE=None)
+
+    assert settings.ENV.read()["JUPYTER_PORT"] == "9001"
+    assert "BASE_IMAGE" not in settings.ENV.read()
+    assert "BASE_IMAGE" not in settings.observe().values
 
 
-@pytest.mark.parametrize("port", ["abc", "0", "80", "70000", "-1", "9" * 30])
+@pytest.mark.parametrize("port", ["abc", "0", "80", "70000", "-1", "9" * 30, "9" * 5000])
 def test_port_in_the_file_that_is_none_ends_with_78(env_file: Path, port: str) -> None:
     """A port written by hand that cannot be one is named with file and line; the file stays as it was."""
     kept(env_file, USER="ada", JUPYTER_PORT=port)
     before = env_file.read_bytes()
 
-    with pytest.raises(HostError) as refusal:
-        settings.observe()
+    found = judged()
 
-    assert refusal.value.code == ExitCode.CONFIG
-    assert refusal.value.problem == f"docker/.env:2: JUPYTER_PORT={port} is not between 1024 and 65535"
+    assert (found.state, found.exit_code, found.step) == (FAIL, ExitCode.CONFIG, None)
+    assert found.cause == f"docker/.env:2: JUPYTER_PORT={port} is not between 1024 and 65535"
     assert env_file.read_bytes() == before
 
 
@@ -150,11 +170,11 @@ def test_index_of_pip_follows_the_shell_that_names_one(
     """The index goes to a file beside docker/.env; another index changes the file even where docker/.env stays."""
     config = tmp_path / ".pip.conf"
     monkeypatch.setenv("PIP_INDEX_URL", INDEX)
-    settings.write(settings.observe())
-    assert envfile.read()["PIP_CONFIG"] == str(config)
+    write()
+    assert settings.ENV.read()["PIP_CONFIG"] == str(config)
     monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/2")
 
-    settings.write(settings.observe())
+    write()
 
     assert config.read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}/2\n"
 
@@ -164,49 +184,128 @@ def test_index_of_pip_stays_in_a_shell_that_names_none(
 ) -> None:
     """docker/.env names the file, so it must stay, whatever else changes: Compose refuses a secret without its file."""
     monkeypatch.setenv("PIP_INDEX_URL", INDEX)
-    settings.write(settings.observe())
+    write()
     monkeypatch.delenv("PIP_INDEX_URL")
 
-    settings.write(settings.observe(port=9001))
+    write(JUPYTER_PORT="9001")
 
-    assert envfile.read()["PIP_CONFIG"] == str(tmp_path / ".pip.conf")
+    assert settings.ENV.read()["PIP_CONFIG"] == str(tmp_path / ".pip.conf")
     assert (tmp_path / ".pip.conf").exists()
 
 
+@pytest.mark.parametrize("there", [None, "old"], ids=["new", "of before"])
+def test_configuration_of_pip_is_readable_by_its_owner_only(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str | None
+) -> None:
+    """It may hold a password: 0600 from its first moment, whatever the umask and whatever was there."""
+    config = tmp_path / ".pip.conf"
+    if there:
+        config.write_text(there, encoding="utf-8")
+        config.chmod(0o644)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:secret@index.example/simple")
+    previous = os.umask(0)
+
+    try:
+        write()
+    finally:
+        os.umask(previous)
+
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert config.read_text(encoding="utf-8") == "[global]\nindex-url = https://me:secret@index.example/simple\n"
+
+
+def test_unchanged_configuration_of_pip_is_not_written_again(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running container has the file mounted: what has not changed stays the same file."""
+    monkeypatch.setenv("PIP_INDEX_URL", INDEX)
+    write()
+    before = (tmp_path / ".pip.conf").stat()
+
+    write(JUPYTER_PORT="9001")
+
+    after = (tmp_path / ".pip.conf").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+# How it is judged
+
+
+def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there and what is true are both named; a password of a proxy is not."""
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy:2")
+    kept(
+        env_file,
+        USER="ada",
+        UID="7",
+        GID="1852",
+        APP_USER="ada",
+        HTTP_PROXY="http://me:older@proxy:1",
+        CA_BUNDLE="/gone.pem",
+    )
+
+    found = judged()
+
+    assert found.cause == (
+        f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/ca.pem; "
+        "it says HTTP_PROXY=http://****@proxy:1, but it is http://****@proxy:2; "
+        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}"
+    )
+    assert found.step is not None
+    assert found.step.touches == (
+        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, HTTP_PROXY in docker/.env; every other line stays"
+    )
+
+
+def test_file_that_is_true_has_no_step(env_file: Path) -> None:
+    """Nothing is written where nothing changed."""
+    write()
+
+    found = judged()
+
+    assert (found.cause, found.step) == ("docker/.env is up to date: ada 1815:1852", None)
+
+
 @pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let `docker ps` say that containers were started from this folder."""
-    folder = tmp_path / "path"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-    def answer(working_directory: str) -> None:
-        (folder / "docker").write_text(f"#!/bin/sh\necho 'old-1 {working_directory}'\n", encoding="utf-8")
-        (folder / "docker").chmod(0o755)
-
-    return answer
+def left(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Container, ...]]:
+    """The containers of each project, which the test fills."""
+    found: dict[str, tuple[Container, ...]] = {}
+    monkeypatch.setattr(containers, "of_project", lambda project: found.get(project, ()))
+    return found
 
 
-def test_moved_clone_with_containers_of_before_ends_with_78(env_file: Path, stub: Callable[[str], None]) -> None:
-    """The new name would orphan them: the file stays, and the command that removes them is named."""
-    stub("/gone/docker")
+Left = dict[str, tuple[Container, ...]]
+
+
+def test_moved_clone_with_containers_of_before_ends_with_78(env_file: Path, left: Left) -> None:
+    """The new name would orphan them: nothing is written, and the command that removes them is named."""
+    left["old-00000000"] = (Container("1", "old-1", project="old-00000000", folder="/gone/docker"),)
     kept(env_file, COMPOSE_PROJECT_NAME="old-00000000")
-    before = env_file.read_bytes()
 
-    with pytest.raises(HostError) as refusal:
-        settings.write(settings.observe())
+    [found] = moved(Observation())
 
-    assert refusal.value.code == ExitCode.CONFIG
-    assert "/gone/docker" in refusal.value.problem
-    assert refusal.value.fix == "docker compose --project-name old-00000000 down"
-    assert env_file.read_bytes() == before
+    assert (found.state, found.exit_code, found.step) == (FAIL, ExitCode.CONFIG, None)
+    assert found.cause == "this clone was moved, and what it started in /gone/docker is still there: old-1"
+    assert found.fix == "docker compose --project-name old-00000000 down"
 
 
-def test_copied_clone_gets_a_name_of_its_own(env_file: Path, tmp_path: Path, stub: Callable[[str], None]) -> None:
+def test_copied_clone_gets_a_name_of_its_own(env_file: Path, tmp_path: Path, left: Left) -> None:
     """Where the folder that the containers came from is still there this is a copy, and they are the other's."""
-    stub(str(tmp_path))
+    left["old-00000000"] = (Container("1", "old-1", project="old-00000000", folder=str(tmp_path)),)
     kept(env_file, COMPOSE_PROJECT_NAME="old-00000000")
 
-    settings.write(settings.observe())
+    [found] = moved(Observation())
+    write()
 
-    assert envfile.read()["COMPOSE_PROJECT_NAME"] == clone.project_name()
+    assert found.state == "ok"
+    assert settings.ENV.read()["COMPOSE_PROJECT_NAME"] == clone.project_name()
+
+
+def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`env` and `config` need none."""
+    monkeypatch.setattr(containers, "of_project", lambda project: pytest.fail("asked"))
+    write()
+
+    [found] = moved(Observation())
+
+    assert found.state == "ok"

@@ -1,6 +1,9 @@
 """Tests of tasks.py as a person meets it: real processes in a copy of the tree, a stub `docker` where one is needed."""
 
+import importlib.metadata
 import importlib.util
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aids import executable
 from invoke.collection import Collection
 from invoke.tasks import Task
 
@@ -28,6 +32,7 @@ def tasks() -> list[Task]:  # type: ignore[type-arg]
 
 
 ALL = tasks()
+ONLY_PRINTS = ("url", "open", "logs", "status")  # of which the first line says all
 
 
 @pytest.fixture
@@ -46,14 +51,12 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def inv(tree: Path, tmp_path: Path) -> Invoke:
     """Run Invoke in the copy, in a folder of it, on a PATH with nothing but a stub `docker` that prints its words."""
-    stub = tmp_path / "path" / "docker"
-    stub.parent.mkdir()
-    stub.write_text('#!/bin/sh\necho "$PWD: $*: $COMPOSE_PROJECT_NAME"\n', encoding="utf-8")
-    stub.chmod(0o755)
+    stub = executable(tmp_path / "path" / "docker", 'echo "$PWD: $*: $COMPOSE_PROJECT_NAME"')
 
-    def run(*words: str, folder: str = ".") -> "subprocess.CompletedProcess[str]":
-        environ = {"PATH": f"{stub.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
-        argv = [sys.executable, "-m", "invoke", *words]
+    def run(*words: str, folder: str = ".", told: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
+        environ = {"PATH": f"{stub.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "LANG": "C.UTF-8", **more}
+        program = str(tree / "docker" / "host_tasks" / "setup" / "program.py")
+        argv = [sys.executable, "-I", *(["-c", told, program] if told else [program]), *words]
         return subprocess.run(
             argv, cwd=tree / folder, env=environ, capture_output=True, text=True, timeout=60, check=False
         )
@@ -69,18 +72,23 @@ def test_list_reads_like_a_table_of_contents_from_any_subfolder(inv: Invoke) -> 
     listed = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith("  "))
     assert listed == {each.name.replace("_", "-"): str(each.__doc__).splitlines()[0] for each in ALL}
     assert {"env", "config", "build", "up", "down", "mounts", "url", "open"} < set(listed)
-    assert {"logs", "shell", "run", "status", "test", "clean"} < set(listed)
+    assert {"logs", "shell", "run", "status", "doctor", "test", "clean"} < set(listed)
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: each.name)
 def test_task_says_what_it_does(each: "Task[Callable[..., None]]") -> None:
-    """The first line is a sentence of at most 60 characters; what changes on disk, and whether to repeat, follows."""
+    """The first line is a sentence of at most 60 characters; what it means for files and containers follows."""
     first, _, rest = str(each.__doc__).partition("\n")
 
     assert len(first) <= 60
-    assert first.endswith(".")
-    assert first[0].isupper()
-    assert not rest or rest.startswith("\n")
+    assert re.fullmatch(r"[A-Z].*\.", first)
+    assert re.fullmatch("" if each.name in ONLY_PRINTS else r"\n +[A-Z].*\.\s*", rest, re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["env", "build", "up", "down", "clean"])
+def test_task_that_changes_something_says_that_it_may_be_repeated(name: str) -> None:
+    """Who is not sure whether it worked does it again: the help says that this is safe."""
+    assert "Safe to repeat" in str(next(each for each in ALL if each.name == name).__doc__)
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: each.name)
@@ -103,30 +111,44 @@ def test_help_names_parameters_only(each: "Task[Callable[..., None]]") -> None:
     ],
     ids=["option", "task", "port-word", "port-80", "run-nothing", "run-dashes"],
 )
-def test_wrong_command_line_ends_with_64_in_one_line(inv: Invoke, words: list[str], problem: str) -> None:
-    """What cannot be meant is one line on stderr, the exit code of sysexits, and nothing on stdout or disk."""
+def test_wrong_command_line_ends_with_64_in_two_lines(inv: Invoke, words: list[str], problem: str) -> None:
+    """What cannot be meant is one error on stderr, the exit code of sysexits, and nothing on stdout or disk."""
     done = inv(*words)
 
     assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr.startswith(f"error: {problem}; fix: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {problem}\nfix: ")
+    assert done.stderr.count("\n") == 2
 
 
-@pytest.mark.parametrize("words", [["env"], ["config"], ["down"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["env"], ["config"]], ids=" ".join)
 def test_malformed_env_ends_with_78_and_stays_as_it_is(inv: Invoke, tree: Path, words: list[str]) -> None:
     """A docker/.env that cannot be read is named with its line, and no task touches it."""
     env_file = tree / "docker" / ".env"
     env_file.write_text("A=b\n1USER=x\n", encoding="utf-8")
     docker = tree.parent / "path" / "docker"
     info = '{"ServerVersion": "28", "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "1"}]}}'
-    docker.write_text(f"#!/bin/sh\ncase $1 in info) echo '{info}' ;; *) echo 2.30.0 ;; esac\n", encoding="utf-8")
+    executable(docker, f"case $1 in info) echo '{info}' ;; *) echo 2.30.0 ;; esac")
 
     done = inv(*words)
 
     assert (done.returncode, done.stdout) == (78, ""), done.stderr
     assert done.stderr.startswith("error: docker/.env:2: ")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 2
     assert env_file.read_text(encoding="utf-8") == "A=b\n1USER=x\n"
+
+
+@pytest.mark.parametrize("words", [["down"], ["logs"]], ids=" ".join)
+def test_malformed_env_keeps_nobody_from_looking_and_stopping(inv: Invoke, tree: Path, words: list[str]) -> None:
+    """These need the project's name alone: what they end with here is that no engine answers."""
+    (tree / "docker" / ".env").write_text("1USER=x\n", encoding="utf-8")
+
+    done = inv(*words, DOCKER_HOST="unix:///nonexistent.sock")
+
+    if words == ["logs"]:
+        assert done.stdout.startswith("/: compose --project-name clone-")
+    else:
+        assert done.returncode == 69
+        assert "docker/.env" not in done.stderr
 
 
 def test_env_writes_the_file_beside_the_compose_file_from_any_subfolder(inv: Invoke, tree: Path) -> None:
@@ -137,19 +159,26 @@ def test_env_writes_the_file_beside_the_compose_file_from_any_subfolder(inv: Inv
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert (tree / "docker" / ".env").stat().st_mode & 0o777 == 0o600
-    assert "add COMPOSE_PROJECT_NAME=clone-" in first.stdout
-    assert second.stdout == "docker/.env: nothing to change\n"
+    assert "docker/.env: add COMPOSE_PROJECT_NAME=clone-" in first.stderr
+    assert (first.stdout, second.stdout) == ("", "")
+    assert second.stderr == "docker/.env is up to date.\n"
     assert (tree / "docker" / ".env").read_bytes() == written
     assert list((tree / "notebooks").iterdir()) == []
 
 
 def test_env_dry_run_writes_nothing(inv: Invoke, tree: Path) -> None:
-    """`env --dry-run` prints the plan and leaves the tree as it is."""
+    """`env --dry-run` prints the plan and leaves the tree as it is; once written there is nothing to do."""
     done = inv("env", "--dry-run")
+    written = (tree / "docker" / ".env").exists()
+    inv("env")
+    again = inv("env", "--dry-run")
 
-    assert done.returncode == 0, done.stderr
-    assert "docker/.env: add UID=" in done.stdout
-    assert not (tree / "docker" / ".env").exists()
+    assert (done.returncode, done.stdout.splitlines()[:2]) == (
+        0,
+        ["1. write docker/.env", "   why: there is no docker/.env yet"],
+    )
+    assert not written
+    assert (again.returncode, again.stdout, again.stderr) == (0, "Nothing to do.\n", "")
 
 
 def test_config_runs_compose_where_its_file_is(inv: Invoke, tree: Path) -> None:
@@ -160,6 +189,49 @@ def test_config_runs_compose_where_its_file_is(inv: Invoke, tree: Path) -> None:
     folder, words, project = done.stdout.strip().split(": ")
     assert (folder, words) == (str(tree / "docker"), "compose config")
     assert project.startswith("clone-")
+
+
+def test_global_invoke_is_sent_to_the_command_that_works(tree: Path) -> None:
+    """An `invoke` of another Python has neither our packages nor our pins: it is told what to type instead."""
+    packages = str(importlib.metadata.distribution("invoke").locate_file(""))
+    base = os.path.realpath(sys.executable)
+    argv = [base, "-m", "invoke", "up", "--port", "9 9"]
+    environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": packages}
+
+    done = subprocess.run(argv, cwd=tree / "data", env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.splitlines()[1:] == ["fix: python3 ../tasks.py up --port '9 9'"]
+
+
+LOADED = """
+import atexit, runpy, sys
+import invoke.program  # brings a YAML reader and ssl of its own
+heavy = {"docker.client", "requests", "yaml", "concurrent.futures.thread", "ssl", "urllib.request"} - set(sys.modules)
+atexit.register(lambda: print("loaded:", *sorted(heavy & set(sys.modules)), flush=True))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("words", [["--list"], ["env"], ["config"], ["config", "--explain"]], ids=" ".join)
+def test_what_is_not_needed_is_not_loaded(inv: Invoke, tree: Path, words: list[str]) -> None:
+    """Neither the SDK nor an engine, nor a reader of YAML beside Invoke's: they cost more than the task."""
+    stub = tree.parent / "path" / "docker"
+    executable(stub, '[ "$1 $2" = "compose config" ] || echo "asked: $*" >&2')
+
+    done = inv(*words, told=LOADED)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded:"
+    assert "asked:" not in done.stderr
+
+
+def test_what_is_needed_is_seen_to_be_loaded(inv: Invoke) -> None:
+    """The twin of the test above: `status` asks the engine, so the SDK is loaded, and that is seen."""
+    done = inv("status", told=LOADED, DOCKER_HOST="unix:///nonexistent.sock")
+
+    assert "docker.client" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["docker/__init__.py", "tests/docker", "docker/host_tasks/docker.py", "docker.py"])

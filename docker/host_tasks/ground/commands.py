@@ -4,15 +4,13 @@ import os
 import shlex
 from pathlib import Path
 
-from host_tasks.ground.paths import ROOT
-
-# How this process was called, as typed: set by setup/bootstrap.py, e.g. "python3 ../tasks.py"; unset under invoke.
-CALLED_AS = "HOST_TASKS_CALLED_AS"
+from host_tasks.ground.paths import ROOT, TASKS_PY
+from host_tasks.setup.basics import CALLED_AS as CALLED_AS
 
 
 def task_command(words: str) -> str:
-    """Return the command line of a task: `python3 tasks.py up`, or `invoke up` for who used that."""
-    return f"{os.environ.get(CALLED_AS, 'invoke')} {words}"
+    """Return the command line of a task: `python3 ../tasks.py up`, or `invoke up` for who used that."""
+    return f"{os.environ.get(CALLED_AS) or 'python3 ' + path_word(TASKS_PY)} {words}"
 
 
 def path_word(path: Path) -> str:

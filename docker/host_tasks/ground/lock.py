@@ -1,76 +1,48 @@
 """The one lock of a clone: held while .env, containers or folders change, freed by the kernel when its holder dies."""
 
 import contextlib
-import errno
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tasks.ground import files, report
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import LOCK_FILE, shown
+from host_tasks.setup.basics import LOCK_TIMEOUT_S, fix_access, open_lock, wait_for_lock
 
-POLL_S = 0.1
+WAITING = "Another task is at work in this clone: waiting for it to end."
 
 
 @contextlib.contextmanager
-def held(path: Path = LOCK_FILE, *, timeout_s: float = 1800.0) -> Iterator[None]:
-    """Hold the lock, waiting for another holder and saying so once; the wait is longer than any build.
+def held(path: Path = LOCK_FILE, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    """Hold the lock, waiting for another holder and saying so once.
 
     Raises:
         HostError: the lock file cannot be made (73), or another task held it for timeout_s (75).
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        descriptor = open_lock(str(path))
     except OSError as err:
         raise HostError(
             f"{shown(path)} cannot be made: {err.strerror}",
-            fix=f"make {shown(path.parent)} writable for you",
+            fix=fix_access(str(path)),
             code=ExitCode.CANNOT_CREATE,
         ) from err
     try:
-        files.hand_over(descriptor)
-        _acquire(descriptor, path, timeout_s)
+        if not _taken(descriptor, timeout_s):
+            problem = f"another task has held {shown(path)} for {timeout_s:g} s"
+            raise HostError(problem, fix="end that task, then try again", code=ExitCode.TRY_AGAIN)
         yield
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, timeout_s: float) -> None:
-    """Take the lock or wait for it, up to timeout_s."""
-    deadline = time.monotonic() + timeout_s
-    announced = False
-    while not _try(descriptor):
-        if not announced:
-            report.note("Another task is at work in this clone: waiting for it to end.")
-            announced = True
-        if time.monotonic() >= deadline:
-            raise HostError(
-                f"another task has held {shown(path)} for {timeout_s:g} s",
-                fix="end that task, then try again",
-                code=ExitCode.TRY_AGAIN,
-            )
-        time.sleep(POLL_S)
-
-
-def _try(descriptor: int) -> bool:
-    """Return whether the lock is ours now; never waits."""
+def _taken(descriptor: int, timeout_s: float) -> bool:
+    """Return whether the lock became ours."""
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return wait_for_lock(descriptor, WAITING, timeout_s)
     except OSError as err:
-        if err.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-            return False
         raise HostError(
             f"this file system has no locks: {err.strerror}",
             fix="move the clone to a local disk",
             code=ExitCode.UNAVAILABLE,
         ) from err
-    return True

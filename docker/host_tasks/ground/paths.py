@@ -6,13 +6,19 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCKER_DIR = ROOT / "docker"
 ENV_FILE = DOCKER_DIR / ".env"
 COMPOSE_FILE = DOCKER_DIR / "docker-compose.yml"
+OVERRIDE_FILES = (DOCKER_DIR / "docker-compose.override.yml", DOCKER_DIR / "docker-compose.override.yaml")
 DOCKERFILE = DOCKER_DIR / "Dockerfile"
 STAND_IN_DIR = DOCKER_DIR / "stand-in"
 INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
 TASKS_PY = ROOT / "tasks.py"
-STARTER_TESTS = ROOT / "tests" / "starter"
+TESTS = ROOT / "tests"
+STARTER_TESTS = TESTS / "starter"
 ENVIRONMENT_YML = ROOT / "environment.yml"
 LOCK_FILE = DOCKER_DIR / ".lock"
+PIP_CONFIG = DOCKER_DIR / ".pip.conf"
+BUILT_FILE = DOCKER_DIR / ".built.json"
+DOCKERIGNORE = ROOT / ".dockerignore"
+SCRIPTS = (*sorted(DOCKER_DIR.glob("*.sh")), *sorted(STAND_IN_DIR.glob("*.sh")), ROOT / "postBuild")
 
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 

@@ -9,15 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from host_tasks.ground import report
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.watcher import Watcher
 
 GRACE_S = 10.0
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at once by either
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 KEPT_CHARACTERS = 64_000
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
 
@@ -53,44 +55,81 @@ def run(
     keep: bool = False,
     interactive: bool = False,
     announce: bool = True,
+    also_stop: Sequence[str] = (),
 ) -> Finished:
-    """Run a command to its end and return how it ended.
+    """Run a command to its end and return how it ended; where this process ends first, however, so does the command.
 
-    Captured output is text; output that is not captured goes to stderr, so that stdout stays for results.
-    Output that is kept does both: it is shown, and its end is returned as stderr.
-    An interactive command keeps the terminal and its signals; any other runs in a session of its own and
-    gets SIGINT or SIGTERM exactly once, however often the terminal or the caller repeats it.
+    Output goes to stderr unless captured; kept output does both, and its end is returned as stderr.
+    An interactive command keeps the terminal and its signals; any other gets each signal once, in its own session.
+    also_stop is a second command, for what the first has started elsewhere; it runs where the first must end early.
 
     Raises:
         HostError: the command is not on the PATH (69), or did not end within timeout_s (75).
     """
     if announce:
         report.command(shlex.join(argv))
-    terminal = _own_terminal() if keep else None
-    out: int | IO[str] | None = subprocess.PIPE if capture or keep else (None if interactive else sys.stderr)
+    streams, terminal = _streams(capture=capture, keep=keep, interactive=interactive)
+    options = {"cwd": cwd, "env": None if env is None else dict(env), "text": True, "errors": "replace", **streams}
+    with _undisturbed() as came:
+        # A captured command is a question, which ends by itself.
+        watcher = None if capture else Watcher(also_stop, grace_s=GRACE_S)
+        started = _Started(_process(argv, watcher, options), also_stop, watcher, interactive=interactive)
+    shown = (lambda: _shown(started.process, terminal)) if keep else None
+    return _wait(started, timeout_s=timeout_s, shown=shown, came=came)
+
+
+def _streams(*, capture: bool, keep: bool, interactive: bool) -> tuple[dict[str, Any], int | None]:
+    """Return where a command reads from and writes to, as options of Popen, and our end of a terminal of its own."""
+    ours, theirs = (_own_terminal() if keep else None) or (None, subprocess.PIPE)
+    return {
+        "stdin": None if interactive else subprocess.DEVNULL,
+        "stdout": theirs if capture or keep else None if interactive else sys.stderr,
+        "stderr": subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
+        "start_new_session": not interactive,
+    }, ours
+
+
+def _process(argv: Sequence[str], watcher: Watcher | None, options: Mapping[str, Any]) -> "subprocess.Popen[str]":
+    """Start a command under its watcher, or say that it is missing."""
     try:
-        with _undisturbed() as came:
-            process = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=None if env is None else dict(env),
-                stdin=None if interactive else subprocess.DEVNULL,
-                stdout=terminal[1] if terminal else out,
-                stderr=subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
-                text=True,
-                errors="replace",
-                start_new_session=not interactive,
-                preexec_fn=None if interactive else _end_with_us(),
-            )
+        process = subprocess.Popen(list(argv), **options)
     except FileNotFoundError as err:
+        if watcher:
+            watcher.dismiss()
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
         ) from err
     finally:
-        if terminal:
-            os.close(terminal[1])
-    shown = (lambda: _shown(process, terminal[0] if terminal else None)) if keep else None
-    return _wait(process, tuple(argv), timeout_s=timeout_s, interactive=interactive, shown=shown, came=came)
+        if isinstance(options["stdout"], int) and options["stdout"] >= 0:  # the command's end of a terminal
+            os.close(options["stdout"])
+    if watcher:
+        watcher.watch(-process.pid if options["start_new_session"] else process.pid)
+    return process
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A command that runs, and how it is stopped."""
+
+    process: "subprocess.Popen[str]"
+    also_stop: Sequence[str]
+    watcher: Watcher | None
+    interactive: bool = field(kw_only=True)
+
+    def stop(self, how: signal.Signals) -> None:
+        """Send one signal, then SIGKILL to what is there after GRACE_S, or of the group after the command's end."""
+        with _undisturbed():
+            if self.also_stop:
+                with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                    subprocess.run(self.also_stop, capture_output=True, timeout=2 * GRACE_S, check=False)
+            for each in (how, KILL):
+                # Ended already, or another user's: sudo's, which the terminal has told.
+                with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+                    if self.interactive or os.name == "nt":
+                        self.process.send_signal(each)
+                    else:
+                        os.killpg(self.process.pid, each)
+                    self.process.wait(timeout=GRACE_S)
 
 
 def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
@@ -114,19 +153,6 @@ def _shown(process: "subprocess.Popen[str]", terminal: int | None) -> str:
     return ESCAPES.sub("", kept)
 
 
-def _end_with_us() -> Callable[[], None] | None:
-    """Return what makes a new process get SIGTERM when this one is killed; None elsewhere than on Linux.
-
-    Without it a build would go on without the lock. It is one system call, so safe between fork and exec.
-    """
-    if sys.platform != "linux":
-        return None
-    import ctypes
-
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(1, int(signal.SIGTERM))  # 1: PR_SET_PDEATHSIG
-
-
 def _own_terminal() -> tuple[int, int] | None:
     """Return both ends of a new terminal as large as stderr's, where that is one: Docker draws its progress there."""
     if os.name == "nt" or not sys.stderr.isatty():
@@ -142,58 +168,44 @@ def _own_terminal() -> tuple[int, int] | None:
 
 
 def _wait(
-    process: "subprocess.Popen[str]",
-    argv: tuple[str, ...],
-    *,
-    timeout_s: float | None,
-    interactive: bool,
-    shown: Callable[[], str] | None,
-    came: Sequence[int],
+    started: _Started, *, timeout_s: float | None, shown: Callable[[], str] | None, came: Sequence[int]
 ) -> Finished:
     """Wait for a process; pass a signal on once, and leave nothing of it running."""
+    process = started.process
+    argv = tuple(map(str, process.args))  # type: ignore[arg-type]
     try:
         for number in came[:1]:  # while it was being started
             signal.raise_signal(number)
         stdout, stderr = ("", shown()) if shown else process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as err:
-        _stop(process, KILL, interactive=interactive)
+        started.stop(KILL)
         raise HostError(
             f"`{shlex.join(argv)}` gave no answer within {timeout_s:g} s",
             fix="see whether the engine hangs: docker info",
             code=ExitCode.TRY_AGAIN,
         ) from err
     except KeyboardInterrupt:
-        _stop(process, signal.SIGINT, interactive=interactive)
+        started.stop(signal.SIGINT)
         raise
-    except SystemExit:  # SIGTERM, see tasks.task
-        _stop(process, signal.SIGTERM, interactive=interactive)
+    except BaseException:  # SIGTERM or SIGHUP, see task.task; nobody reads what is shown
+        started.stop(signal.SIGTERM)
         raise
+    finally:
+        if started.watcher:
+            started.watcher.dismiss()
     return Finished(argv, process.returncode, stdout or "", stderr or "")
-
-
-def _stop(process: "subprocess.Popen[str]", how: signal.Signals, *, interactive: bool) -> None:
-    """Send one signal to the process's group, then SIGKILL to what of it is there after GRACE_S, or after its end."""
-    with _undisturbed():
-        for each in (how, KILL):
-            # Ended already, or another user's: sudo's, which the terminal has told.
-            with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
-                if interactive or os.name == "nt":
-                    process.send_signal(each)
-                else:
-                    os.killpg(process.pid, each)
-                process.wait(timeout=GRACE_S)
 
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[list[int]]:
-    """Let no SIGINT or SIGTERM leave a process behind amid its start or its end; yield the numbers of those that come.
+    """Let no signal of ENDING leave a process behind amid its start or its end; yield the numbers of those that come.
 
     Only a main thread gets any, and one that is ignored, or ends this process at once, stays so.
     """
     came: list[int] = []
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for each in filter(lambda each: callable(signal.getsignal(each)), (signal.SIGINT, signal.SIGTERM)):
+        for each in filter(lambda each: callable(signal.getsignal(each)), ENDING):
             before[each] = signal.signal(each, lambda number, _: came.append(number))
     try:
         yield came

@@ -7,37 +7,48 @@ packages get into .venv is in host_packages.py, which a warm start does not load
 import os
 import sys
 
+from host_tasks.setup.basics import (
+    CALLED_AS,
+    CANNOT_CREATE,
+    CONFIG,
+    INTERRUPTED,
+    LOCK,
+    LOCK_TIMEOUT_S,
+    PROGRAM,
+    PYTHON,
+    ROOT,
+    STAMP,
+    TRY_AGAIN,
+    UNAVAILABLE,
+    VENV,
+    called_as,
+    fail,
+    fail_where_full,
+    fix_access,
+    open_lock,
+    shell_word,
+    wait_for_lock,
+)  # fmt: skip
+
 TYPE_CHECKING = False  # typing costs every start 4 ms
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
 NEEDED = (3, 10)
-# Before any annotation is evaluated: this module and tasks.py must still parse and get here under Python 3.6.
+# Before any annotation is evaluated: the setup and tasks.py must still parse and get here under Python 3.6.
 if sys.version_info < NEEDED:
     import shutil
 
     newer = [name for name in (f"python3.{minor}" for minor in range(19, 9, -1)) if shutil.which(name)]
-    sys.stderr.write(
-        f"error: tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}; fix: "
-        + (f"{newer[0]} tasks.py\n" if newer else "install a newer Python, then run tasks.py with it\n")
+    fail(
+        f"tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}",
+        fix=called_as(newer[0]) if newer else "install a newer Python, then run tasks.py with it",
+        code=UNAVAILABLE,
     )
-    sys.exit(69)
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
-VENV = os.path.join(ROOT, ".venv")
-STAMP = os.path.join(VENV, ".stamp")
-LOCK = os.path.join(ROOT, ".venv.lock")
-PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
 
 HOST = "docker/host-requirements.txt"  # from the clone's root, as everything in the stamp
 TESTS = "tests/starter/requirements.txt"
-
-# Exit codes as in errors.ExitCode, which needs Invoke to be imported.
-UNAVAILABLE, CANNOT_CREATE, TRY_AGAIN, CONFIG, INTERRUPTED = 69, 73, 75, 78, 130
-
-LOCK_TIMEOUT_S = 1800.0
-POLL_S = 0.1
 
 
 def main() -> "NoReturn":
@@ -47,10 +58,9 @@ def main() -> "NoReturn":
     try:
         ensure(*([TESTS] if first_task == "test" else []), yes="--yes" in words or "-y" in words)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    # -I: nothing is imported from PYTHONPATH, nor from the working directory, which a container may write to.
-    command = [PYTHON, "-I", "-m", "invoke", "--search-root", ROOT, *(words or ["--list"])]
+        fail("interrupted", fix=" ".join([called_as(), *map(shell_word, words)]), code=INTERRUPTED)
+    os.environ[CALLED_AS] = called_as()
+    command = [PYTHON, "-I", PROGRAM, *(words or ["--list"])]
     if os.name == "nt":  # exec there returns to the shell at once (Python 3.13, os.execv)
         import subprocess
 
@@ -67,7 +77,7 @@ def ensure(*extra: str, yes: bool = False) -> None:
 
     Raises:
         SystemExit: a requirement file is missing (78), packages cannot be installed (69), .venv cannot be
-            written (73), or another process held the lock for LOCK_TIMEOUT_S (75); one line on stderr says so.
+            written (73) or has no room (74), or another process held the lock for LOCK_TIMEOUT_S (75).
     """
     wanted = {name: _digest(name) for name in (HOST, *extra)}
     if wanted.items() <= _recorded().items():
@@ -75,22 +85,17 @@ def ensure(*extra: str, yes: bool = False) -> None:
     try:
         descriptor = _locked()
         try:
-            if not wanted.items() <= _recorded().items():
+            if not wanted.items() <= _recorded().items():  # another task may have done it meanwhile
                 _set_up(wanted, yes=yes)
         finally:
             os.close(descriptor)
     except OSError as err:
+        fail_where_full(str(err))
         fail(
             f"{err.filename or VENV} cannot be written: {err.strerror}",
-            fix=f"make {ROOT} writable for you, with 200 MB free",
+            fix=fix_access(err.filename or VENV),
             code=CANNOT_CREATE,
         )
-
-
-def fail(problem: str, *, fix: str, code: int) -> "NoReturn":
-    """End with one line in the form of errors.HostError, which needs Invoke to be imported."""
-    print(f"error: {problem}; fix: {fix}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _digest(name: str) -> str:
@@ -105,13 +110,13 @@ def _digest(name: str) -> str:
 
 
 def _made_for() -> str:
-    """Return one line naming the clone and the interpreter that .venv now leads to, "" where it leads to none."""
+    """Return one line naming the program and the interpreter that .venv now leads to, "" where it leads to none."""
     base = PYTHON
     if os.name == "nt":  # python.exe is a copy that starts the one in `home`
         with open(os.path.join(VENV, "pyvenv.cfg"), encoding="utf-8") as stream:
             homes = [line.partition("=")[2].strip() for line in stream if line.startswith("home")]
         base = os.path.join(homes[0], "python.exe") if homes else ""
-    return ascii((ROOT, os.path.realpath(base))) if os.path.isfile(base) else ""
+    return ascii((PROGRAM, os.path.realpath(base))) if os.path.isfile(base) else ""
 
 
 def _recorded() -> "dict[str, str]":
@@ -143,49 +148,25 @@ def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
         wanted = {**{name: _digest(name) for name in have if os.path.isfile(os.path.join(ROOT, name))}, **wanted}
     missing = [name for name in wanted if fresh or name not in have]
     print(f"Setting up .venv with {' and '.join(missing)} ...", file=sys.stderr, flush=True)
+    umask = os.umask(0o022)
+    os.umask(umask | 0o022)  # what runs from .venv is written by its owner only
     host_packages.install(missing, fresh=fresh, yes=yes)
+    host_packages.write_scripts()
     _record({**({} if fresh else have), **wanted})
     host_packages.give_to_owner()
+    os.umask(umask)
     print(".venv is ready.", file=sys.stderr, flush=True)
 
 
 def _locked() -> int:
-    """Return a descriptor that holds the lock; closing it, or the death of its holders, frees it.
+    """Return a descriptor that holds the lock; an installer inherits it, and holds on where this process is killed.
 
     Raises:
         SystemExit: another process held it for LOCK_TIMEOUT_S (75).
     """
-    import time
-
-    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = open_lock(LOCK)
     os.set_inheritable(descriptor, os.name != "nt")
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    announced = False
-    while not _try(descriptor):
-        if not announced:
-            print("Another task sets .venv up: waiting for it to end.", file=sys.stderr, flush=True)
-            announced = True
-        if time.monotonic() >= deadline:
-            fail(
-                f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s",
-                fix="end the other task, then try again",
-                code=TRY_AGAIN,
-            )
-        time.sleep(POLL_S)
+    if not wait_for_lock(descriptor, "Another task sets .venv up: waiting for it to end.", LOCK_TIMEOUT_S):
+        problem = f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s"
+        fail(problem, fix="end the other task, then try again", code=TRY_AGAIN)
     return descriptor
-
-
-def _try(descriptor: int) -> bool:
-    """Return whether the lock is ours now; never waits."""
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

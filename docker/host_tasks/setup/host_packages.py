@@ -1,9 +1,20 @@
-"""Put the host packages into .venv, with uv or with pip; standard library only, as bootstrap.py, which calls it."""
+"""Put the host packages into .venv, with uv or with pip; standard library only, as bootstrap.py, which calls this."""
 
 import os
 import sys
 
-from host_tasks.setup.bootstrap import LOCK, PYTHON, ROOT, STAMP, UNAVAILABLE, VENV, fail
+from host_tasks.setup.basics import (
+    CALLED_AS,
+    PROGRAM,
+    PYTHON,
+    ROOT,
+    STAMP,
+    UNAVAILABLE,
+    VENV,
+    fail,
+    fail_where_full,
+    rightful_owner,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +22,8 @@ if TYPE_CHECKING:
 
 STEP_TIMEOUT_S = 900.0
 SHOWN_LINES = 10
+# The files of the lists and no others, and none whose installation runs code of its own.
+FIXED = ("--require-hashes", "--only-binary", ":all:")
 
 # What would make another interpreter, or another target, of the one that .venv is made with.
 DISTRACTING = (
@@ -19,6 +32,16 @@ DISTRACTING = (
 )  # fmt: skip
 CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")  # Debian, Fedora
+
+# .venv/bin/invoke: tells the tasks what was typed, the word where the PATH leads here, else the path.
+SCRIPT = """#!/bin/sh
+# Runs the tasks of this clone, from any folder. Written by docker/host_tasks/setup/host_packages.py.
+called=${{0##*/}}
+[ "$(command -v "$called")" = "$0" ] || called=$0
+case $called in *[!A-Za-z0-9/._-]*) called={path} ;; esac
+export {variable}="$called"
+exec {python} -I {program} "$@"
+"""
 
 
 def install(files: "list[str]", *, fresh: bool, yes: bool) -> None:
@@ -30,6 +53,7 @@ def install(files: "list[str]", *, fresh: bool, yes: bool) -> None:
     if failure and "certificate" in failure.lower():  # a bundle named in pip.conf loses to the machine's
         failure = _by_pip(files, child_environment(os.environ, ""), fresh=fresh, yes=yes)
     if failure:
+        fail_where_full(failure)
         print("\n".join(failure.strip().splitlines()[-SHOWN_LINES:]), file=sys.stderr)
         fail(
             f"the packages of {' and '.join(files)} cannot be installed into .venv, see above",
@@ -59,7 +83,7 @@ def _by_uv(files: "list[str]", environment: "dict[str, str]", *, fresh: bool) ->
     if uv is None:
         return "uv is not on the PATH"
     # Copies: a link into uv's cache would share its owner and its content with other projects.
-    install = [uv, "pip", "install", "--python", PYTHON, "--require-hashes", "--link-mode=copy"]
+    install = [uv, "pip", "install", "--python", PYTHON, *FIXED, "--link-mode=copy"]
     steps = [[uv, "venv", "--no-project", "--python", _base_python(), VENV]] if fresh else []
     return _failure([*steps, [*install, *_options(files)]], environment, fresh=fresh)
 
@@ -68,7 +92,7 @@ def _by_pip(files: "list[str]", environment: "dict[str, str]", *, fresh: bool, y
     """Return "" where pip has installed the files, else why not."""
     if fresh and not _can_make_venv():
         _install_venv_module(environment, yes=yes)
-    install = [PYTHON, "-I", "-m", "pip", "install", "--require-hashes", "--no-input", "--disable-pip-version-check"]
+    install = [PYTHON, "-I", "-m", "pip", "install", *FIXED, "--no-input", "--disable-pip-version-check"]
     # Python 3.12 refuses a path with the PATH separator, for the sake of an `activate` that is not used here.
     create = "import os, venv; os.pathsep = '\\n'; venv.create('.venv', with_pip=True, symlinks=os.name != 'nt')"
     # uv makes .venv without pip, and may have gone since.
@@ -154,12 +178,37 @@ def _install_venv_module(environment: "Mapping[str, str]", *, yes: bool) -> None
         fail(problem.strip().splitlines()[-1], fix=f"sudo apt-get install {package}", code=UNAVAILABLE)
 
 
+def write_scripts() -> None:
+    """Put scripts that run the tasks of this clone, and nothing else, in the place of Invoke's own two.
+
+    Invoke's look for a tasks.py from the working directory upwards, where a container may have written one, and read
+    settings that may name another.
+    """
+    import shlex
+
+    for name in ("invoke", "inv"):
+        path = os.path.join(os.path.dirname(PYTHON), name)
+        if os.name == "nt":
+            if os.path.exists(path + ".exe"):
+                os.unlink(path + ".exe")
+            text = f'@set "{CALLED_AS}={name}"\n@"{PYTHON}" -I "{PROGRAM}" %*\n'
+            path += ".cmd"
+        else:
+            text = SCRIPT.format(
+                path=shlex.quote(shlex.quote(path)), variable=CALLED_AS, python=shlex.quote(PYTHON),
+                program=shlex.quote(PROGRAM),
+            )  # fmt: skip
+        with open(path + ".new", "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(path + ".new", 0o755)  # noqa: S103 (a program)
+        os.replace(path + ".new", path)
+
+
 def give_to_owner() -> None:
-    """Under sudo, give .venv to the owner of the clone, who must be able to renew it without sudo."""
-    owner = os.stat(ROOT)
-    if os.name == "nt" or os.geteuid() != 0 or owner.st_uid == 0:
+    """Give .venv that root made to the owner of the clone, who must be able to renew it without sudo."""
+    if os.name == "nt" or os.geteuid() != 0:
         return
-    os.chown(LOCK, owner.st_uid, owner.st_gid)
+    owner = rightful_owner(ROOT)
     for folder, _, names in os.walk(VENV):
         for name in (folder, *(os.path.join(folder, each) for each in names)):
-            os.chown(name, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            os.chown(name, *owner, follow_symlinks=False)

@@ -23,7 +23,7 @@ def status_of(url: str, *, method: str = "GET", body: object = None, **headers: 
 
 def api(link: str, path: str, *, root: str = "api", method: str = "GET", body: object = None) -> dict[str, object]:
     """Return what Jupyter's REST API answers, with the link's token."""
-    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    base, token = link.split("/?")[0], link.rpartition("token=")[2]
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{base}/{root}/{path}", data=data, method=method)
     request.add_header("Authorization", f"token {token}")
@@ -35,7 +35,7 @@ def api(link: str, path: str, *, root: str = "api", method: str = "GET", body: o
 def submitted(link: str, code: str) -> tuple[str, websocket.WebSocket, str]:
     """Start code in a new kernel over the websocket API and return the kernel, the socket and the request's id."""
     kernel = str(api(link, "kernels", method="POST", body={"name": "python3"})["id"])
-    base, token = link.split("/lab/")[0].removeprefix("http://"), link.rpartition("token=")[2]
+    base, token = link.split("/?")[0].removeprefix("http://"), link.rpartition("token=")[2]
     socket = websocket.create_connection(f"ws://{base}/api/kernels/{kernel}/channels?token={token}", timeout=60)
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
     request = uuid.uuid4().hex

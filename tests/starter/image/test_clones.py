@@ -183,13 +183,13 @@ def test_moved_clone_names_its_old_containers(make_clone: Callable[[str], Clone]
     new = Clone(old.root.rename(old.root.with_name("study, the second")))
     try:
         refused = [new.task("down"), new.task("up", "--yes")]
-        problem, _, fix = refused[0].stderr.splitlines()[-1].partition("; fix: ")
+        problem, _, fix = refused[0].stderr.rstrip().partition("\nfix: ")
         still = docker("ps", "--quiet", "--filter", f"name=^{name}$")
         repaired = subprocess.run(["bash", "-c", fix], cwd=new.root, capture_output=True, text=True, check=False)
         left = docker("ps", "--all", "--quiet", "--filter", f"name=^{name}$")
 
         assert [each.returncode for each in refused] == [78, 78], refused
-        assert refused[1].stderr.splitlines()[-1] == refused[0].stderr.splitlines()[-1]
+        assert refused[1].stderr.splitlines()[-2:] == refused[0].stderr.splitlines()[-2:]
         assert name in problem
         assert str(old.root) in problem
         assert (bool(still), repaired.returncode, left) == (True, 0, ""), repaired.stderr

@@ -2,18 +2,14 @@
 
 import json
 import os
-import pty
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from beside import Started, at_work, close_window, commands, ctrl_c, start
 from conftest import Clone, docker, wait_until
 from lab import status_of
 
@@ -22,61 +18,6 @@ WAITING = "Another task is at work in this clone: waiting for it to end."
 STOP_S = 2.0  # from a signal to the end of the task and of the build's step
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="a build's processes are seen in /proc")
-
-
-@dataclass(frozen=True)
-class Started:
-    """A task that runs beside this test, in a session of its own."""
-
-    pid: int
-    log: Path  # stdout and stderr
-    terminal: int | None = None  # the other end of its terminal
-
-    def said(self) -> str:
-        """Return what it has said so far."""
-        if self.terminal is not None:
-            self._drain()
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def ended(self, *, timeout_s: float = 120) -> int:
-        """Wait for its end and return its exit code, negative for a signal."""
-        codes: list[int] = []
-
-        def over() -> bool:
-            self.said()  # a terminal that nobody reads would block it
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            codes.extend([os.waitstatus_to_exitcode(status)] if pid else [])
-            return bool(pid)
-
-        wait_until(over, timeout_s=timeout_s, what=f"the end of the task, which said {self.said()[-2000:]}")
-        return codes[0]
-
-    def _drain(self) -> None:
-        """Move what the terminal holds to the log."""
-        assert self.terminal is not None
-        with self.log.open("ab") as log, suppress(BlockingIOError, OSError):
-            while piece := os.read(self.terminal, 65536):
-                log.write(piece)
-
-
-def start(clone: Clone, *words: str, terminal: bool = False) -> Started:
-    """Start `invoke <words>` in the clone, on a terminal of its own or on none."""
-    argv = [sys.executable, "-m", "invoke", "--search-root", str(clone.root), *words]
-    log = clone.root.parent / f"log-{len(list(clone.root.parent.glob('log-*')))}"
-    log.touch()
-    if not terminal:
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                argv, cwd=clone.root, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
-        process.returncode = 0  # it is waited for by its pid
-        return Started(process.pid, log)
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        os.chdir(clone.root)
-        os.execv(argv[0], argv)  # noqa: S606 - it becomes the task
-    os.set_blocking(descriptor, False)
-    return Started(pid, log, descriptor)
 
 
 def leftovers(clone: Clone) -> list[str]:
@@ -95,15 +36,6 @@ def health(clone: Clone) -> str:
     """Return the health of the clone's server; an empty string where there is none."""
     container = clone.container_id()
     return docker("inspect", "--format", "{{.State.Health.Status}}", container) if container else ""
-
-
-def commands() -> list[str]:
-    """Return the command lines of all processes of this machine."""
-    found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found.append(each.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +92,12 @@ def slow(clone: Clone) -> Iterator[tuple[Clone, str, str]]:
     dockerfile.write_text(text, encoding="utf-8")
 
 
-def ctrl_c(task: Started) -> None:
-    """Type Ctrl-C at the task's terminal."""
-    assert task.terminal is not None
-    os.write(task.terminal, b"\x03")
-
-
 SIGNALS: dict[str, tuple[bool, Callable[[Started], None], int]] = {  # on a terminal; how; the exit code
     "Ctrl-C on a terminal": (True, ctrl_c, 130),
     "SIGINT to the group": (False, lambda task: os.killpg(task.pid, signal.SIGINT), 130),
     "SIGINT to the task only": (False, lambda task: os.kill(task.pid, signal.SIGINT), 130),
     "SIGTERM": (False, lambda task: os.kill(task.pid, signal.SIGTERM), 143),
+    "the window closed": (True, close_window, 129),
 }
 
 
@@ -187,6 +114,7 @@ def test_signal_in_a_build_ends_task_and_build(how: str, slow: tuple[Clone, str,
     send(task)
     ended = task.ended()
     wait_until(lambda: step not in commands(), timeout_s=STOP_S, what="the end of the build's step")
+    wait_until(lambda: not at_work(clone), timeout_s=STOP_S, what="the end of Compose and its builder")
     took_s = time.monotonic() - sent_at
 
     assert ended == code, task.said()
@@ -206,6 +134,7 @@ def test_up_works_after_its_builder_was_killed(slow: tuple[Clone, str, str]) -> 
     os.kill(task.pid, signal.SIGKILL)
     assert task.ended() == -signal.SIGKILL
     wait_until(lambda: step not in commands(), timeout_s=STOP_S, what="the end of the build's step")
+    wait_until(lambda: not at_work(clone), timeout_s=STOP_S, what="the end of Compose and its builder")
     dockerfile = clone.root / "docker" / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text(encoding="utf-8").replace(f"RUN {step}\n", ""), encoding="utf-8")
     done = clone.task("up", "--yes")

@@ -109,7 +109,7 @@ def content(root: Path) -> dict[str, bytes]:
 
 def answer_to(link: str, change: Change) -> tuple[int, str]:
     """Return the status that a change gets, and what JupyterLab shows of it."""
-    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    base, token = link.split("/?")[0], link.rpartition("token=")[2]
     data = None if change.body is None else json.dumps(change.body).encode()
     headers = {"Authorization": f"token {token}"}
     request = urllib.request.Request(f"{base}/api/contents/{change.path}", data, headers, method=change.method)

@@ -38,14 +38,15 @@ def leftovers(clone: Clone) -> str:
 
 
 def error_of(done: "subprocess.CompletedProcess[str]", code: int) -> str:
-    """Return the one error line of a task that ended with a code, without a traceback and with nothing on stdout."""
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    """Return the two lines of the one error of a task that ended with a code, without a traceback."""
+    lines = done.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
     # Of ours: conda shows one of its own amid a build.
     traceback = re.search("^Traceback", done.stderr, re.MULTILINE) is not None
-    assert (done.returncode, len(lines), traceback) == (code, 1, False), done.stderr[-3000:]
-    assert lines[0] == done.stderr.splitlines()[-1]
-    assert "; fix: " in lines[0]
-    return lines[0]
+    assert (done.returncode, len(errors), traceback) == (code, 1, False), done.stderr[-3000:]
+    assert lines[-2] == errors[0]
+    assert lines[-1].startswith("fix: ")
+    return "\n".join(lines[-2:])
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_missing_source_is_made_as_the_identitys(calm: Clone) -> None:
     readme = (folder / "README.md").read_bytes()
     shutil.rmtree(folder)
 
-    said = error_of_mounts(calm.task("mounts"), "error: results is missing; fix: invoke mounts --fix")
+    said = error_of_mounts(calm.task("mounts"), "error: results is missing\nfix: invoke mounts --fix")
     planned = calm.succeed("mounts", "--fix", "--dry-run")
     was_made = folder.exists()
     calm.succeed("mounts", "--fix")
@@ -94,7 +95,7 @@ def test_missing_source_is_made_as_the_identitys(calm: Clone) -> None:
     calm.succeed("up", "--yes")
 
     assert "results" in said
-    assert "results: made, since it was missing" in planned
+    assert "1. make missing folders\n   why: results is missing\n   touches: results" in planned
     assert not was_made
     assert (fixed.st_uid, fixed.st_gid) == owner
     assert (folder.stat().st_uid, folder.stat().st_gid) == owner
@@ -104,7 +105,7 @@ def test_missing_source_is_made_as_the_identitys(calm: Clone) -> None:
 
 def error_of_mounts(done: "subprocess.CompletedProcess[str]", expected: str) -> str:
     """Return the table of a `mounts` that ended with 78 and this error."""
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (78, expected), done.stderr
+    assert (done.returncode, "\n".join(done.stderr.splitlines()[-2:])) == (78, expected), done.stderr
     return done.stdout
 
 
@@ -143,7 +144,7 @@ def test_source_that_is_no_folder_starts_nothing(calm: Clone, plant: Callable[[P
     after, left = content(calm.root), leftovers(calm)
     folder.unlink()
     shutil.move(calm.root / "doc.aside", folder)
-    assert said.startswith(f"error: doc {wrong}; fix: ")
+    assert said.startswith(f"error: doc {wrong}\nfix: ")
     assert after == planted
     assert left == ""
 
@@ -189,7 +190,7 @@ def test_ordinary_user_is_told_of_an_unwritable_source_and_owns_all_that_is_made
 
     said = error_of(as_person(person_clone, "up", "--yes"), 77)
     left = leftovers(person_clone)
-    command = said.rpartition("; fix: sudo ")[2].split()
+    command = said.rpartition("\nfix: sudo ")[2].split()
     subprocess.run(command, cwd=person_clone.root, check=True)
     up = as_person(person_clone, "up", "--yes")
 
@@ -228,7 +229,7 @@ def test_port_that_a_program_holds_is_refused_where_it_was_asked_for(calm: Clone
     """With --port the wish is refused with 75; no container is left in the state `created`."""
     said = error_of(calm.task("up", "--yes", "--port", str(busy)), 75)
 
-    assert said.startswith(f"error: port {busy} is held by another program; fix: invoke up")
+    assert said.startswith(f"error: port {busy} is held by ")
     assert leftovers(calm) == ""
 
 
@@ -244,7 +245,7 @@ def test_port_that_a_container_holds_is_refused_with_its_name(calm: Clone, busy:
     finally:
         docker("rm", "--force", name)
 
-    assert said.startswith(f"error: port {port} is held by container {name}; fix: invoke up")
+    assert said.startswith(f"error: port {port} is held by container {name}\nfix: invoke up")
     assert leftovers(calm) == ""
 
 
@@ -258,7 +259,7 @@ def test_busy_port_that_was_not_asked_for_is_replaced_and_said(calm: Clone, busy
 
     taken = calm.values()["JUPYTER_PORT"]
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"Port {busy} is held by another program: this clone takes {taken}." in done.stderr
+    assert f"Publish on port {taken}: port {busy} is held by pytest (process " in done.stderr
     assert done.stdout.splitlines()[-1].startswith(f"http://127.0.0.1:{taken}/")
     calm.succeed("down")
 
@@ -270,9 +271,9 @@ def test_server_that_exits_at_once_shows_its_last_lines(calm: Clone) -> None:
     done = calm.task("up", "--yes", timeout_s=60)
 
     assert error_of(done, 70).startswith(
-        "error: the server is exited with exit code 3; its last lines are above; fix: "
+        "error: jupyterlab-server ended with exit code 3; its last lines are above\nfix: "
     )
-    assert "last words" in done.stderr.splitlines()[-2]
+    assert "last words" in done.stderr.splitlines()[-3]
 
 
 def test_server_that_never_gets_healthy_ends_within_its_checks(calm: Clone) -> None:
@@ -285,8 +286,10 @@ def test_server_that_never_gets_healthy_ends_within_its_checks(calm: Clone) -> N
 
     done = calm.task("up", "--yes", timeout_s=60)
 
-    assert error_of(done, 70).startswith("error: the server is not healthy (no); its last lines are above; fix: ")
-    assert "still here" in done.stderr.splitlines()[-2]
+    assert error_of(done, 70).startswith(
+        "error: jupyterlab-server is not healthy (no); its last lines are above\nfix: "
+    )
+    assert "still here" in done.stderr.splitlines()[-3]
 
 
 def test_server_that_runs_out_of_memory_is_told(calm: Clone) -> None:
@@ -296,7 +299,7 @@ def test_server_that_runs_out_of_memory_is_told(calm: Clone) -> None:
     done = calm.task("up", "--yes", timeout_s=60)
 
     assert error_of(done, 70).startswith(
-        ("error: the server ran out of memory; ", "error: the server was killed with exit code 137, ")
+        ("error: jupyterlab-server ran out of memory; ", "error: jupyterlab-server was killed with exit code 137, ")
     )
 
 
@@ -321,7 +324,7 @@ def test_failed_build_step_shows_its_cause_and_leaves_the_running_server_alone(c
     done = calm.task("up", "--yes")
 
     requirements.write_text(good, encoding="utf-8")
-    assert error_of(done, 70).startswith("error: No matching distribution found for no-such-package-9b1c==999; fix: ")
+    assert error_of(done, 70).startswith("error: No matching distribution found for no-such-package-9b1c==999\nfix: ")
     assert calm.container_id() == before
     assert calm.inside("true").returncode == 0
     calm.succeed("down")

@@ -39,7 +39,7 @@ def hardened(running: Clone) -> Iterator[str]:
     up = running.run("docker", "compose", *FILES, "up", "--detach", "--wait", cwd=folder)
     assert up.returncode == 0, up.stderr
     port = docker("port", running.container_id(), "8888/tcp").rpartition(":")[2]
-    yield f"http://127.0.0.1:{port}/lab/tree/notebooks?token={token_in(running)}"
+    yield f"http://127.0.0.1:{port}/?token={token_in(running)}"
     running.run("docker", "compose", *FILES, "down", cwd=folder)
 
 
@@ -74,7 +74,7 @@ def test_notebook_runs_plots_and_is_saved(running: Clone, hardened: str) -> None
 def test_terminal_works(running: Clone, hardened: str) -> None:
     """What is typed in JupyterLab's terminal runs in the environment, in the folders of the host."""
     name = api(hardened, "terminals", method="POST")["name"]
-    base, token = hardened.split("/lab/")[0].removeprefix("http://"), hardened.rpartition("token=")[2]
+    base, token = hardened.split("/?")[0].removeprefix("http://"), hardened.rpartition("token=")[2]
     socket = websocket.create_connection(f"ws://{base}/terminals/websocket/{name}?token={token}", timeout=60)
 
     socket.send(json.dumps(["stdin", "echo $CONDA_PREFIX >results/by-terminal\r"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import YOURS, Clone, docker
 
-from host_tasks.identity import DEFAULT, safe_user_name
+from host_tasks.observe.identity import DEFAULT, safe_user_name
 
 # Those on which the post's `adduser` was tried, and those that other projects get wrong; 0:0 is nobody's.
 PAIRS = [
@@ -61,13 +61,13 @@ def test_plain_root_works_as_the_posts_user(clone: Clone) -> None:
 
 @pytest.mark.parametrize("pair", [(2147483648, 100), (1000, 4294967294)], ids=lambda pair: f"{pair[0]}:{pair[1]}")
 def test_ids_that_no_engine_runs_are_refused_before_a_build(clone: Clone, pair: tuple[int, int]) -> None:
-    """An id over 2147483647 ends with 78 and one line that names it; nothing is built."""
+    """An id over 2147483647 ends with 78 and one error that names it; nothing is built."""
     given_to(clone, *pair)
 
     done = clone.task("up", "--yes")
 
     said = done.stderr.splitlines()
-    assert (done.returncode, len(said)) == (78, 1)
+    assert (done.returncode, len(said)) == (78, 2)
     assert str(max(pair)) in said[0]
     assert said[0].startswith("error: ")
 

@@ -103,7 +103,7 @@ def test_what_is_saved_in_a_folder_is_on_the_host(name: str, running: Clone, lin
 @pytest.mark.parametrize("path", ["lost.txt", "lost", "env/lost.txt"], ids=["file", "folder", "environment"])
 def test_nothing_can_be_saved_where_it_would_be_lost(path: str, running: Clone, link: str) -> None:
     """Beside the six folders JupyterLab saves nothing, so nothing there can be deleted by `down`."""
-    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    base, token = link.split("/?")[0], link.rpartition("token=")[2]
     body = {"type": "file", "format": "text", "content": "x"} if "." in path else {"type": "directory"}
 
     status = status_of(f"{base}/api/contents/{path}", method="PUT", body=body, Authorization=f"token {token}")

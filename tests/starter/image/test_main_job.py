@@ -25,11 +25,11 @@ def test_up_ends_with_a_link_that_opens_with_its_token_only(running: Clone) -> N
     lines = running.succeed("up", "--yes").splitlines()
 
     url = lines[-1]
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/lab/tree/notebooks\?token=[0-9a-f]{48}", url)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[0-9a-f]{48}", url)
     assert status_of(url) == 200
     assert status_of(url.partition("?")[0]) == 403
     assert status_of(url, Host="evil.example") == 403
-    assert status_of(url.split("/lab/")[0] + "/api/contents") == 403
+    assert status_of(url.split("/?")[0] + "/api/contents") == 403
 
 
 def test_up_again_keeps_the_container_and_the_link(running: Clone, link: str) -> None:
@@ -67,7 +67,7 @@ def test_new_notebook_lands_where_it_survives(running: Clone, link: str) -> None
     made = api(link, "contents/notebooks", method="POST", body={"type": "notebook"})
 
     assert (running.root / "notebooks" / str(made["name"])).is_file()
-    base, token = link.split("/lab/")[0], link.rpartition("token=")[2]
+    base, token = link.split("/?")[0], link.rpartition("token=")[2]
     header = {"Authorization": f"token {token}"}
     assert status_of(f"{base}/api/contents", method="POST", body={"type": "notebook"}, **header) in (403, 500)
     assert running.inside("touch", f"/home/{running.values()['USER']}/app/lost").returncode != 0

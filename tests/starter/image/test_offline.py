@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Clone, cloned, docker, wait_until
+from conftest import PROGRAM, Clone, cloned, docker, wait_until
 
-from host_tasks import stand_in
+from host_tasks.observe import images
 
 GATEWAY = "10.213.77.1"  # of the private engine's bridge: build steps and the index meet there
 TOOLS = ("unshare", "nsenter", "setpriv", "iptables", "dockerd")
@@ -148,7 +148,7 @@ def index(private: Private, clone: Clone, tmp_path: Path) -> Iterator[Index]:
 def test_down_and_up_fetch_nothing(running: Clone, private: Private, index: Index, tmp_path: Path) -> None:
     """After the first `up` the network is cut: `down` and `up` work, on the image of before."""
     base = running.values().get("BASE_IMAGE", "")
-    if not stand_in.is_stand_in(base):
+    if not base.startswith(f"{images.STAND_IN}:"):
         pytest.skip("conda-forge's own packages would have to be brought into the private network")
     saved = subprocess.Popen(["docker", "save", base], stdout=subprocess.PIPE)
     loaded = subprocess.run(private.argv("docker", "load"), stdin=saved.stdout, capture_output=True, check=False)
@@ -156,7 +156,7 @@ def test_down_and_up_fetch_nothing(running: Clone, private: Private, index: Inde
     clone = cloned(tmp_path / "offline")
     (clone.root / "docker" / ".env").write_text(f"BASE_IMAGE={base}\n", encoding="utf-8")
     environ = [f"PIP_INDEX_URL={index.url}", f"PIP_TRUSTED_HOST={GATEWAY}", "PIP_CONFIG_FILE=/dev/null"]
-    invoke = [*environ, sys.executable, "-m", "invoke", "--search-root", str(clone.root)]
+    invoke = [*environ, sys.executable, "-I", str(clone.root / PROGRAM)]
 
     first = private.run(*invoke, "up", "--yes", timeout_s=300)
     assert first.returncode == 0, first.stderr[-3000:]

@@ -1,0 +1,150 @@
+"""Make the conda environment by rattler, and leave it as conda itself would have.
+
+make.py CONDA_JSON PREFIX
+
+Rattler solves and links in seconds what conda takes half a minute for; conda lists, exports, installs and removes
+afterwards, by the records in conda-meta. The base's own conda says where its channels are.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import rattler
+import records
+from channels import conda_settings, sources, spelled_out
+from rattler import exceptions
+
+HERE = Path(__file__).parent
+# What environment.yml, a channel or the network can be at fault for; py-rattler 0.28 has no common ancestor of them.
+FAULTS = (
+    exceptions.FetchRepoDataError,
+    exceptions.GatewayError,
+    exceptions.InstallerError,
+    exceptions.InvalidChannelError,
+    exceptions.InvalidMatchSpecError,
+    exceptions.InvalidUrlError,
+    exceptions.SolverError,
+    exceptions.TransactionError,
+)
+SILENT: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+STARTUP = "project_startup"  # the module in /opt/project that project.pth runs
+
+
+def matched(spec: str, settings: dict[str, Any]) -> rattler.MatchSpec:
+    """Return a specification of environment.yml, read as leniently as conda reads it: numpy=2.4=py312_0.
+
+    Raises:
+        SystemExit: it is none.
+    """
+    try:
+        return rattler.MatchSpec(spelled_out(spec, settings))
+    except FAULTS as err:
+        sys.exit(f"error: environment.yml: `{spec}` is no package specification: {err}")
+
+
+class Progress:
+    """Say how far the packages are, each time another tenth of them is there."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.ready = 0
+
+    def on_populate_cache_complete(self, cache_entry: int) -> None:
+        """Count a package that has been downloaded and unpacked; rattler calls it."""
+        del cache_entry
+        before, self.ready = self.ready, self.ready + 1
+        if self.ready * 10 // self.total > before * 10 // self.total:
+            print(f"{self.ready} of {self.total} packages are here", flush=True)
+
+
+async def install(
+    specs: list[rattler.MatchSpec], channels: Iterable[str], prefix: Path, *, strict: bool, with_pip: bool
+) -> None:
+    """Solve, download and link.
+
+    Raises:
+        SystemExit: there is no solution, or a channel or a package cannot be had.
+    """
+    start = time.monotonic()
+    try:
+        found = await rattler.solve(
+            sources=list(channels),
+            specs=specs,
+            virtual_packages=rattler.VirtualPackage.detect(),
+            channel_priority=rattler.ChannelPriority.Strict if strict else rattler.ChannelPriority.Disabled,
+            add_pip_as_python_dependency=with_pip,
+        )
+        print(f"solved in {time.monotonic() - start:.1f} s: {len(found)} packages", flush=True)
+        await rattler.install(found, target_prefix=prefix, execute_link_scripts=True, reporter=Progress(len(found)))
+    except FAULTS as err:
+        sys.exit(f"error: the environment cannot be made: {err}")
+    print(f"{len(found)} packages linked into {prefix} after {time.monotonic() - start:.1f} s", flush=True)
+
+
+def start_up(prefix: Path) -> None:
+    """Have every Python of the environment run project_startup.py as it starts (Python 3.14, module site)."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([prefix / "bin" / "python", "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    lines = f"/opt/project\nimport importlib.util; importlib.util.find_spec('{STARTUP}') and __import__('{STARTUP}')\n"
+    (Path(done.stdout.strip()) / "project.pth").write_text(lines, encoding="utf-8")
+
+
+def load(prefix: Path, names: list[str]) -> None:
+    """Load what a started server, a kernel and the requested packages load, so that Python leaves it compiled.
+
+    To compile all of an environment takes three times as much, of time and of space. What cannot be loaded is
+    left out: the one who loads it will hear why.
+    """
+    half = len(names) // 2
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        environ = {**os.environ, "HOME": home, "MPLBACKEND": "agg"}
+        environ.pop("PYTHONPATH")  # rattler is none of the environment's packages
+        jobs = [
+            subprocess.Popen(
+                ["timeout", "--kill-after=1", "300", prefix / "bin" / "python", HERE / "load.py", *words],
+                **SILENT,
+                cwd=home,
+                env=environ,
+            )
+            for words in (["server", *names[:half]], ["kernel", *names[half:]])  # two, for two cores
+        ]
+        for job in jobs:
+            job.wait()
+
+
+def main(asked: dict[str, Any], prefix: Path) -> None:
+    """Make the environment."""
+    settings = conda_settings()
+    specs = [matched(spec, settings) for spec in asked["dependencies"]]
+    channels = sources(asked["channels"], settings)
+    strict = settings["channel_priority"] != "disabled"
+    asyncio.run(
+        install(specs, channels, prefix, strict=strict, with_pip=bool(settings["add_pip_as_python_dependency"]))
+    )
+    made = records.read(prefix)
+    python_tag = ""
+    if (prefix / "bin" / "python").exists():
+        start_up(prefix)
+        load(prefix, records.import_names(made, {spec.name.normalized for spec in specs}))
+        python_tag = "cpython-" + "".join(made["python"]["version"].split(".")[:2])
+    records.complete(made.values(), prefix, python_tag)
+    version = subprocess.run(["conda", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
+    text = records.history(asked["dependencies"], made.values(), channels, version)
+    (prefix / "conda-meta" / "history").write_text(text, encoding="utf-8")
+    if asked["variables"]:
+        state = json.dumps({"version": 1, "env_vars": asked["variables"]})
+        (prefix / "conda-meta" / "state").write_text(state, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(0)  # py-rattler 0.28 has been seen to abort while Python ends, after all was done

@@ -1,0 +1,39 @@
+"""Every Python of the environment runs this as it starts (project.pth), also where no shell has activated it.
+
+After `docker exec CONTAINER python` the environment's variables and what the host trusts are set as activate.sh sets
+them, and src/ can be imported: last on the path, so that no file of it hides a package.
+"""
+
+import os
+import sys
+
+CA_BUNDLE = "/run/secrets/ca_bundle"
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+PIP_CONFIG = "/run/secrets/pip_config"
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 # pathlib would cost every start some milliseconds
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _activate() -> None:
+    if state := _read(f"{sys.prefix}/conda-meta/state"):  # conda 24.7, prefix_data.py; few environments have one
+        import json
+
+        for name, value in json.loads(state).get("env_vars", {}).items():
+            os.environ.setdefault(name.upper(), value)
+    if "BEGIN CERTIFICATE" in _read(CA_BUNDLE):
+        for name in CA_VARIABLES:
+            os.environ.setdefault(name, CA_BUNDLE)
+    if any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):
+        os.environ.setdefault("PIP_CONFIG_FILE", PIP_CONFIG)
+
+
+if "CONDA_SHLVL" not in os.environ:
+    _activate()
+if "PROJECT_DIR" in os.environ:
+    sys.path.append(f"{os.environ['PROJECT_DIR']}/src")

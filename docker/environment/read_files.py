@@ -1,0 +1,97 @@
+"""Part what the project asks for by the layer of the image that it makes.
+
+read_files.py PROJECT OUT
+
+OUT/conda.json   channels, conda packages and variables of environment.yml: no comment or pip package changes it
+OUT/apt.txt      names of system packages
+OUT/pip/         the pip section as section.txt, and the files beside environment.yml that it may name
+OUT/post-build/  postBuild, with its run bit and without the CR of a checkout of Windows
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BESIDE = ("requirements*.txt", "constraints*.txt")
+# pip 26, "Requirements File Format": these options name a file, relative to the one that they stand in.
+NAMES_A_FILE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
+IS_A_FOLDER = re.compile(r"\s*(?:-e\b|--editable\b|\.{0,2}/|file:|\.\s*$)")
+
+
+def read_environment(text: str) -> dict[str, Any]:
+    """Return environment.yml; every scalar as it is written, so that 3.10 stays 3.10.
+
+    Raises:
+        SystemExit: it is not YAML, or no mapping with a list of dependencies.
+    """
+    try:
+        document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 # it makes strings, lists and mappings only
+    except yaml.MarkedYAMLError as err:
+        line = err.problem_mark.line + 1 if err.problem_mark else 1
+        sys.exit(f"error: environment.yml:{line}: {err.problem}")
+    if not isinstance(document, dict) or not isinstance(document.get("dependencies"), list):
+        sys.exit("error: environment.yml: there is no list `dependencies:`")
+    return document
+
+
+def conda_part(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what the conda packages depend on."""
+    return {
+        "channels": document.get("channels") or [],
+        "dependencies": [each for each in document["dependencies"] if isinstance(each, str)],
+        "variables": document.get("variables") or {},
+    }
+
+
+def pip_lines(document: dict[str, Any]) -> list[str]:
+    """Return the lines of the pip section."""
+    sections = [each["pip"] for each in document["dependencies"] if isinstance(each, dict) and each.get("pip")]
+    return [line for section in sections for line in section]
+
+
+def not_taken(folder: Path) -> Iterator[str]:
+    """Yield one line for each file or folder that a requirement file names and the build does not have."""
+    for path in sorted(folder.iterdir()):
+        shown = "environment.yml, pip section" if path.name == "section.txt" else path.name
+        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+            named = NAMES_A_FILE.match(line)
+            if named and "://" not in named[1] and not (folder / named[1]).is_file():
+                yield f"{shown}:{number}: {named[1]} is not in the build: it takes {' and '.join(BESIDE)} beside it"
+            elif IS_A_FOLDER.match(line):
+                yield f"{shown}:{number}: `{line.strip()}` is not in the build: src/ can be imported without it"
+
+
+def main(project: Path, out: Path) -> None:
+    """Write the parts."""
+    source = project / "environment.yml"
+    if not source.is_file():
+        sys.exit("error: there is no environment.yml")
+    document = read_environment(source.read_text(encoding="utf-8-sig"))
+    (out / "pip").mkdir(parents=True)
+    (out / "conda.json").write_text(json.dumps(conda_part(document), indent=1), encoding="utf-8")
+    for pattern in BESIDE:
+        for path in project.glob(pattern):
+            (out / "pip" / path.name).write_bytes(path.read_bytes())
+    lines = pip_lines(document)
+    (out / "pip" / "section.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (out / "pip" / "requirements.txt").touch()  # who deletes it asks pip for nothing
+    (out / "post-build").mkdir()
+    if (project / "postBuild").is_file():
+        script = out / "post-build" / "postBuild"
+        script.write_bytes((project / "postBuild").read_bytes().replace(b"\r\n", b"\n"))
+        script.chmod(0o755)
+    packages = project / "apt.txt"
+    text = packages.read_text(encoding="utf-8-sig") if packages.is_file() else ""
+    names = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
+    (out / "apt.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    if faults := list(not_taken(out / "pip")):
+        sys.exit("\n".join(f"error: {fault}" for fault in faults))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,143 @@
+"""Each action of a plan, by its name."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+
+from host_tasks.act import group, mounts, stand_in
+from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
+from host_tasks.decide.plan import Step
+from host_tasks.ground import envfile, files, report, runner
+from host_tasks.ground.commands import path_word, task_command
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.masking import masked
+from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
+from host_tasks.observe import compose, network
+from host_tasks.observe.client import asking, client
+from host_tasks.observe.compose import SERVICE
+from host_tasks.observe.network import PROXIES
+from host_tasks.observe.observation import Observation
+
+WAIT_S = 180.0  # for the services to be healthy; a first start on a slow disk takes 20
+POLL_S = 0.1
+
+
+def done(step: Step, seen: Observation) -> str:
+    """Do a step and return what Compose wrote, "" where it was not asked.
+
+    Raises:
+        HostError: it could not be done.
+    """
+    return ACTIONS[step.action](step, seen) or ""
+
+
+def install(step: Step, seen: Observation) -> None:
+    """Run docker/install-engine.sh as root; through bash, for a zip archive keeps no run bits."""
+    finished = runner.run(runner.as_root("bash", str(INSTALL_ENGINE)), cwd=ROOT, interactive=True)
+    if not finished.ok:
+        raise HostError(
+            f"{shown(INSTALL_ENGINE)} ended with {finished.returncode}",
+            fix=f"sudo bash {path_word(INSTALL_ENGINE)}",
+            code=ExitCode.UNAVAILABLE,
+        )
+
+
+def join(step: Step, seen: Observation) -> None:
+    """Become the same command with the group docker; where that cannot be, the next round says so."""
+    group.run_again()
+
+
+def write_settings(step: Step, seen: Observation) -> None:
+    """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
+    _write_pip_config()
+    plan = seen.settings.with_choices(step.values)
+    if plan.changed:
+        envfile.write(plan)
+        report.note(str(plan))
+
+
+def _write_pip_config() -> None:
+    """Write docker/.pip.conf, readable by its owner only since it may hold a password.
+
+    A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
+    """
+    text = network.pip_config()
+    if text and not (PIP_CONFIG.exists() and PIP_CONFIG.read_text(encoding="utf-8") == text):
+        files.write(PIP_CONFIG, text.encode())
+
+
+def pull(step: Step, seen: Observation) -> None:
+    """Pull an image; the next round sees whether it came."""
+    runner.run(["docker", "pull", str(step.values["image"])], cwd=ROOT)
+
+
+def make_stand_in(step: Step, seen: Observation) -> None:
+    """Make the stand-in where the engine has none of that name, and choose it as the base image."""
+    image = str(step.values["image"])
+    if not stand_in.is_here(image):
+        stand_in.make(image, seen.settings.values)
+    write_settings(Step("choose", "", "", values={"BASE_IMAGE": image}), seen)
+
+
+def build(step: Step, seen: Observation) -> None:
+    """Build the image, and write down what it was made from.
+
+    Raises:
+        HostError: a step of the build failed (70), or the disk is full (74).
+    """
+    options = ["--no-cache"] if step.values.get("cache") == "no" else []
+    finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
+    if not finished.ok:
+        raise build_failed(finished.stderr, seen.settings.values)
+    fresh = seen.after(step.key, "")
+    if fresh.image:
+        record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
+        files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def build_failed(said: str, values: Mapping[str, str]) -> HostError:
+    """Return the error of a failed build; one that reached no address names the proxy that it went through."""
+    if is_full_disk(said):
+        return HostError("the disk is full", fix="docker system df", code=ExitCode.IO)
+    fix = f"correct what the lines above name, then: {task_command('up')}"
+    cause = cause_of_failed_build(said)
+    if is_network(cause) and (
+        proxies := [f"{name}={masked(name, values[name])}" for name in PROXIES if name in values]
+    ):
+        cause += f" (the build goes through {', '.join(proxies)} of docker/.env)"
+    return HostError(cause, fix=fix, code=ExitCode.SOFTWARE)
+
+
+def start(step: Step, seen: Observation) -> str:
+    """Start what Compose declares, wait until its health is known, and return what Compose wrote.
+
+    Not by its --wait, which looks every 500 ms even where all is healthy.
+    """
+    for each in seen.services:
+        if each.status == "paused":
+            report.note(f"{each.name} is paused: it goes on.")
+            with asking():
+                client().containers.get(each.id).unpause()
+    others = [name for name, each in seen.model["services"].items() if each.get("build") and name != SERVICE]
+    words = ("up", *(["--build"] if others else []), "--detach", "--remove-orphans")
+    finished = compose.call(seen.settings.values, *words, keep=True)
+    deadline = time.monotonic() + WAIT_S
+    while finished.ok and time.monotonic() < deadline:
+        if all(each.settled for each in seen.after(step.key, "").services):
+            break
+        time.sleep(POLL_S)
+    return finished.stderr
+
+
+ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
+    "install": install,
+    "join": join,
+    "env": write_settings,
+    "choose": write_settings,
+    "pull": pull,
+    "stand-in": make_stand_in,
+    "folders": mounts.make,
+    "give": mounts.give,
+    "build": build,
+    "start": start,
+}

@@ -1,0 +1,87 @@
+"""What `invoke test` runs: the person's tests inside the environment, and the starter's checkers and tests outside."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from invoke.exceptions import Exit
+
+from host_tasks.act.inside import run_beside
+from host_tasks.act.remove import require_engine
+from host_tasks.act.run import achieve
+from host_tasks.decide.engine import engine
+from host_tasks.ground import report, runner
+from host_tasks.ground.commands import task_command
+from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, SCRIPTS, STAND_IN_DIR, STARTER_TESTS, TASKS_PY, TESTS
+from host_tasks.observe.observation import Observation
+from host_tasks.setup import bootstrap
+from host_tasks.setup.basics import error_text
+
+SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
+HOST_CODE = (TASKS_PY, DOCKER_DIR, STARTER_TESTS)
+NO_TESTS = 5  # pytest's exit code where it has collected none (pytest documentation, "Exit codes")
+
+
+def run(*, words: Sequence[str], yes: bool, starter: bool, both: bool, fast: bool, lint: bool) -> None:
+    """Run the tests that were asked for, all of them even where one fails; the words go to pytest.
+
+    Raises:
+        Exit: one of them failed (1).
+    """
+    failed = [] if (starter or fast or lint) and not both else own_tests(words, yes=yes)
+    if starter or fast or lint or both:
+        failed += starters(words, yes=yes, fast=fast, lint=lint)
+    if failed:
+        raise Exit(message=error_text(f"failed: {', '.join(failed)}", fix="see the lines of each above"), code=1)
+    report.note("All that was run has passed.")
+
+
+def own_tests(words: Sequence[str], *, yes: bool) -> list[str]:
+    """Run the person's tests in a container of their own, which sees tests/ and cannot change it."""
+    if not any(path for path in TESTS.rglob("*.py") if STARTER_TESTS not in path.parents):
+        report.note("tests/ has no test of yours yet: write tests/test_*.py")
+        return []
+    command = ["python", "-m", "pytest", "-p", "no:cacheprovider", "--ignore=tests/starter", "tests", *words]
+    finished = run_beside(command, mounts={TESTS: "tests"}, yes=yes)
+    return [] if finished.returncode in (0, NO_TESTS) else ["your tests"]
+
+
+def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list[str]:
+    """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed."""
+    bootstrap.ensure(bootstrap.TESTS, yes=yes)
+    if not (fast or lint):
+        achieve([engine], yes=yes)
+    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *words]
+    if fast:
+        pytest += ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow"]
+    tools = Path(sys.executable).parent
+    environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    commands = [*checkers(), *([] if lint else [pytest])]
+    return [argv[0] for argv in commands if not runner.run(argv, cwd=ROOT, env=environ, interactive=True).ok]
+
+
+def checkers() -> list[list[str]]:
+    """Return the commands that read the files and run nothing of them."""
+    scripts = [*map(str, SCRIPTS), str(ROOT / ".ci" / "run")]
+    return [
+        ["ruff", "check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
+        ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
+        ["mypy", "--config-file", str(SETTINGS)],
+        ["shellcheck", "--norc", "--external-sources", "--shell=bash", *filter(os.path.isfile, scripts)],
+        ["shfmt", "--diff", "--indent=4", "--language-dialect=bash", *filter(os.path.isfile, scripts)],
+        ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],
+    ]
+
+
+def bench() -> None:
+    """Run the benchmarks.
+
+    Raises:
+        Exit: a ratio is over its bound (1).
+    """
+    bootstrap.ensure(bootstrap.TESTS)
+    require_engine(Observation())
+    script = STARTER_TESTS / "benchmarks" / "overhead.py"
+    if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
+        raise Exit(message=error_text("a ratio is over its bound", fix=task_command("bench")), code=1)

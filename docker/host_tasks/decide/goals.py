@@ -1,0 +1,50 @@
+"""What each task wants to be true: rules, in the order in which their steps are done."""
+
+from host_tasks.decide import health
+from host_tasks.decide.base import base_image
+from host_tasks.decide.clone import moved, path
+from host_tasks.decide.engine import engine, engine_closely
+from host_tasks.decide.image import build_anew, image
+from host_tasks.decide.mounts import mounts_inside, mounts_outside
+from host_tasks.decide.plan import Rule
+from host_tasks.decide.ports import port
+from host_tasks.decide.services import services
+from host_tasks.decide.settings import env_file
+
+SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
+READY: tuple[Rule, ...] = (path, engine, moved, env_file, base_image)
+RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
+STOPPED: tuple[Rule, ...] = (engine, moved)
+MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
+
+
+def built(*, cache: bool) -> tuple[Rule, ...]:
+    """Return what `invoke build` wants: one build, whatever there is."""
+    return (*READY, build_anew(cache=cache))
+
+
+def up(asked_port: int | None) -> tuple[Rule, ...]:
+    """Return what `invoke up` wants, with the port that was asked for; None = any."""
+    return (*READY, mounts_outside, port(asked_port), image, services, mounts_inside)
+
+
+DOCTOR: tuple[Rule, ...] = (
+    path,
+    engine_closely,
+    moved,
+    env_file,
+    health.env_owner,
+    health.shell,
+    health.proxy,
+    health.certificates,
+    health.scripts,
+    health.disk,
+    base_image,
+    health.stand_in,
+    mounts_outside,
+    port(None),
+    image,
+    services,
+    mounts_inside,
+    health.shared_memory,
+)

@@ -1,0 +1,55 @@
+"""Rules about this clone's image: it is there, and was made from what is here now."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from host_tasks.decide.plan import Finding, Rule, Step, fail, ok
+from host_tasks.ground.commands import task_command
+
+if TYPE_CHECKING:
+    from host_tasks.observe.observation import Observation
+
+CODE = "image"
+
+
+def image(seen: "Observation") -> Iterator[Finding]:
+    """Ask for an image of the inputs as they are."""
+    if seen.image is None:
+        yield _needed(seen, "this clone has no image yet")
+    elif seen.built.image != seen.image.id:
+        yield _needed(seen, "the image was not built by these tasks, so what it was made from is not known")
+    elif changed := differences(seen.built.inputs, seen.inputs):
+        yield _needed(seen, f"changed since the image was built: {', '.join(changed)}")
+    else:
+        yield ok(CODE, "the image was made from what is here now")
+
+
+def build_anew(*, cache: bool) -> Rule:
+    """Return the rule of `invoke build`: one build in any case."""
+
+    def image(seen: "Observation") -> Iterator[Finding]:
+        """Ask for a build."""
+        step = _step(seen, cache=cache)
+        if step.key in seen.tried:
+            yield ok(CODE, "the image was built")
+        else:
+            yield fail(CODE, "a build was asked for", task_command("build"), step=step)
+
+    return image
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of what was added, removed or changed, in the order of the build."""
+    return [name for name in {**now, **before} if before.get(name) != now.get(name)]
+
+
+def _needed(seen: "Observation", cause: str) -> Finding:
+    """Return that an image has to be built."""
+    return fail(CODE, cause, task_command("build"), step=_step(seen))
+
+
+def _step(seen: "Observation", *, cache: bool = True) -> Step:
+    """Return the step that builds."""
+    how = "from the cache where nothing changed" if cache else "every step anew"
+    values = {} if cache else {"cache": "no"}
+    return Step("build", f"build the image, {how}", f"the image of {seen.project}", values=values)

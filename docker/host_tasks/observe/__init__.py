@@ -1,0 +1,1 @@
+"""What is true now. Looks, and changes nothing; judges nothing."""

@@ -1,0 +1,146 @@
+"""The base image and this clone's own image: what is here, and what it was made from."""
+
+import contextlib
+import hashlib
+import json
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from host_tasks.ground.paths import (
+    BUILT_FILE,
+    DOCKER_DIR,
+    DOCKERFILE,
+    DOCKERIGNORE,
+    ENVIRONMENT_YML,
+    ROOT,
+    STAND_IN_DIR,
+)
+from host_tasks.observe.client import asking, client
+
+STAND_IN = "conda-pip-docker/stand-in"
+DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has."""
+
+    id: str
+    size_bytes: int = 0
+    created: str = ""  # RFC 3339
+    architecture: str = ""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base image that a build would take."""
+
+    name: str
+    chosen: bool  # by docker/.env, not by the Dockerfile
+    image: Image | None  # None: this engine does not have it
+    stand_in: str  # the stand-in that fits this machine and environment.yml as they are now
+    can_make: bool  # whether this machine has the means to make one
+    system: str = ""  # distribution, release and architecture
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether it was made here."""
+        return self.name.startswith(f"{STAND_IN}:")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `invoke build` and `invoke up` wrote down of their last build."""
+
+    image: str = ""  # its id
+    inputs: Mapping[str, str] = field(default_factory=dict)  # what it was made from, by name
+
+
+def published() -> str:
+    """Return the base image that docker/Dockerfile names."""
+    found = re.search(r"^ARG BASE_IMAGE=(\S+)$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def base(chosen: str | None, image: Image | None) -> Base:
+    """Return the base image of a build by the choice in docker/.env (None: the Dockerfile's own) and what is here."""
+    return Base(chosen or published(), bool(chosen), image, stand_in(), shutil.which("apt-get") is not None, system())
+
+
+def find(name: str) -> Image | None:
+    """Return an image of the engine by its name, None where it has none.
+
+    Raises:
+        UnreachableError: the engine gives no answer.
+    """
+    import docker.errors
+
+    try:
+        with asking():
+            attrs: dict[str, Any] = client().images.get(name).attrs
+    except docker.errors.NotFound:
+        return None
+    return Image(attrs["Id"], int(attrs.get("Size") or 0), attrs.get("Created", ""), attrs.get("Architecture", ""))
+
+
+def stand_in() -> str:
+    """Return the stand-in that fits this clone: its tag is a digest of all that it is made from."""
+    digest = hashlib.sha256(system().encode())
+    files = sorted(path for path in STAND_IN_DIR.iterdir() if path.is_file())  # a __pycache__ may lie there
+    for path in (*files, DOCKER_DIR / "activate.sh", ENVIRONMENT_YML):
+        digest.update(path.name.encode() + b"\0" + _content(path) + b"\0")
+    return f"{STAND_IN}:{digest.hexdigest()[:DIGEST_LENGTH]}"
+
+
+def system() -> str:
+    """Return this machine's distribution, release and architecture."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return f"{platform.system()} {platform.machine()}"
+    return f"{release.get('ID')} {release.get('VERSION_CODENAME', release.get('VERSION_ID'))} {platform.machine()}"
+
+
+def inputs(values: Mapping[str, str], base_id: str) -> dict[str, str]:
+    """Return what an image is made from, each with a digest: the Dockerfile, what .dockerignore lets in, the base, you.
+
+    The modification times do not count, as they do not for BuildKit.
+    """
+    names = [line[1:].strip() for line in _content(DOCKERIGNORE).decode().splitlines() if line.startswith("!")]
+    files = [DOCKERFILE, *(path for name in names for path in sorted(ROOT.glob(name)) if path.is_file())]
+    who = " ".join(values.get(key, "") for key in ("USER", "UID", "GID"))
+    return {
+        "the base image": _digest(base_id.encode()),
+        "the user": _digest(who.encode()),
+        **{str(path.relative_to(ROOT)): _digest(_content(path)) for path in files},
+    }
+
+
+def built() -> Built:
+    """Return what is written down of the last build; nothing where there was none, or the file cannot be read.
+
+    It is kept beside the image, not in a label of it: plain `docker compose build` then makes the very same image,
+    and an image that was built past the tasks is not taken for one whose inputs are known.
+    """
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        read = json.loads(BUILT_FILE.read_text(encoding="utf-8"))
+        return Built(str(read["image"]), {str(name): str(digest) for name, digest in read["inputs"].items()})
+    return Built()
+
+
+def _content(path: Path) -> bytes:
+    """Return what a file holds; nothing where it is missing, which a rule of its own says."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _digest(content: bytes) -> str:
+    """Return a short digest."""
+    return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]

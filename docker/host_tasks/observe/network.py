@@ -1,0 +1,82 @@
+"""What the build and the container need to reach the network the way this machine does."""
+
+import configparser
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from host_tasks.ground.errors import ExitCode, HostError
+
+# The order of the clients that set them: OpenSSL, requests, pip, curl.
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+# Debian and Ubuntu; Fedora and RHEL; openSUSE; Alpine. Go's crypto/x509, root_linux.go, lists the same.
+CA_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
+
+
+def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file of certificate authorities that this machine trusts; None where it has none that is known.
+
+    The path is absolute: what a variable names is seen from the working directory, and Compose's from docker/.
+    """
+    named = [environ[name] for name in CA_VARIABLES if environ.get(name)]
+    return next((Path(each).absolute() for each in (*named, *CA_FILES) if Path(each).is_file()), None)
+
+
+def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the proxy variables that are set, by their upper-case names; curl and most others read either case."""
+    found = {name: environ.get(name) or environ.get(name.lower(), "") for name in PROXIES}
+    return {name: value for name, value in found.items() if value}
+
+
+def pip_config(environ: Mapping[str, str] = os.environ) -> str:
+    """Return a pip.conf with the package index that this machine's pip uses, or an empty string for pip's default.
+
+    pip reads the global file, the user's, the one that PIP_CONFIG_FILE names, then PIP_* variables; the last wins
+    (pip 26 user guide, "Configuration", "Precedence"); [install] wins over [global] (the same, "Per-command").
+    Indexes that are folders of this machine are left out.
+
+    Raises:
+        HostError: pip could not read one of its files either (78).
+    """
+    parser = _pip_files(environ)
+    lines = []
+    for option in PIP_OPTIONS:
+        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
+        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
+        remote = [
+            each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
+        ]
+        if remote:
+            lines.append(f"{option} = {' '.join(remote)}")
+    return "\n".join(["[global]", *lines, ""]) if lines else ""
+
+
+def _pip_files(environ: Mapping[str, str]) -> configparser.RawConfigParser:
+    """Return what pip's configuration files say, each after those that it wins over.
+
+    Raises:
+        HostError: pip could not read one of them either (78).
+    """
+    parser = configparser.RawConfigParser()
+    home = Path(environ.get("HOME") or "~").expanduser()
+    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
+    files = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", user]
+    if named := environ.get("PIP_CONFIG_FILE"):
+        files.append(Path(named))
+    try:
+        # /dev/null there turns every file off (same guide).
+        parser.read([] if named == os.devnull else files, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as err:
+        line = getattr(err, "lineno", None) or next(iter(getattr(err, "errors", [])), [None])[0]
+        where = f"{getattr(err, 'source', 'one of its files')}{f', line {line}' if line else ''}"
+        problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
+        raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
+    return parser

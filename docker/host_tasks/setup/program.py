@@ -1,0 +1,74 @@
+"""Invoke for the tasks of this clone and no others, whatever the folder, the home and the environment say.
+
+Run by path and isolated (`python -I`): neither PYTHONPATH nor the working directory, which a container may write to,
+is imported from.
+"""
+
+import importlib.util
+import os
+import sys
+from typing import Any
+
+# Compiled modules save a third of a short task; in a clone of somebody else's they would be files that are not theirs.
+FOREIGN = os.name != "nt" and os.stat(__file__).st_uid != os.geteuid()
+sys.dont_write_bytecode = FOREIGN
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
+
+import invoke
+from invoke.collection import Collection
+from invoke.config import Config
+from invoke.program import Program
+
+from host_tasks.setup import basics
+
+
+class OwnConfig(Config):
+    """Invoke's defaults: its settings files may name another collection, or be broken, and no task here needs any."""
+
+    def load_system(self, merge: bool = True) -> None:  # noqa: FBT001, FBT002 (Invoke's own parameter)
+        """Read no /etc/invoke.yaml."""
+
+    load_user = load_project = load_runtime = load_system  # ~/.invoke.yaml, invoke.yaml, --config
+
+
+class OwnProgram(Program):
+    """Invoke's program, which keeps compiled modules."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse Invoke's own switches; it turns compiled modules off there."""
+        super().parse_core(argv)
+        sys.dont_write_bytecode = FOREIGN
+
+
+def main() -> None:
+    """Run the command line, and end quietly where nobody reads its output any more."""
+    try:
+        try:
+            OwnProgram(
+                version=invoke.__version__,
+                namespace=Collection.from_module(_tasks()),
+                name="Invoke",
+                binary=os.environ.get(basics.CALLED_AS),
+                binary_names=["invoke", "inv"],
+                config_class=OwnConfig,
+            ).run()
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # Python flushes both once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(basics.BROKEN_PIPE)
+
+
+def _tasks() -> Any:
+    """Return tasks.py as a module, without its folder on sys.path: a person's own modules may lie there."""
+    spec = importlib.util.spec_from_file_location("tasks", os.path.join(basics.ROOT, "tasks.py"))
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 (a path to a .py file has both)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tasks"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,454 @@
+"""What the fault matrix stands on: a clone as somebody calls it, what of it must not change, and the faults themselves.
+
+A fault is a function that makes one on a stage and yields the world in which a task meets it; leaving it undoes it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from aids import executable
+from conftest import PROGRAM, YOURS, Clone, docker
+
+from host_tasks.observe.compose import SERVICE
+
+PERSON = 1234  # uid and gid of an ordinary user that this machine need not know
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SOCKET = Path("/var/run/docker.sock")
+OVERRIDE = "docker/docker-compose.override.yml"
+# What a line for the shell finds: the clone's own invoke, and the rights of root without a question.
+SHELL = r"""
+invoke() { "$PYTHON" -I "$PROGRAM" "$@"; }
+sudo() { "$@"; }
+"""
+
+
+@dataclass(frozen=True)
+class World:
+    """A clone, and how somebody calls its tasks there."""
+
+    clone: Clone
+    environ: Mapping[str, str] = field(default_factory=dict)
+    become: tuple[str, ...] = ()  # the command that runs another as somebody, or somewhere, else
+    cwd: Path | None = None  # None: the clone's root
+    caller: str = "invoke"
+    facts: Mapping[str, str] = field(default_factory=dict)  # what only the fault knows, for the expected lines
+
+    def shell(self, script: str, *, as_root: bool = False) -> "subprocess.CompletedProcess[str]":
+        """Run a script as the caller, in the caller's folder and environment; what sudo runs can be root's."""
+        environ = {"PYTHON": sys.executable, "PROGRAM": str(self.clone.root / PROGRAM), **self.environ}
+        become = () if as_root else self.become
+        return self.clone.run(*become, "/bin/bash", "-c", SHELL + script, cwd=self.cwd, timeout_s=120, **environ)
+
+    def task(self, words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a task."""
+        return self.shell(f"{self.caller} {words}")
+
+    def findings(self) -> list[dict[str, str]]:
+        """Return what `doctor` has to say that is not good."""
+        done = self.task("doctor --json")
+        assert done.returncode in (0, 1, 2), done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+        found: list[dict[str, str]] = json.loads(done.stdout)
+        assert (done.returncode == 1) == any(each["state"] == "fail" for each in found), done.stdout
+        return [each for each in found if each["state"] != "ok"]
+
+
+@dataclass
+class Stage:
+    """The clones on which the faults are made, each built once."""
+
+    clone: Clone
+    folder: Path
+    baseline: dict[bool, set[str]] = field(default_factory=dict)  # what `doctor` says of a healthy clone, by its state
+    persons: Clone | None = None  # the clone of an ordinary user, made when it is first asked for
+
+    def world(self, **known: object) -> World:
+        """Return the world without a fault."""
+        return replace(World(self.clone), **known)  # type: ignore[arg-type]
+
+    def bring(self, *, runs: bool) -> None:
+        """Start or stop the server, and learn once what is true of this machine where nothing is wrong."""
+        if runs != bool(self.clone.container_id()):
+            self.clone.succeed("up" if runs else "down", *(["--yes"] if runs else []))
+        if runs not in self.baseline:
+            self.baseline[runs] = {each["code"] for each in self.world().findings()}
+
+
+Fault = Callable[[Stage], AbstractContextManager[World]]
+
+
+# What must not change.
+
+
+def content(root: Path) -> dict[str, str]:
+    """Return a digest of every file of the person's own, the target of every link, and the kind of the rest."""
+    found = {}
+    for path in [each for name in YOURS for each in (root / name, *(root / name).rglob("*"))]:
+        kind = "link" if path.is_symlink() else "folder" if path.is_dir() else "file" if path.is_file() else "-"
+        what = str(path.readlink()) if kind == "link" else ""
+        found[str(path.relative_to(root))] = kind + (
+            hashlib.sha256(path.read_bytes()).hexdigest() if kind == "file" else what
+        )
+    return found
+
+
+def leftovers(clone: Clone) -> str:
+    """Return the ids of the containers, in any state, and of the networks of a clone."""
+    label = f"label=com.docker.compose.project={clone.project}"
+    return "\n".join(
+        [
+            docker("ps", "--all", "--quiet", "--filter", label),
+            docker("network", "ls", "--quiet", "--filter", label),
+        ]
+    ).strip()
+
+
+def error_of(done: "subprocess.CompletedProcess[str]", code: int) -> str:
+    """Return the two lines of the one error of a task that ended with a code, without a traceback."""
+    lines = done.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    # Of ours: conda shows one of its own amid a build.
+    traceback = re.search("^Traceback", done.stderr, re.MULTILINE) is not None
+    assert (done.returncode, len(errors), traceback) == (code, 1, False), done.stderr[-3000:]
+    assert lines[-2] == errors[0]
+    assert lines[-1].startswith("fix: ")
+    return "\n".join(lines[-2:])
+
+
+@contextmanager
+def saved(path: Path) -> Iterator[None]:
+    """Put a file, a link or a folder back as it was, whatever becomes of it meanwhile; a folder stays the same one."""
+    kept = path.with_name(f".{path.name}.kept")
+    there = os.path.lexists(path)
+    if there:
+        path.rename(kept)
+        if kept.is_dir() and not kept.is_symlink():
+            shutil.copytree(kept, path, symlinks=True, copy_function=copied)
+            shutil.copystat(kept, path)
+            owned_alike(kept, path)
+        else:
+            copied(kept, path)
+    try:
+        yield
+    finally:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif os.path.lexists(path):
+            path.unlink()
+        if there:
+            kept.rename(path)
+
+
+def copied(source: str | Path, target: str | Path) -> None:
+    """Copy a file with its mode, time and owner, or a link as one."""
+    shutil.copy2(source, target, follow_symlinks=False)
+    owned_alike(Path(source), Path(target))
+
+
+def owned_alike(source: Path, target: Path) -> None:
+    """Give a file to the owner of another where this process may."""
+    with suppress(PermissionError):
+        status = source.lstat()
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+
+
+# Faults of the caller's environment.
+
+
+def exported(**environ: str) -> Fault:
+    """Return the fault that variables are exported."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        yield stage.world(environ=environ)
+
+    return fault
+
+
+def called_by(*become: str) -> Fault:
+    """Return the fault that the task is called through another command."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        yield stage.world(become=become)
+
+    return fault
+
+
+@contextmanager
+def healthy(stage: Stage) -> Iterator[World]:
+    """No fault at all."""
+    yield stage.world()
+
+
+@contextmanager
+def no_docker_on_the_path(stage: Stage) -> Iterator[World]:
+    """Leave docker's folder out of the PATH, as cron does where docker is not in /usr/bin."""
+    (stage.folder / "empty").mkdir(exist_ok=True)
+    where = str(Path(shutil.which("docker") or "").parent)
+    yield stage.world(environ={"PATH": str(stage.folder / "empty")}, facts={"where": re.escape(where)})
+
+
+def other_docker(case: str) -> Fault:
+    """Return the fault that docker's command answers something else, by a line of a shell's `case` on its words."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        body = f'case "$*" in\n{case}\nesac\nexec {shutil.which("docker")} "$@"'
+        path = executable(stage.folder / "stubs" / "docker", body)
+        script = stage.clone.root / "docker" / "install-engine.sh"
+        with saved(script):
+            script.write_text(f"echo repaired; rm {path}\n", encoding="utf-8")
+            yield stage.world(environ={"PATH": f"{path.parent}:{os.environ['PATH']}"})
+        path.unlink(missing_ok=True)
+
+    return fault
+
+
+@contextmanager
+def engine_that_never_answers(stage: Stage) -> Iterator[World]:
+    """Name a socket in DOCKER_HOST that accepts and says nothing."""
+    path = Path("/tmp") / f"hung-{os.getpid()}.sock"  # noqa: S108 - a socket's path is short (unix(7))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(50)
+        try:
+            yield stage.world(environ={"DOCKER_HOST": f"unix://{path}"}, facts={"socket": str(path)})
+        finally:
+            path.unlink()
+
+
+@contextmanager
+def engine_that_is_down(stage: Stage) -> Iterator[World]:
+    """Hide the engine's socket from the caller."""
+    script = stage.clone.root / "docker" / "install-engine.sh"
+    hidden = 'mount -t tmpfs none /run && exec "$@"'
+    with saved(script):
+        script.write_text("echo repaired; umount /run\n", encoding="utf-8")
+        yield stage.world(become=("unshare", "--mount", "sh", "-c", hidden, "sh"))
+
+
+@contextmanager
+def broken_settings_of_invoke(stage: Stage) -> Iterator[World]:
+    """Give the caller a home whose settings of Invoke are no YAML."""
+    home = stage.folder / "home"
+    home.mkdir(exist_ok=True)
+    (home / ".invoke.yaml").write_text("tasks: [", encoding="utf-8")
+    yield stage.world(environ={"HOME": str(home)})
+
+
+# Faults of files.
+
+
+def edited(name: str, old: str, new: str) -> Fault:
+    """Return the fault that a file of the clone says something else."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        path = stage.clone.root / name
+        with saved(path):
+            text = path.read_text(encoding="utf-8")
+            assert old in text, f"{name} has no {old!r}"
+            path.write_text(text.replace(old, new, 1), encoding="utf-8")
+            yield stage.world()
+
+    return fault
+
+
+def appended(name: str, line: str | bytes, **known: object) -> Fault:
+    """Return the fault that a file of the clone has one line more."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        path = stage.clone.root / name
+        with saved(path):
+            before = path.read_bytes() if path.exists() else b""
+            path.write_bytes(before + (line.encode() if isinstance(line, str) else line) + b"\n")
+            yield stage.world(facts={"line": str(before.count(b"\n") + 1)}, **known)
+
+    return fault
+
+
+def env_says(key: str, value: str) -> Fault:
+    """Return the fault that docker/.env says something else of one key."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        path = stage.clone.root / "docker" / ".env"
+        with saved(path):
+            lines = [each for each in path.read_text(encoding="utf-8").splitlines() if not each.startswith(f"{key}=")]
+            path.write_text("\n".join([*lines, f"{key}={value}", ""]), encoding="utf-8")
+            yield stage.world(facts={"line": str(len(lines) + 1)})
+
+    return fault
+
+
+def missing(name: str) -> Fault:
+    """Return the fault that a file or folder of the clone is missing."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        path = stage.clone.root / name
+        with saved(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            yield stage.world()
+
+    return fault
+
+
+def replaced(name: str, plant: Callable[[Path], object]) -> Fault:
+    """Return the fault that something else stands in the place of a file or folder of the clone."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        path = stage.clone.root / name
+        with saved(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            plant(path)
+            yield stage.world(facts={"root": re.escape(str(stage.clone.root)), "folder": re.escape(str(path.parent))})
+
+    return fault
+
+
+def a_file(path: Path) -> None:
+    """Put a file there."""
+    path.write_text("precious", encoding="utf-8")
+
+
+def a_folder(path: Path) -> None:
+    """Put a folder there."""
+    path.mkdir()
+
+
+def a_link(target: str) -> Callable[[Path], None]:
+    """Return what puts a link there; its target is seen from the folder that it is in."""
+    return lambda path: path.symlink_to(target)
+
+
+def no_run_bits(stage: Stage) -> AbstractContextManager[World]:
+    """Take the run bits of the scripts away, as a zip archive does."""
+
+    @contextmanager
+    def fault() -> Iterator[World]:
+        scripts = [stage.clone.root / "postBuild", *(stage.clone.root / "docker").rglob("*.sh")]
+        before = {path: path.stat().st_mode for path in scripts}
+        for path in scripts:
+            path.chmod(0o644)
+        yield stage.world()
+        for path, mode in before.items():
+            path.chmod(mode)
+
+    return fault()
+
+
+def override(text: str, *, of_service: bool = True) -> Fault:
+    """Return the fault that the person's own Compose file says something, of the server or of its own."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        indented = "".join(f"    {line}\n" for line in text.splitlines())
+        whole = f"services:\n  {SERVICE}:\n{indented}" if of_service else text
+        path = stage.clone.root / OVERRIDE
+        port = free_port()
+        whole = whole.replace("FREE_PORT", str(port)).replace("IMAGE", f"{stage.clone.project}-{SERVICE}")
+        path.write_text(whole.replace("FOLDER", str(stage.folder)), encoding="utf-8")
+        try:
+            yield stage.world(facts={"folder": re.escape(str(stage.folder))})
+        finally:
+            path.unlink(missing_ok=True)
+
+    return fault
+
+
+# Faults of ports and containers.
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def port_of_a_program(stage: Stage) -> Iterator[World]:
+    """Let a program of this machine listen on a port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield stage.world(
+            environ={"PORT": str(listener.getsockname()[1])}, facts={"port": str(listener.getsockname()[1])}
+        )
+
+
+@contextmanager
+def port_of_a_container(stage: Stage) -> Iterator[World]:
+    """Let a container of somebody else publish a port."""
+    name, port = f"{stage.clone.project}-holder", free_port()
+    image = f"{stage.clone.project}-{SERVICE}"
+    words = ("--publish", f"127.0.0.1:{port}:1", "--entrypoint", "sleep", image, "600")
+    docker("run", "--detach", "--name", name, "--label", "com.docker.compose.project=", *words)
+    try:
+        yield stage.world(environ={"PORT": str(port)}, facts={"port": str(port), "name": name})
+    finally:
+        docker("rm", "--force", name)
+
+
+def with_container(*words: str) -> Fault:
+    """Return the fault that somebody does something to the server's container by hand."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        docker(*words, stage.clone.container_id())
+        yield stage.world()
+
+    return fault
+
+
+@contextmanager
+def mounted_below(stage: Stage) -> Iterator[World]:
+    """Mount something below a mount that the server has already."""
+    folder = stage.clone.root / "data" / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(folder)], check=True)
+    try:
+        yield stage.world()
+    finally:
+        stage.clone.succeed("down")
+        subprocess.run(["umount", str(folder)], check=True)
+        folder.rmdir()
+
+
+@contextmanager
+def service_of_a_profile(stage: Stage) -> Iterator[World]:
+    """Start a service of a profile by hand: what Compose declares without the profile does not have it."""
+    text = "services: {extra: {image: IMAGE, pull_policy: never, profiles: [more], entrypoint: [sleep, '600']}}\n"
+    with override(text, of_service=False)(stage) as world:
+        words = ("docker", "compose", "--profile", "more", "up", "--detach", "extra")
+        done = stage.clone.run(*words, cwd=stage.clone.root / "docker")
+        assert done.returncode == 0, done.stderr
+        yield world
+        assert leftovers(stage.clone) == ""
+
+
+def all_of(*faults: Fault) -> Fault:
+    """Return several faults at once, as one."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        with ExitStack() as stack:
+            worlds = [stack.enter_context(each(stage)) for each in faults]
+            yield replace(
+                worlds[-1],
+                environ={name: value for each in worlds for name, value in each.environ.items()},
+                facts={name: value for each in worlds for name, value in each.facts.items()},
+            )
+
+    return fault

@@ -1,0 +1,208 @@
+"""Tests of host_tasks.observe.images: which base image, when a stand-in is another one, what an image is made from."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from host_tasks.ground import paths
+from host_tasks.observe import images
+from host_tasks.observe.images import Built
+
+VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "HTTP_PROXY": "http://p:1"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what an image, and a stand-in, are made from."""
+    docker = tmp_path / "docker"
+    shutil.copytree(
+        paths.DOCKER_DIR, docker, ignore=shutil.ignore_patterns("__pycache__", "host_tasks", ".*", "README.md")
+    )
+    for name in (".dockerignore", "environment.yml", "requirements.txt", "postBuild"):
+        shutil.copy(paths.ROOT / name, tmp_path)
+    places = {
+        "ROOT": tmp_path,
+        "DOCKER_DIR": docker,
+        "STAND_IN_DIR": docker / "stand-in",
+        "DOCKERFILE": docker / "Dockerfile",
+        "DOCKERIGNORE": tmp_path / ".dockerignore",
+        "ENVIRONMENT_YML": tmp_path / "environment.yml",
+        "BUILT_FILE": docker / ".built.json",
+    }
+    for name, path in places.items():
+        monkeypatch.setattr(images, name, path)
+    return tmp_path
+
+
+def changed(path: Path) -> None:
+    """Change a file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+
+
+# The base image
+
+
+def test_published_base_is_the_one_of_the_dockerfile() -> None:
+    """One place names it: docker/Dockerfile, by tag and digest."""
+    lines = paths.DOCKERFILE.read_text(encoding="utf-8").splitlines()
+
+    assert f"ARG BASE_IMAGE={images.published()}" in lines
+    assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", images.published())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"), [(None, images.published()), ("", images.published()), ("mine:1", "mine:1")]
+)
+def test_base_is_the_chosen_one(chosen: str | None, name: str) -> None:
+    """docker/.env decides; where it says nothing, the Dockerfile does."""
+    found = images.base(chosen, None)
+
+    assert (found.name, found.chosen) == (name, chosen == "mine:1")
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("conda-pip-docker/stand-in:0123456789ab", True),
+        ("conda-pip-docker/stand-in", False),
+        ("conda-pip-docker/stand-in-of-mine:1", False),
+        ("mine/conda-pip-docker/stand-in:1", False),
+        (images.published(), False),
+    ],
+)
+def test_stand_in_is_known_by_its_name(image: str, *, expected: bool) -> None:
+    """Only what this project tags so is a stand-in of ours, to be made again at will."""
+    assert images.base(image, None).is_stand_in is expected
+
+
+def test_stand_in_is_the_same_for_the_same_files(tree: Path) -> None:
+    """Every clone with the same files shares one stand-in, wherever it lies; what Python leaves there counts not."""
+    before = images.stand_in()
+    (tree / "docker" / "stand-in" / "__pycache__").mkdir()
+
+    assert images.stand_in() == before
+    assert images.base(before, None).is_stand_in
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("environment.yml", "docker/activate.sh"),
+        *(f"docker/stand-in/{each.name}" for each in sorted(paths.STAND_IN_DIR.glob("*.*"))),
+    ],
+)
+def test_stand_in_of_other_files_is_another_one(tree: Path, name: str) -> None:
+    """A stand-in of other files is never taken for this clone's."""
+    before = images.stand_in()
+
+    changed(tree / name)
+
+    assert images.stand_in() != before
+
+
+def test_stand_in_of_another_system_is_another_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another release or architecture of the host makes another stand-in."""
+    before = images.stand_in()
+
+    monkeypatch.setattr(images, "system", lambda: "debian trixie riscv64")
+
+    assert images.stand_in() != before
+
+
+# This clone's own image
+
+
+INPUTS = [
+    *("environment.yml", "requirements.txt", "postBuild"),
+    *("docker/Dockerfile", "docker/activate.sh", "docker/create-user.sh", "docker/entrypoint.sh"),
+    "docker/jupyter_server_config.py",
+]
+
+
+def test_inputs_are_what_the_dockerfile_copies(tree: Path) -> None:
+    """Every file that a COPY names is an input; .dockerignore lets in exactly these."""
+    text = (tree / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    copied = {
+        word
+        for line in re.findall(r"^COPY(?! --from)(.*)$", text, re.MULTILINE)
+        for word in line.split()[:-1]
+        if not word.startswith("--")
+    }
+
+    found = images.inputs(VALUES, "sha256:1")
+
+    assert {str(path.relative_to(tree)) for name in copied for path in tree.glob(name)} <= set(found)
+    assert set(INPUTS) <= set(found)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_changed_input_is_named(tree: Path, name: str) -> None:
+    """A file that enters the build and was changed is the one that differs, no other."""
+    before = images.inputs(VALUES, "sha256:1")
+
+    changed(tree / name)
+
+    after = images.inputs(VALUES, "sha256:1")
+    assert {key for key in after if after[key] != before[key]} == {name}
+
+
+@pytest.mark.parametrize(
+    ("values", "base_id", "names"),
+    [
+        ({**VALUES, "UID": "7"}, "sha256:1", {"the user"}),
+        ({**VALUES, "USER": "bob"}, "sha256:1", {"the user"}),
+        (VALUES, "sha256:2", {"the base image"}),
+        ({**VALUES, "HTTP_PROXY": "http://other:1", "JUPYTER_PORT": "9000"}, "sha256:1", set()),
+    ],
+    ids=["uid", "name", "base image", "no input of an image"],
+)
+def test_changed_value_is_named(tree: Path, values: dict[str, str], base_id: str, names: set[str]) -> None:
+    """Who you are and the base count; what only the way to the network is does not."""
+    before, after = images.inputs(VALUES, "sha256:1"), images.inputs(values, base_id)
+
+    assert {key for key in after if after[key] != before[key]} == names
+
+
+def test_touched_and_foreign_files_are_no_change(tree: Path) -> None:
+    """Neither a new time of a file nor a file that does not enter the build makes an image old."""
+    before = images.inputs(VALUES, "sha256:1")
+
+    (tree / "environment.yml").touch()
+    changed(tree / "docker" / "docker-compose.yml")
+
+    assert images.inputs(VALUES, "sha256:1") == before
+
+
+def test_missing_input_is_no_traceback(tree: Path) -> None:
+    """What is gone differs from what was there: a file of .dockerignore is left out, the Dockerfile counts as empty."""
+    before = images.inputs(VALUES, "sha256:1")
+    (tree / "postBuild").unlink()
+    (tree / "docker" / "Dockerfile").unlink()
+
+    after = images.inputs(VALUES, "sha256:1")
+
+    assert set(before) - set(after) == {"postBuild"}
+    assert after["docker/Dockerfile"] != before["docker/Dockerfile"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"image": "sha256:1", "inputs": {"postBuild": "ab"}}', Built("sha256:1", {"postBuild": "ab"})),
+        (None, Built()),
+        ("", Built()),
+        ("[]", Built()),
+        ('{"image": "sha256:1"}', Built()),
+        ('{"image": "sha256:1", "inputs": ["postBuild"]}', Built()),
+    ],
+    ids=["written", "missing", "empty", "a list", "half", "other inputs"],
+)
+def test_last_build_is_what_is_written_down(tree: Path, text: str | None, expected: Built) -> None:
+    """A record that is missing or broken is none: the image is then built again, from the cache."""
+    if text is not None:
+        (tree / "docker" / ".built.json").write_text(text, encoding="utf-8")
+
+    assert images.built() == expected

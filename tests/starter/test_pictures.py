@@ -1,0 +1,16 @@
+"""The README's pictures, which tests/starter/screenshots.py makes."""
+
+import pytest
+
+from host_tasks.ground.paths import DOCKER_DIR
+
+MOST_BYTES = 150_000  # a README is read on a telephone too
+
+
+@pytest.mark.parametrize("name", ["lab.png", "terminal.png"])
+def test_picture_is_a_small_png(name: str) -> None:
+    """Each picture is there and loads fast."""
+    picture = (DOCKER_DIR / "pictures" / name).read_bytes()
+
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < MOST_BYTES

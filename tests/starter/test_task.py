@@ -1,0 +1,173 @@
+"""Tests of host_tasks.ground.task and setup/program.py: tasks as processes, with signals, pipes, Invoke's switches."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aids import alive, number_in, wait_until
+
+from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.setup.basics import CALLED_AS
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are POSIX's here")
+
+TASKS = """
+from pathlib import Path
+from invoke.context import Context
+from host_tasks.ground import report, runner
+from host_tasks.ground.task import ended, task
+
+@task()
+def act(c: Context) -> None:
+    "Act."
+    report.result("acted")
+
+@task()
+def many(c: Context) -> None:
+    "Say much."
+    for each in range(100_000):
+        report.result(str(each))
+
+@task()
+def build(c: Context) -> None:
+    "Run a command that does not end."
+    runner.run(["sh", "-c", "echo $$ >leader.pid; exec sleep 60"], cwd=Path.cwd(), keep=True)
+
+@task()
+def inner(c: Context) -> None:
+    "Run a command that a signal ends."
+    ended(runner.run(["sh", "-c", "kill -PIPE $$"], cwd=Path.cwd(), interactive=True))
+"""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start tasks of a clone in its folder; what is left of them is killed afterwards."""
+    shutil.copytree(
+        DOCKER_DIR / "host_tasks", tmp_path / "docker" / "host_tasks", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "tasks.py").write_text(TASKS, encoding="utf-8")
+    program = tmp_path / "docker" / "host_tasks" / "setup" / "program.py"
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+        argv = [*before, sys.executable, "-I", str(program), *words]
+        pipe = subprocess.PIPE
+        environ = {**os.environ, CALLED_AS: "python3 tasks.py"}
+        started.append(subprocess.Popen(argv, cwd=tmp_path, env=environ, stdout=pipe, stderr=pipe, text=True))
+        return started[-1]
+
+    yield start
+    for left in tmp_path.glob("*.pid"):  # these first: they hold the pipes open
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number_in(left), signal.SIGKILL)
+    for each in started:
+        each.kill()
+        each.wait(timeout=20)
+
+
+def ending(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Return the exit code and both streams of a task that ends."""
+    stdout, stderr = process.communicate(timeout=30)
+    return process.returncode, stdout, stderr
+
+
+@pytest.mark.parametrize("words", [["--dry", "act"], ["-R", "act"], ["act", "--dry"]], ids=" ".join)
+def test_dry_is_refused_because_the_task_would_act(start: Start, words: list[str]) -> None:
+    """Invoke's --dry holds back only what Invoke itself runs: it must not look as if nothing happened."""
+    assert ending(start(*words)) == (
+        64,
+        "",
+        "error: --dry would hold nothing back here: this task would act; a --dry-run of its own would\n"
+        "fix: python3 tasks.py --help act\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--hide", "both"], ["--config", "/nowhere.yaml"], ["--echo"], ["--warn-only"], ["--pty"], ["-T", "1"]],
+    ids=" ".join,
+)
+def test_other_switches_of_invoke_change_nothing(start: Start, words: list[str]) -> None:
+    """What Invoke has for commands that it runs itself neither hides nor breaks a task."""
+    assert ending(start(*words, "act")) == (0, "acted\n", "")
+
+
+@pytest.mark.parametrize("words", [["--search-root", "/"], ["--collection", "evil"]], ids=" ".join)
+def test_another_collection_cannot_be_named(start: Start, words: list[str]) -> None:
+    """The tasks are this clone's and no others: a switch for others is no switch."""
+    code, stdout, stderr = ending(start(*words, "act"))
+
+    assert (code, stdout) == (64, "")
+    assert stderr.startswith(f"error: No idea what '{words[0]}' is\nfix: python3 tasks.py --list\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "error: interrupted\nfix: python3 tasks.py build\n"),
+        (signal.SIGTERM, 143, ""),
+        (signal.SIGHUP, 129, ""),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "the window closed"],
+)
+def test_signal_ends_the_task_and_what_it_started(
+    start: Start, tmp_path: Path, number: signal.Signals, code: int, said: str
+) -> None:
+    """However a task is told to end, its command ends too, and the exit code says which signal it was."""
+    process = start("build")
+    leader = number_in(tmp_path / "leader.pid")
+
+    process.send_signal(number)
+    ended = ending(process)
+
+    assert (ended[0], ended[2].partition("sleep 60'\n")[2]) == (code, said)
+    wait_until(lambda: not alive(leader))
+
+
+def test_task_under_nohup_outlives_its_terminal(start: Start, tmp_path: Path) -> None:
+    """Who asked for a task that goes on when the terminal is gone gets it."""
+    process = start("build", before=("sh", "-c", 'trap "" HUP; exec "$@"', "sh"))
+    leader = number_in(tmp_path / "leader.pid")
+
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)  # comes second, and ends it
+
+    assert ending(process)[0] == 143
+    wait_until(lambda: not alive(leader))
+
+
+@pytest.mark.parametrize("words", [["many"], ["--list"]], ids=" ".join)
+def test_pipe_that_nobody_reads_ends_the_task_quietly(start: Start, words: list[str]) -> None:
+    """`| head` ends a task as it ends cat(1): 141 = 128 + SIGPIPE, without a traceback."""
+    process = start(*words)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=30)
+
+    assert (process.returncode, stderr) == (141, "")
+
+
+def test_command_that_a_signal_ends_gives_the_code_of_a_shell(start: Start) -> None:
+    """An inner command that dies by SIGPIPE ends the task with 141, as the shell would say."""
+    assert ending(start("inner"))[0] == 141
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root works in the clones of others")
+@pytest.mark.parametrize(("owner", "kept"), [(0, True), (1234, False)], ids=["one's own clone", "somebody else's"])
+def test_compiled_modules_are_kept_in_ones_own_clone(start: Start, tmp_path: Path, owner: int, kept: bool) -> None:  # noqa: FBT001
+    """They save a third of a short task; under sudo they would be root's, in the person's folders."""
+    os.chown(tmp_path / "docker" / "host_tasks" / "setup" / "program.py", owner, owner)
+
+    ending(start("act"))
+
+    assert bool(list(tmp_path.rglob("__pycache__"))) == kept
