@@ -25,4 +25,9 @@ if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
     *":${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | *":${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;
     *) conda activate "${ENV_PREFIX}" ;;
     esac
+    # A shell that found it active has no prompt of it; bash alone sets PS1 before this file is read.
+    case "$-:${PS1:-}" in
+    *i*:"${CONDA_PROMPT_MODIFIER:-}"*) ;;
+    *i*:*) PS1="${CONDA_PROMPT_MODIFIER}${PS1}" ;;
+    esac
 fi

@@ -620,7 +620,7 @@ def test_write_in_unwritable_folder_ends_with_73(persons_folder: Path) -> None:
 
     code, problem, fix = as_person(try_write, persons_folder / ".env")
 
-    theirs = f"work in a clone of your own: git clone {ROOT} ~/{ROOT.name}"
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
     assert (code, fix) == (73, theirs if IS_ROOT else f"chmod u+rwX {persons_folder}")
     assert problem == f"{persons_folder}/.env cannot be written: Permission denied"
     assert (persons_folder / ".env").read_bytes() == POST
@@ -633,7 +633,7 @@ def test_read_unreadable_file_ends_with_77(persons_folder: Path) -> None:
 
     code, problem, fix = as_person(try_write, persons_folder / ".env")
 
-    theirs = f"work in a clone of your own: git clone {ROOT} ~/{ROOT.name}"
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
     assert (code, fix) == (77, theirs if IS_ROOT else f"chmod u+rwX {persons_folder}/.env")
     assert problem == f"{persons_folder}/.env cannot be read: Permission denied"
     assert names(persons_folder) == [".env"]

@@ -150,7 +150,7 @@ def test_lock_in_unwritable_folder_ends_with_73() -> None:
         code, problem, fix = as_person(try_lock, folder / ".lock")
 
         folder.chmod(0o755)
-    theirs = f"work in a clone of your own: git clone {ROOT} ~/{ROOT.name}"
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
     assert (code, problem) == (73, f"{folder}/.lock cannot be made: Permission denied")
     assert fix == (theirs if os.geteuid() == 0 else f"chmod u+rwX {folder}")
 

@@ -95,16 +95,21 @@ def test_what_a_step_made_superfluous_is_not_done(world: World) -> None:
 
 
 def test_what_another_task_did_meanwhile_is_not_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waited for the lock looks again before doing anything."""
+    """Who waited for the lock looks again, with new eyes, before doing anything."""
     held = lock.held
+    monkeypatch.setattr(containers, "of_project", lambda _: tuple(map(Container, world.there)))
 
     def waited() -> Any:
         world.there.add("a")
         return held()
 
+    def rule(seen: Observation) -> Iterator[Finding]:
+        if not seen.containers:
+            yield fail("a", "no a", "", step=Step("a", "make a", "a"))
+
     monkeypatch.setattr(lock, "held", waited)
 
-    run.achieve([world.wants("a", looks=False)])
+    run.achieve([rule])
 
     assert world.happened == ["lock"]
 

@@ -63,7 +63,6 @@ def _write_pip_config() -> None:
     """
     text = network.pip_config()
     if text and not (PIP_CONFIG.exists() and PIP_CONFIG.read_text(encoding="utf-8") == text):
-        PIP_CONFIG.unlink(missing_ok=True)  # a new file is 0600, a replaced one keeps its mode
         files.write(PIP_CONFIG, text.encode())
 
 

@@ -43,7 +43,7 @@ def fix_access(path: str) -> str:
         return f"chmod u+rwX {shell_word(path)}"
     if os.stat(os.path.dirname(path)).st_uid == os.geteuid():
         return f"sudo chown $(id -u) {shell_word(path)}"
-    return f"work in a clone of your own: git clone {shell_word(ROOT)} ~/{shell_word(os.path.basename(ROOT))}"
+    return f"git clone {shell_word(ROOT)} ~/{shell_word(os.path.basename(ROOT))} # this one is somebody else's"
 
 
 def refuse_foreign_python() -> None:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from aids import stub
+from aids import executable
 from conftest import PROGRAM, YOURS, Clone, docker
 
 from host_tasks.observe.compose import SERVICE
@@ -205,7 +205,7 @@ def other_docker(case: str) -> Fault:
     @contextmanager
     def fault(stage: Stage) -> Iterator[World]:
         body = f'case "$*" in\n{case}\nesac\nexec {shutil.which("docker")} "$@"'
-        path = stub(stage.folder / "stubs" / "docker", body)
+        path = executable(stage.folder / "stubs" / "docker", body)
         script = stage.clone.root / "docker" / "install-engine.sh"
         with saved(script):
             script.write_text(f"echo repaired; rm {path}\n", encoding="utf-8")
