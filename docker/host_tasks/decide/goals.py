@@ -1,5 +1,7 @@
 """What each task wants to be true: rules, in the order in which their steps are done."""
 
+from collections.abc import Mapping
+
 from host_tasks.decide import health
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
@@ -9,7 +11,7 @@ from host_tasks.decide.mounts import mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
 from host_tasks.decide.services import services
-from host_tasks.decide.settings import env_file
+from host_tasks.decide.settings import compose_files, env_file
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
 READY: tuple[Rule, ...] = (path, engine, moved, env_file, base_image)
@@ -39,6 +41,7 @@ DOCTOR: tuple[Rule, ...] = (
     health.certificates,
     health.scripts,
     health.disk,
+    compose_files,
     base_image,
     health.stand_in,
     mounts_outside,
@@ -48,3 +51,10 @@ DOCTOR: tuple[Rule, ...] = (
     mounts_inside,
     health.shared_memory,
 )
+
+# The rules that stand on what another one asks for: where it fails they would blame the wrong thing.
+UPON: Mapping[str, tuple[str, ...]] = {
+    "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
+    "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
+    "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
+}

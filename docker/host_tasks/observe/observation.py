@@ -123,8 +123,8 @@ class Observation:
 
     @cached_property
     def has_compose(self) -> bool:
-        """Whether there is a docker command to read the Compose files with."""
-        return shutil.which("docker") is not None
+        """Whether there is a docker command with Compose, to read the Compose files with."""
+        return shutil.which("docker") is not None and (self.any_runs or bool(self.engine.compose))
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
@@ -194,7 +194,7 @@ class Observation:
         """The port that JupyterLab is published on by docker/.env; the first one where that cannot be read."""
         try:
             return ports.own_port(self.settings.values)
-        except (HostError, ValueError):
+        except HostError:
             return ports.FIRST_PORT
 
     def port_is_free(self, number: int) -> bool:

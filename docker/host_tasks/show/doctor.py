@@ -13,11 +13,13 @@ HEALTHY, PROBLEM, COULD_NOT_LOOK = 0, 1, 2
 
 
 def examined(seen: Observation, rules: Iterable[Rule] = goals.DOCTOR) -> list[Finding]:
-    """Return what each rule finds; a part whose look fails for a reason that is told already is left out."""
+    """Return what each rule finds, without what fails for a reason that is told already, or stands on what fails."""
     findings: list[Finding] = []
     for rule in rules:
-        told = {each.cause for each in findings if each.state == FAIL}
-        findings += [each for each in _findings(seen, rule) if each.cause not in told]
+        failed = [each for each in findings if each.state == FAIL]
+        if not any(code_of(rule) in goals.UPON.get(each.code, ()) for each in failed):
+            told = {each.cause for each in failed}
+            findings += [each for each in _findings(seen, rule) if each.cause not in told]
     return findings
 
 
