@@ -151,8 +151,8 @@ def test_upgrade_merges_the_starters_files_and_nothing_else(tmp_path: Path) -> N
     add(starter, {"tasks.py": "news\nb\nc\nd\ne\n", "tests/test_mine.py": "news\n", "docker/Dockerfile": "FROM new\n"})
     add(starter, {}, delete=["doc/README.md", "docker/old"])
 
-    for line in block.replace(STARTER, str(starter)).splitlines():  # the merge may end with 1, as it does for a person
-        git_line(mine, line)
+    pasted = block.replace(STARTER, str(starter))  # its merge ends with 1, as it does for a person
+    subprocess.run(["bash", "-c", pasted], cwd=mine, env=person(), capture_output=True, check=True)
 
     files = {str(path.relative_to(mine)): path.read_text(encoding="utf-8") for path in mine.rglob("*") if is_file(path)}
     assert files == {
@@ -197,11 +197,6 @@ def git(cwd: Path, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=cwd, env=person(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def git_line(cwd: Path, line: str) -> None:
-    """Run a line as it stands in a text."""
-    subprocess.run(["bash", "-c", line], cwd=cwd, env=person(), capture_output=True, check=False)
 
 
 def person() -> dict[str, str]:
