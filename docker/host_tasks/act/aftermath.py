@@ -19,12 +19,12 @@ def give_up(seen: Observation) -> None:
     ill = [each for each in seen.services if not at_work(each)]
     for each in ill:
         if each.id not in seen.before:
-            _remove(each)
+            remove(each)
     if not seen.before and len(ill) == len(seen.services):  # only the network is left of this start
         compose.call_by_name(seen.project, "down", capture=True, announce=False, timeout_s=compose.REMOVE_S)
 
 
-def _remove(container: containers.Container) -> None:
+def remove(container: containers.Container) -> None:
     """Remove a container, running or not."""
     import docker.errors
 
