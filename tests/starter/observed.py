@@ -189,6 +189,8 @@ def examined(**differs: Any) -> Seen:
         "env_file_owner": 1815,
         "shell": {},
         "proxies_of_shell": {},
+        "addresses": {},
+        "silent_addresses": {},
         "scripts": {ROOT / "postBuild": (False, True)},
     }
     return healthy(**{**known, **differs})

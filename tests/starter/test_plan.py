@@ -998,6 +998,7 @@ ok    env-file: docker/.env is up to date: ada 1815:1852
 ok    env-owner: docker/.env can be changed by you
 ok    shell: nothing in the shell stands against docker/.env
 ok    proxy: none
+ok    reachable: no proxy and no index of your own is named
 ok    certificates: none of this machine's own
 ok    environment-yml: conda packages: 2, lines for pip: 1
 ok    scripts: 1 scripts are in order
@@ -1148,6 +1149,19 @@ warn  proxy: docker/.env keeps HTTP_PROXY=http://****@p:1 from an earlier shell,
         id="proxy of an earlier shell",
     ),
     pytest.param(
+        lambda: examined(
+            addresses={"HTTPS_PROXY": "http://me:secret@p:1", "index-url": "https://i/simple"},
+            silent_addresses={"HTTPS_PROXY": "timed out", "index-url": "refused"},
+        ),
+        1,
+        """\
+fail  reachable: HTTPS_PROXY is http://****@p:1, and nothing answers there: timed out
+      fix: unset HTTPS_PROXY https_proxy; sed -i '/^HTTPS_PROXY=/d' docker/.env
+fail  reachable: index-url is https://i/simple, and nothing answers there: refused
+      fix: pip config debug""",
+        id="proxy and index that do not answer",
+    ),
+    pytest.param(
         lambda: examined(settings=settings(CA_BUNDLE="/ca.pem"), sizes={"/ca.pem": 600_000}),
         1,
         """\
@@ -1239,7 +1253,7 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
 
     found = json.loads(capsys.readouterr().out)
     assert verdict == 0
-    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 20
+    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 21
     assert [each for each in found if each["state"] != "ok"] == [
         {
             "code": "env-file",

@@ -38,6 +38,7 @@ DOCTOR: tuple[Rule, ...] = (
     health.env_owner,
     health.shell,
     health.proxy,
+    health.reachable,
     health.certificates,
     environment_yml,
     health.scripts,

@@ -16,6 +16,7 @@ CA_FILES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+ANSWER_S = 2.0  # for a connection to a proxy or an index
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
@@ -80,3 +81,24 @@ def _pip_files(environ: Mapping[str, str]) -> configparser.RawConfigParser:
         problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
         raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
     return parser
+
+
+def named_addresses(values: Mapping[str, str], pip_config: str) -> dict[str, str]:
+    """Return the addresses that a build asks first, by what names them: the proxies, else the index of pip's own."""
+    proxies = {name: values[name] for name in PROXIES if name != "NO_PROXY" and values.get(name)}
+    lines = (line.partition(" = ") for line in pip_config.splitlines())
+    return proxies or {name: url.split()[0] for name, _, url in lines if name == "index-url"}
+
+
+def silence(address: str) -> str:
+    """Return why nothing answers at an address within ANSWER_S, "" where something does."""
+    import socket
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=ANSWER_S).close()
+    except (OSError, ValueError) as err:
+        return str(err) or type(err).__name__
+    return ""

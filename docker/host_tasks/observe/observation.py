@@ -87,6 +87,17 @@ class Observation:
         return network.proxies(self.shell)
 
     @cached_property
+    def addresses(self) -> Mapping[str, str]:
+        """The addresses that a build asks first, by what names them."""
+        return network.named_addresses(self.settings.values, network.pip_config(self.shell))
+
+    @cached_property
+    def silent_addresses(self) -> Mapping[str, str]:
+        """Why nothing answers, for each of them where nothing does."""
+        said = {name: network.silence(address) for name, address in self.addresses.items()}
+        return {name: why for name, why in said.items() if why}
+
+    @cached_property
     def env_file_owner(self) -> int | None:
         """The uid of docker/.env; None where there is none."""
         return ENV_FILE.stat().st_uid if ENV_FILE.exists() else None
