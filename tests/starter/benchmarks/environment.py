@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overhead import ROOT, Ratio, must, seconds
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from conftest import Clone, cloned, docker, removed  # isort: skip # overhead.py adds the folder that it is in
+from benchmarks.overhead import ROOT, Ratio, must, seconds
+from conftest import Clone, cloned, docker, removed  # overhead.py adds the folder that it is in
 
 POST = ROOT / "tests" / "starter" / "benchmarks" / "post.Dockerfile"
 STACK = "import pandas, matplotlib, sklearn, scipy"
