@@ -150,6 +150,7 @@ def healthy(**differs: Any) -> Seen:
     known: dict[str, Any] = {
         "root": Path("/home/ada/study"),
         "unreadable_part": None,
+        "environment_yml": "dependencies: [python, pandas, {pip: [tabulate]}]",
         "project": PROJECT,
         "left_behind": (),
         "settings": settings(),

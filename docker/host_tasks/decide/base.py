@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
-from host_tasks.ground.commands import task_command
+from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode
+from host_tasks.ground.paths import ENV_FILE
 from host_tasks.observe.images import Base
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def _missing(base: Base, *, pulled: bool) -> Finding:
     if not pulled:
         return fail(CODE, f"{base.name} is not on this engine", f"docker pull {base.name}", step=_pull_step(base))
     cause = f"the base image {base.name} is neither on this engine nor can it be pulled"
-    if base.chosen or not base.can_make:
+    if base.chosen:
+        return fail(CODE, cause, f"sed -i '/^BASE_IMAGE=/d' {path_word(ENV_FILE)}", ExitCode.UNAVAILABLE)
+    if not base.can_make:
         return fail(CODE, cause, f"docker pull {base.name}", ExitCode.UNAVAILABLE)
     question = f"{cause}. Make a stand-in here, of {base.system}'s packages and PyPI's wheels, in about a minute?"
     return _needed(cause, _stand_in_step(base, question))

@@ -20,7 +20,7 @@ CODE = "engine"
 
 def engine(seen: "Observation") -> Iterator[Finding]:
     """Ask for an engine with Compose and buildx that can run this project."""
-    if seen.any_runs:  # a server that runs has proved the engine and Compose
+    if seen.any_runs and seen.has_compose:  # a server that runs has proved the engine and Compose
         yield ok(CODE, "the engine answers")
         return
     yield judge(seen.engine)
@@ -33,6 +33,9 @@ def engine_closely(seen: "Observation") -> Iterator[Finding]:
 
 def judge(found: Engine) -> Finding:
     """Return what is wrong with the engine, or which versions there are."""
+    if not found.on_path and found.elsewhere:
+        problem, fix = f"docker is not on the PATH, but in {found.elsewhere}", f'export PATH="$PATH:{found.elsewhere}"'
+        return fail(CODE, problem, fix, ExitCode.UNAVAILABLE)
     if not found.on_path:
         return _installable(found, "docker is not on the PATH")
     if not found.sdk:
@@ -153,8 +156,9 @@ def _silent(found: Engine) -> Finding:
     where = found.where
     if where.named_by and not where.local:
         return _unreachable(found, f"no answer within {found.timeout_s:g} s")
-    problem = f"the engine at {where.host} gave no answer within {found.timeout_s:g} s"
-    return fail(CODE, problem, "sudo service docker restart", ExitCode.TRY_AGAIN)
+    named = f" ({where.named_by})" if where.named_by else ""
+    problem = f"the engine at {where.host} gave no answer within {found.timeout_s:g} s{named}"
+    return fail(CODE, problem, where.back or "sudo service docker restart", ExitCode.TRY_AGAIN)
 
 
 def _not_permitted(found: Engine) -> Finding:

@@ -1,18 +1,20 @@
 """What each task wants to be true: rules, in the order in which their steps are done."""
 
+from collections.abc import Mapping
+
 from host_tasks.decide import health
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
-from host_tasks.decide.image import build_anew, image
+from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
 from host_tasks.decide.services import services
-from host_tasks.decide.settings import env_file
+from host_tasks.decide.settings import compose_files, env_file
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, engine, moved, env_file, base_image)
+READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
@@ -37,8 +39,10 @@ DOCTOR: tuple[Rule, ...] = (
     health.shell,
     health.proxy,
     health.certificates,
+    environment_yml,
     health.scripts,
     health.disk,
+    compose_files,
     base_image,
     health.stand_in,
     mounts_outside,
@@ -48,3 +52,10 @@ DOCTOR: tuple[Rule, ...] = (
     mounts_inside,
     health.shared_memory,
 )
+
+# The rules that stand on what another one asks for: where it fails they would blame the wrong thing.
+UPON: Mapping[str, tuple[str, ...]] = {
+    "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
+    "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
+    "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
+}

@@ -96,7 +96,7 @@ def _misled(place: Place) -> Finding | None:
     source, real = place.mount.source, place.real
     if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
         cause = f"{place.shown} is a link out of the project, to {real}"
-        return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}; {_unmount(f'mount {real}')}")
+        return fail(CODE, cause, f"rm {path_word(source)} && mkdir {path_word(source)}" if place.link else _unmount())
     code = (DOCKER_DIR, TASKS_PY, ROOT / ".venv", ROOT / ".git", ROOT / "tests" / "starter")
     target = next((each for each in code if real == each or real in each.parents or each in real.parents), None)
     if target and not place.mount.read_only:
@@ -107,11 +107,11 @@ def _misled(place: Place) -> Finding | None:
     inside = next((name for name in YOURS if any(part == ROOT / name for part in real.parents)), None)
     if inside and source != real:
         cause = f"{place.shown} goes through a link in {inside}/, which the container can point elsewhere"
-        return fail(CODE, cause, _unmount(f"mount {real}"))
+        return fail(CODE, cause, _unmount(f"correct {source} to {real}"))
     return None
 
 
-def _unmount(how: str = "take that mount out") -> str:
+def _unmount(how: str = "correct that mount") -> str:
     """Return the fix of a mount that a person has to declare in another way."""
     return f"{how} in docker/docker-compose.override.yml"
 

@@ -28,7 +28,7 @@ def wished_port(text: str) -> int | None:
     if not is_port(text):
         raise HostError(
             f"--port {text} is not between {LOWEST_PORT} and {HIGHEST_PORT}",
-            fix=task_command("up --port 8889"),
+            fix=task_command("up"),
             code=ExitCode.USAGE,
         )
     return int(text)

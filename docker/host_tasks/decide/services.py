@@ -29,7 +29,9 @@ def services(seen: "Observation") -> Iterator[Finding]:
     if cause is None:
         yield ok(CODE, f"{SERVICE} runs" + (f" with {len(seen.hashes) - 1} more" if len(seen.hashes) > 1 else ""))
     elif start_step(seen).key not in seen.tried:
-        yield fail(CODE, cause, task_command("up"), step=start_step(seen))
+        broken = any(each.failed for each in seen.services)
+        exit_code = ExitCode.SOFTWARE if broken else ExitCode.CONFIG
+        yield fail(CODE, cause, task_command("up"), exit_code, step=start_step(seen))
     elif not refused(seen):  # else another port is the cure, and the port's rule has told it
         yield _failed(seen)
 
@@ -95,8 +97,8 @@ def described(container: Container) -> str:
         return "was killed with exit code 137, as it is where memory runs out"
     if container.status in ("exited", "dead"):
         return f"ended with exit code {container.exit_code}"
-    if container.status == "restarting":
-        return f"ends again and again, the last time with exit code {container.exit_code}"
+    if container.status == "restarting" or (container.restarts and container.health == "starting"):
+        return f"ends again and again, {container.restarts} times until now"
     if container.status == "running" and container.health != "none":
         said = f" ({container.last_check})" if container.last_check else ""
         return "is still starting" if container.health == "starting" else f"is not healthy{said}"
@@ -122,11 +124,13 @@ def _failed(seen: "Observation") -> Finding:
     if first is None and (lacking := seen.lacking_images):
         name, image = next(iter(lacking.items()))
         cause = f"{name} needs the image {image}, which is neither on this engine nor can it be pulled"
-        return fail(CODE, cause, f"docker pull {image}", ExitCode.UNAVAILABLE)
+        fix = f"correct the image of {name} in your Compose files, then: {task_command('up')}"
+        return fail(CODE, cause, fix, ExitCode.UNAVAILABLE)
     if first is None or "failed to solve" in seen.said:  # Compose went no further: only its words tell why
         fix = f"correct what the lines above name, then: {task_command('up')}"
         return fail(CODE, cause_of_failed_build(seen.said), fix, ExitCode.SOFTWARE)
-    lines = "" if first.error or first.status == "created" else "; its last lines are above"
+    silent = first.error or first.status == "created" or first.log_driver == "none"
+    lines = "" if silent else "; its last lines are above"
     cause = f"{first.service} {described(first)}{_held_by(first, seen)}{lines}"
     if first.id in seen.before:
         return fail(CODE, cause, task_command("logs"), ExitCode.SOFTWARE)

@@ -31,6 +31,12 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
         yield ok("env-file", f"{name} is up to date: {found.identity.user} {found.identity.uid}:{found.identity.gid}")
 
 
+def compose_files(seen: "Observation") -> Iterator[Finding]:
+    """Ask for files that Compose can read; reading them says why it cannot."""
+    if seen.has_compose:
+        yield ok("compose-files", f"they declare {', '.join(seen.model['services'])}")
+
+
 def reason(plan: envfile.Plan) -> str:
     """Return why docker/.env has to be written, with both values where there are two."""
     if plan.before is None:

@@ -93,9 +93,11 @@ def hashes(values: Mapping[str, str]) -> dict[str, str]:
 
 def _read(values: Mapping[str, str], *options: str) -> str:
     """Return what `docker compose config` prints with options."""
-    finished = call(values, "config", *options, capture=True, announce=False, timeout_s=READ_S)
+    # To read files needs no engine, so a context that cannot be resolved must not look like a broken file.
+    here = {**values, "DOCKER_CONTEXT": "default"}
+    finished = call(here, "config", *options, capture=True, announce=False, timeout_s=READ_S)
     if not finished.ok:
-        raise unreadable(values, finished.last_line)
+        raise unreadable(here, finished.last_line)
     return finished.stdout
 
 

@@ -38,11 +38,13 @@ class Container:
     health: str = "none"  # none, starting, healthy or unhealthy
     last_check: str = ""  # what the last health check said
     exit_code: int = 0
+    restarts: int = 0  # how often the engine started it again
     out_of_memory: bool = False
     error: str = ""  # why the engine could not start it
     image: str = ""  # its id
     config_hash: str = ""  # Compose's, of the service that it was made from
     network_mode: str = ""
+    log_driver: str = ""
     shm_bytes: int = 0  # of /dev/shm, where the engine sizes it; 0 = it does not
     bindings: tuple[Binding, ...] = ()
     binds: Mapping[str, str] = field(default_factory=dict)  # of its bind mounts: target to source
@@ -57,6 +59,13 @@ class Container:
     def ended_well(self) -> bool:
         """Whether it is a job that has done its work."""
         return self.status == "exited" and self.exit_code == 0 and not self.error
+
+    @property
+    def failed(self) -> bool:
+        """Whether it broke down, and was not only stopped: SIGINT and SIGTERM end it with 130 and 143."""
+        ended_ill = self.status == "exited" and self.exit_code not in (0, 130, 143)
+        ill = ended_ill or self.status in ("dead", "restarting") or self.health == "unhealthy"
+        return bool(ill or self.out_of_memory or self.error)
 
     @property
     def settled(self) -> bool:
@@ -104,11 +113,13 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         health=health.get("Status") or "none",
         last_check=" ".join(str(checks[-1].get("Output", "")).split())[-200:] if checks else "",
         exit_code=int(state.get("ExitCode") or 0),
+        restarts=int(attrs.get("RestartCount") or 0),
         out_of_memory=bool(state.get("OOMKilled")),
         error=str(state.get("Error") or ""),
         image=attrs.get("Image", ""),
         config_hash=compose.get("config-hash", ""),
         network_mode=str(host.get("NetworkMode", "")),
+        log_driver=str((host.get("LogConfig") or {}).get("Type", "")),
         shm_bytes=0 if "/dev/shm" in (host.get("Tmpfs") or {}) else int(host.get("ShmSize") or 0),  # noqa: S108
         bindings=tuple(_bindings((attrs.get("NetworkSettings") or {}).get("Ports") or {})),
         binds={each["Destination"]: each["Source"] for each in attrs.get("Mounts") or [] if each.get("Type") == "bind"},

@@ -17,6 +17,11 @@ from host_tasks.ground.paths import ROOT
 from host_tasks.observe import account
 
 DEFAULT_HOST = "npipe:////./pipe/docker_engine" if os.name == "nt" else "unix:///var/run/docker.sock"
+# Where installers put docker's command, and where a cron job or an editor may not look: Linux, snap, Docker Desktop.
+PLACES = (
+    *("/usr/bin", "/usr/local/bin", "/snap/bin", "/opt/homebrew/bin"),
+    *(os.path.expanduser("~/.docker/bin"), "/Applications/Docker.app/Contents/Resources/bin"),  # noqa: PTH111
+)
 ANSWER_S = 7.5  # for docker's own commands; after the SDK's GREETING_S a whole task still ends within 10 s
 
 
@@ -41,6 +46,7 @@ class Engine:
 
     where: Endpoint
     on_path: bool = True  # whether there is a docker command at all
+    elsewhere: str = ""  # the folder where there is one that is not on the PATH
     sdk: bool = True  # whether the Python package docker is there
     compose: str | None = None  # Compose's version, e.g. 2.26.1-4; "" = it named none, None = no answer in time
     compose_said: str = ""  # where it named no version
@@ -58,7 +64,9 @@ def look(*, timeout_s: float = ANSWER_S) -> Engine:
 
     where, known = endpoint(), _known_system()
     if shutil.which("docker") is None:
-        return Engine(where, on_path=False, script_knows_this_system=known)
+        found = shutil.which("docker", path=os.pathsep.join(PLACES))
+        elsewhere = str(Path(found).parent) if found else ""
+        return Engine(where, on_path=False, elsewhere=elsewhere, script_knows_this_system=known)
     with ThreadPoolExecutor(max_workers=1) as pool:
         version = pool.submit(_answer, "docker", "compose", "version", "--short", timeout_s=timeout_s)
         told = _answer("docker", "info", "--format", "{{json .}}", timeout_s=timeout_s)

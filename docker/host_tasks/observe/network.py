@@ -46,6 +46,25 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         HostError: pip could not read one of its files either (78).
     """
+    parser = _pip_files(environ)
+    lines = []
+    for option in PIP_OPTIONS:
+        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
+        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
+        remote = [
+            each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
+        ]
+        if remote:
+            lines.append(f"{option} = {' '.join(remote)}")
+    return "\n".join(["[global]", *lines, ""]) if lines else ""
+
+
+def _pip_files(environ: Mapping[str, str]) -> configparser.RawConfigParser:
+    """Return what pip's configuration files say, each after those that it wins over.
+
+    Raises:
+        HostError: pip could not read one of them either (78).
+    """
     parser = configparser.RawConfigParser()
     home = Path(environ.get("HOME") or "~").expanduser()
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
@@ -60,13 +79,4 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
         where = f"{getattr(err, 'source', 'one of its files')}{f', line {line}' if line else ''}"
         problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
         raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
-    lines = []
-    for option in PIP_OPTIONS:
-        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
-        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
-        remote = [
-            each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
-        ]
-        if remote:
-            lines.append(f"{option} = {' '.join(remote)}")
-    return "\n".join(["[global]", *lines, ""]) if lines else ""
+    return parser

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from host_tasks.ground.errors import HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ROOT, SCRIPTS
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
 from host_tasks.observe import clone, compose, containers, engine, images, mounts, network, ports, settings
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Container
@@ -92,6 +92,16 @@ class Observation:
         return ENV_FILE.stat().st_uid if ENV_FILE.exists() else None
 
     @cached_property
+    def environment_yml(self) -> str | None:
+        """The text of environment.yml; None where there is none."""
+        return ENVIRONMENT_YML.read_text(encoding="utf-8", errors="replace") if ENVIRONMENT_YML.is_file() else None
+
+    @cached_property
+    def names_at_top(self) -> tuple[str, ...]:
+        """The names that stand at the top of the clone."""
+        return tuple(sorted(each.name for each in ROOT.iterdir()))
+
+    @cached_property
     def scripts(self) -> Mapping[Path, tuple[bool, bool]]:
         """The scripts that are there: whether each has carriage returns, and whether it may be run."""
         return {each: (b"\r" in each.read_bytes(), os.access(each, os.X_OK)) for each in SCRIPTS if each.is_file()}
@@ -123,8 +133,8 @@ class Observation:
 
     @cached_property
     def has_compose(self) -> bool:
-        """Whether there is a docker command to read the Compose files with."""
-        return shutil.which("docker") is not None
+        """Whether there is a docker command with Compose, to read the Compose files with."""
+        return shutil.which("docker") is not None and (self.any_runs or bool(self.engine.compose))
 
     @cached_property
     def containers(self) -> tuple[Container, ...]:
@@ -194,7 +204,7 @@ class Observation:
         """The port that JupyterLab is published on by docker/.env; the first one where that cannot be read."""
         try:
             return ports.own_port(self.settings.values)
-        except (HostError, ValueError):
+        except HostError:
             return ports.FIRST_PORT
 
     def port_is_free(self, number: int) -> bool:

@@ -1,6 +1,7 @@
 """The ports of this machine: which are free, and who holds one."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ LISTEN = "0A"  # of the kernel's TCP states (Linux, include/net/tcp_states.h)
 
 
 def own_port(values: Mapping[str, str]) -> int:
-    """Return the port that this clone's Compose file publishes by docker/.env."""
-    return int(values.get("JUPYTER_PORT") or FIRST_PORT)
+    """Return the port that this clone's Compose file publishes by docker/.env; the first one for no number."""
+    text = values.get("JUPYTER_PORT", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else FIRST_PORT
 
 
 def is_free(number: int, address: str = "127.0.0.1") -> bool:

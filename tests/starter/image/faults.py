@@ -7,17 +7,21 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from aids import executable
-from conftest import PROGRAM, YOURS, Clone, docker
+from aids import executable, wait_until
+from conftest import PROGRAM, YOURS, Clone, cloned, docker
+from private import RESTART, Private
 
 from host_tasks.observe.compose import SERVICE
 
@@ -27,8 +31,8 @@ SOCKET = Path("/var/run/docker.sock")
 OVERRIDE = "docker/docker-compose.override.yml"
 # What a line for the shell finds: the clone's own invoke, and the rights of root without a question.
 SHELL = r"""
-invoke() { "$PYTHON" -I "$PROGRAM" "$@"; }
-sudo() { "$@"; }
+invoke() {{ {PYTHON} -I {PROGRAM} "$@"; }}
+sudo() {{ "$@"; }}
 """
 
 
@@ -40,18 +44,28 @@ class World:
     environ: Mapping[str, str] = field(default_factory=dict)
     become: tuple[str, ...] = ()  # the command that runs another as somebody, or somewhere, else
     cwd: Path | None = None  # None: the clone's root
-    caller: str = "invoke"
     facts: Mapping[str, str] = field(default_factory=dict)  # what only the fault knows, for the expected lines
+    meanwhile: Callable[[], None] | None = None  # what happens while the task meets the fault
+    blind: bool = False  # whether the engine tells nobody what is on it
 
     def shell(self, script: str, *, as_root: bool = False) -> "subprocess.CompletedProcess[str]":
         """Run a script as the caller, in the caller's folder and environment; what sudo runs can be root's."""
-        environ = {"PYTHON": sys.executable, "PROGRAM": str(self.clone.root / PROGRAM), **self.environ}
-        become = () if as_root else self.become
-        return self.clone.run(*become, "/bin/bash", "-c", SHELL + script, cwd=self.cwd, timeout_s=120, **environ)
+        words = {"PYTHON": sys.executable, "PROGRAM": str(self.clone.root / PROGRAM)}
+        prelude = SHELL.format(**{name: shlex.quote(word) for name, word in words.items()})
+        argv = [*(() if as_root else self.become), "/bin/bash", "-c", prelude + script]
+        return self.clone.run(*argv, cwd=self.cwd, timeout_s=120, **self.environ)
 
     def task(self, words: str) -> "subprocess.CompletedProcess[str]":
         """Run a task."""
-        return self.shell(f"{self.caller} {words}")
+        return self.shell(f"invoke {words}")
+
+    def meet(self, words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a task while the fault comes."""
+        with ThreadPoolExecutor(1) as pool:
+            fault = pool.submit(self.meanwhile or (lambda: None))
+            done = self.task(words)
+            fault.result()
+        return done
 
     def findings(self) -> list[dict[str, str]]:
         """Return what `doctor` has to say that is not good."""
@@ -69,19 +83,36 @@ class Stage:
 
     clone: Clone
     folder: Path
+    engine: Private | None = None  # None: the machine's own
     baseline: dict[bool, set[str]] = field(default_factory=dict)  # what `doctor` says of a healthy clone, by its state
-    persons: Clone | None = None  # the clone of an ordinary user, made when it is first asked for
 
-    def world(self, **known: object) -> World:
+    def world(self, **known: Any) -> World:
         """Return the world without a fault."""
-        return replace(World(self.clone), **known)  # type: ignore[arg-type]
+        become = tuple(self.engine.argv()) if self.engine else ()
+        return replace(World(self.clone, become=become), **known)
+
+    def docker(self, *words: str) -> str:
+        """Return the stdout of a docker command that must succeed."""
+        if self.engine is None:
+            return docker(*words)
+        done = self.engine.run("docker", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def bring(self, *, runs: bool) -> None:
         """Start or stop the server, and learn once what is true of this machine where nothing is wrong."""
-        if runs != bool(self.clone.container_id()):
-            self.clone.succeed("up" if runs else "down", *(["--yes"] if runs else []))
+        running = self.docker("ps", "--quiet", "--filter", f"label=com.docker.compose.project={self.clone.project}")
+        if runs != bool(running):
+            done = self.world().task("up --yes" if runs else "down")
+            assert done.returncode == 0, done.stderr[-3000:]
         if runs not in self.baseline:
             self.baseline[runs] = {each["code"] for each in self.world().findings()}
+
+    def leftovers(self) -> str:
+        """Return the ids of the containers, in any state, and of the networks of the clone."""
+        label = f"label=com.docker.compose.project={self.clone.project}"
+        containers = self.docker("ps", "--all", "--quiet", "--filter", label)
+        return (containers + "\n" + self.docker("network", "ls", "--quiet", "--filter", label)).strip()
 
 
 Fault = Callable[[Stage], AbstractContextManager[World]]
@@ -162,6 +193,106 @@ def owned_alike(source: Path, target: Path) -> None:
         os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
+# Faults of an engine of one's own.
+
+# What the Dockerfile of the private engine's clone makes of the base image: in place of JupyterLab a server that
+# answers its link, so that nothing has to be installed there.
+SMALL = """
+FROM ${BASE_IMAGE}
+ARG username
+ARG uid
+ARG gid
+RUN mkdir -p /srv/lab/tree && touch /srv/lab/tree/notebooks && echo x >/srv/token
+ENV JUPYTER_TOKEN_FILE=/srv/token PATH=/opt/conda/bin:/usr/local/bin:/usr/bin:/bin
+HEALTHCHECK --start-period=30s --start-interval=0.2s CMD ["true"]
+USER ${uid}:${gid}
+CMD ["python3", "-m", "http.server", "8888", "--directory", "/srv"]
+"""
+
+
+def small_clone(root: Path, base: str) -> Clone:
+    """Make a clone whose image is made in a second."""
+    clone = cloned(root)
+    dockerfile = root / "docker" / "Dockerfile"
+    published = next(
+        line for line in dockerfile.read_text(encoding="utf-8").splitlines() if line.startswith("ARG BASE")
+    )
+    dockerfile.write_text(published + SMALL, encoding="utf-8")
+    (root / "docker" / ".env").write_text(f"BASE_IMAGE={base}\n" if base else "", encoding="utf-8")
+    return clone
+
+
+def repaired_by_root(stage: Stage) -> dict[str, str]:
+    """Return an environment in which `service docker restart` is the private engine's; the installer does it too."""
+    restart = executable(stage.folder / "service" / "service", RESTART)
+    (stage.clone.root / "docker" / "install-engine.sh").write_text(RESTART, encoding="utf-8")
+    return {"PATH": f"{restart.parent}:{SYSTEM_PATH}"}
+
+
+@contextmanager
+def engine_that_is_frozen(stage: Stage) -> Iterator[World]:
+    """Stop the engine in the middle of whatever it does."""
+    assert stage.engine
+    with saved(stage.clone.root / "docker" / "install-engine.sh"):
+        stage.engine.signal("STOP")
+        yield stage.world(environ=repaired_by_root(stage), blind=True)
+    stage.engine.restart()
+
+
+@contextmanager
+def engine_that_was_killed(stage: Stage) -> Iterator[World]:
+    """Kill the engine while the server runs, and start it again."""
+    assert stage.engine
+    stage.engine.signal("KILL")
+    stage.engine.restart()
+    yield stage.world()
+
+
+@contextmanager
+def engine_killed_in_a_build(stage: Stage) -> Iterator[World]:
+    """Kill the engine as soon as a step of the build runs."""
+    assert stage.engine
+    engine, step = stage.engine, "sleep 601.5"
+    dockerfile = stage.clone.root / "docker" / "Dockerfile"
+
+    def kill() -> None:
+        wait_until(lambda: engine.run("pgrep", "--full", f"^{step}").returncode == 0, timeout_s=60, what=step)
+        engine.signal("KILL")
+        text = dockerfile.read_text(encoding="utf-8")
+        dockerfile.write_text(text.replace(f"RUN {step}\n", ""), encoding="utf-8")
+
+    with saved(dockerfile), saved(stage.clone.root / "docker" / "install-engine.sh"):
+        with dockerfile.open("a", encoding="utf-8") as stream:
+            stream.write(f"RUN {step}\n")
+        yield stage.world(environ=repaired_by_root(stage), meanwhile=kill, blind=True)
+    engine.restart()
+
+
+@contextmanager
+def disk_that_is_full(stage: Stage) -> Iterator[World]:
+    """Leave the engine's disk no room, and ask a build for some."""
+    assert stage.engine
+    filler = stage.engine.data / "filler"
+    script = 'fallocate --length $(($(df --output=avail --block-size=1 "$1" | tail -n 1) - 8000000)) "$1/filler"'
+    dockerfile = stage.clone.root / "docker" / "Dockerfile"
+    with saved(dockerfile):
+        with dockerfile.open("a", encoding="utf-8") as stream:
+            stream.write("USER 0\nRUN head -c 50000000 /dev/zero >/large\n")
+        done = stage.engine.run("sh", "-c", script, "sh", str(stage.engine.data))
+        assert done.returncode == 0, done.stderr
+        yield stage.world()
+        stage.engine.run("rm", str(filler))
+
+
+@contextmanager
+def base_image_not_chosen(stage: Stage) -> Iterator[World]:
+    """Forget the choice of a stand-in, where there is one: the published image is asked for, and cannot be reached."""
+    with env_says("BASE_IMAGE", "")(stage) as world:
+        path = stage.clone.root / "docker" / ".env"
+        path.write_text(path.read_text(encoding="utf-8").replace("BASE_IMAGE=\n", ""), encoding="utf-8")
+        yield world
+
+
 # Faults of the caller's environment.
 
 
@@ -195,8 +326,7 @@ def healthy(stage: Stage) -> Iterator[World]:
 def no_docker_on_the_path(stage: Stage) -> Iterator[World]:
     """Leave docker's folder out of the PATH, as cron does where docker is not in /usr/bin."""
     (stage.folder / "empty").mkdir(exist_ok=True)
-    where = str(Path(shutil.which("docker") or "").parent)
-    yield stage.world(environ={"PATH": str(stage.folder / "empty")}, facts={"where": re.escape(where)})
+    yield stage.world(environ={"PATH": str(stage.folder / "empty")})
 
 
 def other_docker(case: str) -> Fault:
@@ -265,7 +395,7 @@ def edited(name: str, old: str, new: str) -> Fault:
     return fault
 
 
-def appended(name: str, line: str | bytes, **known: object) -> Fault:
+def appended(name: str, line: str | bytes, **known: Any) -> Fault:
     """Return the fault that a file of the clone has one line more."""
 
     @contextmanager
@@ -315,7 +445,7 @@ def replaced(name: str, plant: Callable[[Path], object]) -> Fault:
         with saved(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             plant(path)
-            yield stage.world(facts={"root": re.escape(str(stage.clone.root)), "folder": re.escape(str(path.parent))})
+            yield stage.world(facts={"parent": re.escape(str(stage.clone.root.parent))})
 
     return fault
 
@@ -435,7 +565,7 @@ def service_of_a_profile(stage: Stage) -> Iterator[World]:
         done = stage.clone.run(*words, cwd=stage.clone.root / "docker")
         assert done.returncode == 0, done.stderr
         yield world
-        assert leftovers(stage.clone) == ""
+        assert stage.leftovers() == ""
 
 
 def all_of(*faults: Fault) -> Fault:

@@ -15,6 +15,9 @@ import faults
 import pytest
 from conftest import Clone
 from faults import Fault, Stage, World, all_of, appended, edited, env_says, error_of, exported, override, replaced
+from private import private_engine
+
+from host_tasks.observe import images
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 TESTS = Path(__file__).resolve().parents[3]
@@ -41,6 +44,7 @@ class Row:
     doctor: str | None = None  # the code that `doctor` names; None = it cannot be looked at, or is none
     runs: bool = False  # whether the server runs when the fault comes
     says: str = ""  # a pattern of what the task prints beside its error
+    private: bool = False  # whether it takes an engine of its own
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ ENGINE = (
         "docker-not-on-the-path",
         faults.no_docker_on_the_path,
         69,
-        "docker is not on the PATH, but in %(where)s",
-        'export PATH="\\$PATH:%(where)s"',
+        "docker is not on the PATH, but in /.+",
+        'export PATH="\\$PATH:/.+"',
         CURES,
         doctor="engine",
     ),
@@ -66,8 +70,8 @@ ENGINE = (
         "docker-not-on-the-path-of-a-running-server",
         faults.no_docker_on_the_path,
         69,
-        "docker is not on the PATH, but in %(where)s",
-        'export PATH="\\$PATH:%(where)s"',
+        "docker is not on the PATH, but in /.+",
+        'export PATH="\\$PATH:/.+"',
         CURES,
         doctor="engine",
         runs=True,
@@ -223,7 +227,7 @@ CALLER = (
 )
 
 # docker/.env.
-MALFORMED = "begins no KEY=value, or its quotes do not close"
+MALFORMED = "is no KEY=value, or its quotes do not close"
 CORRECT = "correct or remove line %(line)s, then run: invoke env"
 
 
@@ -234,7 +238,7 @@ def malformed(id_: str, line: str | bytes, problem: str, **known: str | bool) ->
 
 
 ENV = (
-    Row("env-missing", faults.missing("docker/.env"), task="env", says="docker/.env: add UID=", doctor="env-file"),
+    Row("env-missing", faults.missing("docker/.env"), task="env", says="docker/.env: add UID="),
     Row(
         "env-is-a-folder",
         replaced("docker/.env", faults.a_folder),
@@ -245,13 +249,13 @@ ENV = (
         task="env",
         doctor="env-file",
     ),
-    malformed("with-a-space-in-a-key", "TWO WORDS=x", f"'TWO WORDS' {MALFORMED}"),
-    malformed("with-an-open-quote", "NAME='x", f"'NAME' {MALFORMED}"),
-    malformed("with-a-merge-mark", "<<<<<<< HEAD", f"'<<<<<<< HEAD' {MALFORMED}"),
+    malformed("with-a-space-in-a-key", "TWO WORDS=x", f"the line of TWO {MALFORMED}"),
+    malformed("with-an-open-quote", "NAME='x", f"the line of NAME {MALFORMED}"),
+    malformed("with-a-merge-mark", "<<<<<<< HEAD", f"this line {MALFORMED}"),
     malformed("with-bytes-of-latin-1", b"NAME=\xe9", "a byte stands here that is not UTF-8, .+"),
     malformed("with-a-key-of-ours-alone", "UID", "UID has no value"),
     malformed("with-a-dollar-in-a-key-of-ours", "BASE_IMAGE=a$b", "BASE_IMAGE holds a \\$ outside .+ differently"),
-    malformed("with-a-secret", "DB_PASSWORD: hunter2 'x", "'DB_PASSWORD: [^h]*"),
+    malformed("with-a-secret", "DB_PASSWORD: hunter2 'x", f"the line of DB_PASSWORD {MALFORMED}"),
     Row(
         "env-with-a-port-that-is-none",
         env_says("JUPYTER_PORT", "abc"),
@@ -322,9 +326,9 @@ MOUNTS = (
         "folder-is-a-link-out-of-the-project",
         replaced("doc", faults.a_link("..")),
         78,
-        "doc is a link out of the project, to %(folder)s",
-        "rm doc && mkdir doc; mount .+",
-        PERSON,
+        "doc is a link out of the project, to %(parent)s",
+        "rm doc && mkdir doc",
+        CURES,
         doctor="mounts",
     ),
     Row(
@@ -400,7 +404,7 @@ PORTS = (
     Row("port-beside-ours", override('ports: ["127.0.0.1:FREE_PORT:9999"]')),
     Proved(
         "port-taken-by-another-program-unasked",
-        "image/test_faults.py::test_busy_port_that_was_not_asked_for_is_replaced",
+        "image/test_faults.py::test_busy_port_that_was_not_asked_for_is_replaced_and_said",
     ),
 )
 
@@ -416,7 +420,7 @@ def broken(id_: str, old: str, new: str, place: str, said: str) -> Row:
 
 
 COMPOSE = (
-    broken("a-tab", "    init: true\n", "\tinit: true\n", ":\\d+", "tab|character|token"),
+    broken("a-tab", "    init: true\n", "\tinit: true\n", ":\\d+", "(tab|character|token)"),
     broken("a-key-twice", "    init: true\n", "    init: true\n    init: true\n", ":\\d+", "already defined"),
     broken("a-merge-mark", "    init: true\n", "<<<<<<< HEAD\n    init: true\n", ":\\d+", ""),
     broken("an-unknown-key", "    init: true\n", "    innit: true\n", "", "innit"),
@@ -519,7 +523,7 @@ SERVER = (
         "server-ends-again-and-again",
         override("restart: always\ncommand: [sh, -c, 'echo last words; exit 3']"),
         70,
-        "jupyterlab-server (ends again and again, the last time|ended) with exit code 3; its last lines are above",
+        "jupyterlab-server ends again and again, \\d+ times until now; its last lines are above",
         "correct jupyterlab-server in your Compose files, then: invoke up",
         PERSON,
     ),
@@ -609,7 +613,7 @@ OTHERS = (
             "services: {jupyterlab-server: {networks: [gone]}}\nnetworks: {gone: {external: true}}\n", of_service=False
         ),
         70,
-        "network gone declared as external, but could not be found",
+        ".*network gone .*not.* found",
         "correct what the lines above name, then: invoke up",
         PERSON,
     ),
@@ -618,6 +622,52 @@ OTHERS = (
         faults.service_of_a_profile,
         task="down",
         runs=True,
+    ),
+)
+
+# An engine that can be frozen, killed and filled.
+PRIVATE = (
+    Row(
+        "engine-hangs",
+        faults.engine_that_is_frozen,
+        75,
+        "the engine at unix:///var/run/docker.sock gave no answer within 7.5 s",
+        "sudo service docker restart",
+        CURES,
+        doctor="engine",
+        runs=True,
+        private=True,
+    ),
+    Row("engine-killed-while-up", faults.engine_that_was_killed, runs=True, private=True),
+    Row("status-after-the-engine-was-killed", faults.engine_that_was_killed, task="status", runs=True, private=True),
+    Row(
+        "engine-killed-in-a-build",
+        faults.engine_killed_in_a_build,
+        69,
+        "the engine is not reachable at unix:///var/run/docker.sock",
+        "invoke up --yes",
+        CURES,
+        task="up",
+        private=True,
+    ),
+    Row(
+        "disk-full-in-a-build",
+        faults.disk_that_is_full,
+        74,
+        "the disk is full",
+        "docker system df",
+        ANSWERS,
+        private=True,
+    ),
+    Row(
+        "registry-out-of-reach",
+        faults.base_image_not_chosen,
+        69,
+        "the base image .+ is neither on this engine nor can it be pulled",
+        "invoke up --yes",
+        CURES,
+        task="up",
+        private=True,
     ),
 )
 
@@ -646,9 +696,9 @@ CLONE = (
     Proved("network-cut", "image/test_offline.py::test_down_and_up_fetch_nothing"),
 )
 
-TABLE = (*ENGINE, *CALLER, *ENV, *MOUNTS, *PORTS, *COMPOSE, *IMAGE, *SERVER, *OTHERS, *CUT_OFF, *CLONE)
+TABLE = (*ENGINE, *CALLER, *ENV, *MOUNTS, *PORTS, *COMPOSE, *IMAGE, *SERVER, *OTHERS, *PRIVATE, *CUT_OFF, *CLONE)
 # Those for which the server runs come first: each start and stop costs seconds.
-ROWS = sorted((each for each in TABLE if isinstance(each, Row)), key=lambda row: not row.runs)
+ROWS = sorted((each for each in TABLE if isinstance(each, Row)), key=lambda row: (row.private, not row.runs))
 
 
 @pytest.fixture(scope="module")
@@ -659,15 +709,27 @@ def stage(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return Stage(clone, tmp_path_factory.mktemp("faults"))
 
 
+@pytest.fixture(scope="module")
+def private_stage(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A clone in an engine of its own, which has the base image and no network."""
+    base = stage.clone.values().get("BASE_IMAGE", "")
+    with private_engine("2g") as engine:
+        engine.load(base or images.published())
+        folder = tmp_path_factory.mktemp("private")
+        yield Stage(faults.small_clone(folder / "my-project", base), folder, engine)
+
+
 @pytest.fixture
-def settled(stage: Stage) -> Iterator[Stage]:
-    """The stage with every file as it was, before and after."""
+def settled(row: Row, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The stage of a row with every file as it was, before and after."""
+    stage: Stage = request.getfixturevalue("private_stage" if row.private else "stage")
+    stage.bring(runs=row.runs)
     env_file = stage.clone.root / "docker" / ".env"
     before, env = faults.content(stage.clone.root), env_file.read_bytes()
     yield stage
     if env_file.read_bytes() != env:
         env_file.write_bytes(env)
-        stage.clone.succeed("down")
+        stage.bring(runs=False)
     assert faults.content(stage.clone.root) == before
 
 
@@ -675,17 +737,17 @@ def settled(stage: Stage) -> Iterator[Stage]:
 @pytest.mark.parametrize("row", ROWS, ids=[each.id for each in ROWS])
 def test_fault_is_told_and_repaired(row: Row, round_: int, settled: Stage) -> None:
     """Its code, its two lines, nothing changed or left, what `doctor` names, and a fix that cures."""
-    settled.bring(runs=row.runs)
+    left = settled.leftovers()
     with row.fault(settled) as world:
-        files, left = faults.content(world.clone.root), faults.leftovers(world.clone)
+        files = faults.content(world.clone.root)
         named = {each["code"] for each in world.findings()} - settled.baseline[row.runs] if row.doctor else set()
 
-        done = world.task(row.task)
+        done = world.meet(row.task)
 
-        if row.code:
-            assert faults.leftovers(world.clone) == left
-            assert faults.content(world.clone.root) == files
         said = told(row, done, world)
+        if row.code:
+            assert faults.content(world.clone.root) == files
+            assert world.blind or settled.leftovers() == left
         assert re.search(row.says % world.facts, done.stdout + done.stderr), done.stderr[-3000:]
         assert named == ({row.doctor} if row.doctor else set())
         repaired(row, said, world)
@@ -715,7 +777,7 @@ def repaired(row: Row, fix: str, world: World) -> None:
         done = world.shell(fix, as_root="sudo " in fix)
         assert done.returncode == 0, f"{fix}\n{done.stderr[-3000:]}"
     elif row.how == CURES:
-        done = world.shell(f"{fix} && {world.caller} {row.task}", as_root="sudo " in fix)
+        done = world.shell(f"{fix} && invoke {row.task}", as_root="sudo " in fix)
         assert done.returncode == 0, f"{fix}\n{done.stderr[-3000:]}"
         if row.doctor and not world.become:
             assert row.doctor not in {each["code"] for each in world.findings()} or world.environ

@@ -5,99 +5,26 @@ Proved in an engine of the test's own, in namespaces of its own: its only networ
 
 import io
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAM, Clone, cloned, docker, wait_until
+from conftest import PROGRAM, Clone, cloned, docker
+from private import GATEWAY, Private, private_engine
 
 from host_tasks.observe import images
-
-GATEWAY = "10.213.77.1"  # of the private engine's bridge: build steps and the index meet there
-TOOLS = ("unshare", "nsenter", "setpriv", "iptables", "dockerd")
-
-# `ip link set lo up`, without iproute2 (netdevice(7): SIOCSIFFLAGS with IFF_UP and IFF_RUNNING).
-LOOPBACK_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 0x41))"
-
-# Its own /run hides the sockets of the machine's engine and of its containerd, so that it starts one of its own.
-ENGINE = """
-set -e
-mount -t tmpfs none /run
-mkdir /run/docker
-"$4" -c "$5"
-exec dockerd --config-file "$1/daemon.json" --data-root "$1/data" --exec-root /run/docker --pidfile /run/docker.pid \
-    --host unix:///run/docker.sock --bip "$2/24" --default-address-pool base=10.214.0.0/16,size=24 --cgroup-parent "$3"
-"""
-
-
-@dataclass(frozen=True)
-class Private:
-    """An engine in namespaces of its own; when its process ends, so does everything in them."""
-
-    pid: int
-
-    def argv(self, *words: str) -> list[str]:
-        """Return the command that runs a command inside the namespaces."""
-        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--pid", "env", *words]
-
-    def run(self, *words: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run a command inside the namespaces."""
-        return subprocess.run(self.argv(*words), capture_output=True, text=True, timeout=timeout_s, check=False)
-
-    def answers(self) -> bool:
-        """Return whether the engine is ready."""
-        return self.run("docker", "info", "--format", "{{.ServerVersion}}").returncode == 0
 
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Private]:
     """An engine with no image and no network; all of it is gone afterwards."""
-    absent = [each for each in TOOLS if shutil.which(each) is None]
-    if os.geteuid() != 0 or absent:
-        pytest.skip(f"needs root and {', '.join(absent or TOOLS)}")
-    folder = Path(tempfile.mkdtemp())
-    (folder / "daemon.json").write_text("{}", encoding="utf-8")
-    namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    argv = ["setpriv", "--pdeathsig", "KILL", *namespaces, "--propagation", "private", "sh", "-c", ENGINE, "sh"]
-    with (folder / "log").open("wb") as log:
-        outer = subprocess.Popen(
-            [*argv, str(folder), GATEWAY, folder.name, sys.executable, LOOPBACK_UP], stdout=log, stderr=log
-        )
-    try:
-        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-        wait_until(lambda: bool(children.read_text().split()), timeout_s=10, what="the namespaces")
-        engine = Private(int(children.read_text().split()[0]))
-        wait_until(lambda: outer.poll() is not None or engine.answers(), timeout_s=60, what="the private engine")
-        if outer.poll() is not None:
-            pytest.skip(f"no second engine here: {(folder / 'log').read_text(errors='replace')[-300:]}")
+    with private_engine() as engine:
         yield engine
-    finally:
-        outer.kill()  # the kernel ends every process of its PID namespace with the first
-        outer.wait(timeout=30)
-        # Of version 2, and of each controller of version 1; they can go once the last process has.
-        cgroups = [path for pattern in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{pattern}{folder.name}")]
-        wait_until(lambda: all(map(gone, cgroups)), timeout_s=30, what="the end of the engine")
-        shutil.rmtree(folder)
-
-
-def gone(cgroup: Path) -> bool:
-    """Return whether a control group is removed after this, with those in it."""
-    if not cgroup.exists():
-        return True
-    try:
-        for each in sorted([cgroup, *(path for path in cgroup.rglob("*") if path.is_dir())], reverse=True):
-            each.rmdir()
-    except OSError:
-        return False
-    return True
 
 
 def wheel(name: str) -> bytes:
@@ -150,9 +77,7 @@ def test_down_and_up_fetch_nothing(running: Clone, private: Private, index: Inde
     base = running.values().get("BASE_IMAGE", "")
     if not base.startswith(f"{images.STAND_IN}:"):
         pytest.skip("conda-forge's own packages would have to be brought into the private network")
-    saved = subprocess.Popen(["docker", "save", base], stdout=subprocess.PIPE)
-    loaded = subprocess.run(private.argv("docker", "load"), stdin=saved.stdout, capture_output=True, check=False)
-    assert (saved.wait(timeout=60), loaded.returncode) == (0, 0), loaded.stderr
+    private.load(base)
     clone = cloned(tmp_path / "offline")
     (clone.root / "docker" / ".env").write_text(f"BASE_IMAGE={base}\n", encoding="utf-8")
     environ = [f"PIP_INDEX_URL={index.url}", f"PIP_TRUSTED_HOST={GATEWAY}", "PIP_CONFIG_FILE=/dev/null"]
