@@ -8,7 +8,10 @@ if grep -qs 'BEGIN CERTIFICATE' /run/secrets/ca_bundle; then
     export CURL_CA_BUNDLE=/run/secrets/ca_bundle PIP_CERT=/run/secrets/ca_bundle
     export CONDA_SSL_VERIFY=/run/secrets/ca_bundle
 fi
-if grep -qs '^[^#]' /run/secrets/pip_config; then
+if [ -e /run/secrets/pip_config ] && [ ! -r /run/secrets/pip_config ]; then
+    # pip passes over a file that it cannot read, and would ask PyPI for what only the host's index may answer.
+    export PIP_INDEX_URL=file:///run/secrets/pip_config-cannot-be-read
+elif grep -qs '^[^#]' /run/secrets/pip_config; then
     export PIP_CONFIG_FILE=/run/secrets/pip_config
 fi
 
@@ -21,5 +24,10 @@ if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
     0:*) conda activate "${ENV_PREFIX}" ;;
     *":${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | *":${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;
     *) conda activate "${ENV_PREFIX}" ;;
+    esac
+    # A shell that found it active has no prompt of it; bash alone sets PS1 before this file is read.
+    case "$-:${PS1:-}" in
+    *i*:"${CONDA_PROMPT_MODIFIER:-}"*) ;;
+    *i*:*) PS1="${CONDA_PROMPT_MODIFIER}${PS1}" ;;
     esac
 fi

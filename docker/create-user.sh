@@ -57,6 +57,8 @@ touch "${home}/.jupyter/migrated" # or jupyter_core 5.9 would try to write it, a
 install --directory --owner "${uid}" --group "${gid}" "${home}/.jupyter/lab"
 install --directory "${home}/app"/{,bin,data,doc,notebooks,results,src}
 ln --symbolic "${ENV_PREFIX}" "${home}/app/env"
+# For what has to name the folder and knows no user: .devcontainer does.
+ln --symbolic --no-target-directory "${home}/app" /workspace
 
 # The user gains nothing by running a file, no-new-privileges or not; last, so that no step before it adds one.
 find / -xdev -type f -perm /6000 -exec chmod a-s {} +

@@ -31,7 +31,9 @@ def everything(name: str) -> None:
         getattr(module, each, None)
 
 
-for action in ({"server": server, "kernel": kernel}[sys.argv[1]], *sys.argv[2:]):
+with contextlib.suppress(Exception, SystemExit):
+    {"server": server, "kernel": kernel}[sys.argv[1]]()
+for module in sys.argv[2:]:
     with contextlib.suppress(Exception, SystemExit):
-        everything(action) if isinstance(action, str) else action()
+        everything(module)
 os._exit(0)  # threads of a server or kernel need not be waited for

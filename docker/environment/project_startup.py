@@ -21,10 +21,10 @@ def _read(path: str) -> str:
 
 
 def _activate() -> None:
-    for line in _read(f"{sys.prefix}/conda-meta/state").splitlines()[:1]:
+    if state := _read(f"{sys.prefix}/conda-meta/state"):  # conda 24.7, prefix_data.py; few environments have one
         import json
 
-        for name, value in json.loads(line).get("env_vars", {}).items():
+        for name, value in json.loads(state).get("env_vars", {}).items():
             os.environ.setdefault(name.upper(), value)
     if "BEGIN CERTIFICATE" in _read(CA_BUNDLE):
         for name in CA_VARIABLES:

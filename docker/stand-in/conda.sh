@@ -3,7 +3,7 @@
 conda() {
     case "${1:-}" in
     activate | deactivate)
-        __conda_code="$(/opt/conda/bin/conda shell.posix "$@")" || return
+        __conda_code="$(PS1="${PS1:-}" /opt/conda/bin/conda shell.posix "$@")" || return
         eval "${__conda_code}"
         unset __conda_code
         ;;

@@ -97,7 +97,7 @@ def asked_for(environment_yml: Path) -> list[MatchSpec]:
 
 def requirement(spec: MatchSpec) -> str:
     """Return a conda specification as pip would write it."""
-    name = ON_PYPI.get(spec.name, spec.name)
+    name: str = ON_PYPI.get(spec.name, spec.name)
     version = spec.get_raw_value("version")
     if version is None:
         return name
@@ -311,7 +311,9 @@ def main(environment_yml: Path, channel: Path) -> None:
         (channel / subdir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         download([*ALWAYS, *map(requirement, specs)], Path(folder))
-        wheels = {canonicalize_name(read_metadata(wheel)["Name"]): wheel for wheel in Path(folder).glob("*.whl")}
+        wheels: dict[str, Path] = {}
+        for wheel in Path(folder).glob("*.whl"):
+            wheels[canonicalize_name(read_metadata(wheel)["Name"])] = wheel
         depends = wheel_dependencies(wheels)
         entries = [write(each, channel) for each in (system_python(), *aliases(specs, wheels))]
         with ProcessPoolExecutor() as pool:

@@ -14,10 +14,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "starter" / "image"), str(ROOT / "docker")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("tests/starter/image", "tests/starter", "docker")]
 
+from aids import wait_until  # noqa: E402
 from browser import Lab, chromium, missing  # noqa: E402
-from conftest import Clone, cloned, git, removed, wait_until  # noqa: E402
+from conftest import Clone, cloned, git, removed  # noqa: E402
 from selenium.webdriver import Chrome  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from test_readme import BLOCKS  # noqa: E402

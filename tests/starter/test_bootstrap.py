@@ -250,6 +250,7 @@ def calls(clone: Clone) -> dict[str, tuple[Path, list[str]]]:
     }
 
 
+@pytest.mark.slow
 def test_tasks_know_how_they_were_called(clone: Clone) -> None:
     """What a person typed, from whatever folder, is what a fix tells them to type, and it works when pasted."""
     shebang = (ROOT / "tasks.py").read_text().partition("\n")[0]
@@ -457,7 +458,11 @@ def test_main_interrupted_ends_with_130(clone: Clone) -> None:
     _, stderr = process.communicate(timeout=20)
     (clone.bin / "wait").unlink()
 
-    assert (process.returncode, errors(stderr)) == (basics.INTERRUPTED, ["error: interrupted"])
+    again = shlex.join([sys.executable, str(clone.root / "tasks.py"), "hello"])
+    assert (process.returncode, stderr.splitlines()[-2:]) == (
+        basics.INTERRUPTED,
+        ["error: interrupted", f"fix: {again}"],
+    )
     assert "Traceback" not in stderr
     assert not clone.stamp.exists()
 
@@ -583,11 +588,13 @@ HOSTILE = "raise SystemExit('foreign code ran')"
 
 
 @pytest.mark.parametrize(
-    "settings",
-    ["", "tasks: {collection_name: evil, search_root: NOTEBOOKS}", "tasks: [broken"],
-    ids=["no settings", "led astray", "broken"],
+    ("name", "settings"),
+    [
+        pytest.param("invoke", "", id="no settings", marks=pytest.mark.slow),
+        pytest.param("invoke", "tasks: {collection_name: evil, search_root: NOTEBOOKS}", id="led astray"),
+        pytest.param("inv", "tasks: [broken", id="broken", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("name", ["invoke", "inv"])
 def test_invoke_of_venv_runs_this_clones_tasks_only(clone: Clone, name: str, settings: str) -> None:
     """Code that a container wrote beside the work never runs outside, whatever the home's settings of Invoke say."""
     clone.run("hello")

@@ -25,7 +25,7 @@ STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete suc
             f"#9 2.1 PackagesNotFoundError: The following packages are missing:\n#9 ERROR: {STEP}",
             "The following packages are missing:",
         ),
-        (f"#9 ERROR: {STEP}\nfailed to solve: {STEP}", f"failed to solve: {STEP}"),
+        (f"#9 ERROR: {STEP}\nfailed to solve: {STEP}", "a step of the build ended with exit code: 1 and said nothing"),
         ("yaml: line 3: did not find expected key\n\n", "yaml: line 3: did not find expected key"),
         ("Error response from daemon: pull access denied\n", "Error response from daemon: pull access denied"),
         (" \n", "the build said nothing"),

@@ -119,11 +119,11 @@ def engine(monkeypatch: pytest.MonkeyPatch, **container: Any) -> list[Any]:
         asked.append(name)
         return SimpleNamespace(**container)
 
-    made = SimpleNamespace(
-        containers=SimpleNamespace(
-            get=get, list=lambda **words: asked.append(words) or [SimpleNamespace(attrs=INSPECTED)]
-        )
-    )
+    def listed(**words: Any) -> list[Any]:
+        asked.append(words)
+        return [SimpleNamespace(attrs=INSPECTED)]
+
+    made = SimpleNamespace(containers=SimpleNamespace(get=get, list=listed))
     monkeypatch.setattr(containers, "client", lambda: made)
     return asked
 

@@ -30,6 +30,7 @@ from host_tasks.ground.envfile import Change, EnvFile, Plan
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
 from host_tasks.observe.settings import HEADER, OWN_KEYS
+from host_tasks.setup import basics
 
 ComposeReads = Callable[[bytes, Sequence[str]], dict[str, str]]
 
@@ -619,7 +620,7 @@ def test_write_in_unwritable_folder_ends_with_73(persons_folder: Path) -> None:
 
     code, problem, fix = as_person(try_write, persons_folder / ".env")
 
-    theirs = f"work in a clone of your own: git clone {ROOT} ~/{ROOT.name}"
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
     assert (code, fix) == (73, theirs if IS_ROOT else f"chmod u+rwX {persons_folder}")
     assert problem == f"{persons_folder}/.env cannot be written: Permission denied"
     assert (persons_folder / ".env").read_bytes() == POST
@@ -632,7 +633,7 @@ def test_read_unreadable_file_ends_with_77(persons_folder: Path) -> None:
 
     code, problem, fix = as_person(try_write, persons_folder / ".env")
 
-    theirs = f"work in a clone of your own: git clone {ROOT} ~/{ROOT.name}"
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
     assert (code, fix) == (77, theirs if IS_ROOT else f"chmod u+rwX {persons_folder}/.env")
     assert problem == f"{persons_folder}/.env cannot be read: Permission denied"
     assert names(persons_folder) == [".env"]
@@ -717,7 +718,7 @@ def write_at_once(path: Path, key: str, rounds: int, barrier: Barrier) -> None:
 @needs_fork
 def test_update_by_two_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two processes that change different keys at the same time, 100 times, neither loses a change."""
-    monkeypatch.setattr(lock, "POLL_S", 0.001)
+    monkeypatch.setattr(basics, "POLL_S", 0.001)
     rounds, path, fork = 100, tmp_path / ".env", multiprocessing.get_context("fork")
     barrier = fork.Barrier(3, timeout=30)
     writers = [fork.Process(target=write_at_once, args=(path, key, rounds, barrier)) for key in ("UID", "GID")]

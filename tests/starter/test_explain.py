@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from observed import settings
 
-from host_tasks.ground import envfile, runner
+from host_tasks.ground import runner
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import compose, images
-from host_tasks.observe.identity import Identity
 from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
 from host_tasks.show import explain
 from host_tasks.show.explain import Explanation
 
@@ -35,7 +34,7 @@ def explained(folder: Path, env: str = "", shell: Mapping[str, str] | None = Non
     """Return the explanations of a folder whose .env has this text, by key."""
     path = folder / ".env"
     path.write_text(env, encoding="utf-8")
-    who = Settings(Identity("ada", 1815, 1852, "you"), envfile.Plan(path, None, b"", ()), {}, {})
+    who = settings()
     return {each.key: each for each in explain.explain(who, shell or {}, folder)}
 
 
@@ -151,7 +150,7 @@ def ended(returncode: int) -> runner.Finished:
 
 def test_config_that_fails_ends_with_78(monkeypatch: pytest.MonkeyPatch) -> None:
     """`config` shows what Compose says and ends with 78, also where a second look at the files finds no fault."""
-    who = Settings(Identity("ada", 1815, 1852, "you"), envfile.Plan(Path("/x"), None, b"", ()), {}, {})
+    who = settings()
     seen = Observation(settings=who, model={})
     monkeypatch.setattr(compose, "call", lambda *_, **__: ended(0))
     explain.print_config(seen)

@@ -15,6 +15,7 @@ from aids import as_person
 from host_tasks.ground import lock
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
+from host_tasks.setup import basics
 
 WAITING = "Another task is at work in this clone: waiting for it to end.\n"
 
@@ -96,7 +97,7 @@ def test_lock_held_elsewhere_is_waited_for_and_announced_once(
     with lock.held(tmp_path / ".lock"):
         pass
 
-    assert polls == [lock.POLL_S] * 3
+    assert polls == [basics.POLL_S] * 3
     assert capsys.readouterr().err == WAITING
 
 
@@ -149,7 +150,7 @@ def test_lock_in_unwritable_folder_ends_with_73() -> None:
         code, problem, fix = as_person(try_lock, folder / ".lock")
 
         folder.chmod(0o755)
-    theirs = f"work in a clone of your own: git clone {ROOT} ~/{ROOT.name}"
+    theirs = f"git clone {ROOT} ~/{ROOT.name} # this one is somebody else's"
     assert (code, problem) == (73, f"{folder}/.lock cannot be made: Permission denied")
     assert fix == (theirs if os.geteuid() == 0 else f"chmod u+rwX {folder}")
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from observed import settings
 
 from host_tasks.act import mounts as repairs
 from host_tasks.decide import mounts as rules
 from host_tasks.decide.plan import Finding, Step, plan
-from host_tasks.ground import commands, envfile, paths
+from host_tasks.ground import commands, paths
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import mounts
 from host_tasks.observe.compose import SERVICE, Mount
@@ -25,7 +26,6 @@ from host_tasks.observe.containers import Container
 from host_tasks.observe.identity import Identity
 from host_tasks.observe.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Place
 from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
 from host_tasks.show import mounts as shown
 
 ME = Identity("me", os.getuid(), os.getgid(), "you")
@@ -71,7 +71,7 @@ def of(
     """Return an observation of sources and ways through."""
     return Observation(
         tried=tried,
-        settings=Settings(who, envfile.Plan(paths.ENV_FILE, None, b"", ()), {}, {}),
+        settings=settings(who=who),
         model={"services": {SERVICE: {"group_add": list(group_add)}}},
         has_compose=True,
         places=tuple(places),
@@ -88,7 +88,7 @@ def judged(place: Place, who: Identity = ADA, *, group_add: Sequence[str] = ()) 
 
 def told(finding: Finding | None) -> tuple[str, str, ExitCode] | None:
     """Return cause, fix and exit code of a finding."""
-    return finding and (finding.cause, finding.fix, finding.exit_code)
+    return (finding.cause, finding.fix, finding.exit_code) if finding else None
 
 
 def probes(root: Path) -> list[Path]:

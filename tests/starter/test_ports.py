@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from observed import settings
 
 from host_tasks.decide import ports as rules
 from host_tasks.decide.plan import OK, Finding
-from host_tasks.ground import envfile
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import ports
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Binding, Container
-from host_tasks.observe.identity import Identity
 from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
 
 PROJECT = "my-project-00000005"
 OWN_START = 8889 + 5
@@ -76,7 +74,6 @@ def judged(
     published: Iterable[int] | None = None,
 ) -> Finding:
     """Return what the rule says of the port."""
-    values = {"JUPYTER_PORT": str(kept)} if kept else {}
     bindings = tuple(Binding(8888, "127.0.0.1", number) for number in ours)
     own = [kept or 8888] if published is None else published
     declared = [{"target": 8888, "published": str(number)} for number in own]
@@ -84,7 +81,7 @@ def judged(
         busy,
         has_compose=True,
         project=PROJECT,
-        settings=Settings(Identity("ada", 1, 1, "x"), envfile.Plan(Path("x"), None, b"", ()), values, {}),
+        settings=settings(JUPYTER_PORT=str(kept or "")),
         model={"services": {SERVICE: {"ports": declared}}},
         containers=(Container("1", service=SERVICE, status=status, error=error, bindings=bindings),),
     )

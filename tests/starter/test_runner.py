@@ -21,7 +21,9 @@ TASK = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from host_tasks.ground import runner
+from host_tasks.ground import runner, watcher
+watch = watcher.Watcher.watch
+watcher.Watcher.watch = lambda *words: (watch(*words), Path("watched").touch())
 for each in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(each, lambda number, _: sys.exit(128 + number))
 runner.GRACE_S = float(sys.argv[2])
@@ -228,6 +230,7 @@ def test_killed_task_takes_its_command_along(
     running = task(*sh(STUBBORN), options=options, grace_s=0.1)
     leader, child = number_in(tmp_path / "leader.pid"), number_in(tmp_path / "child.pid")
 
+    wait_until((tmp_path / "watched").exists)
     running.kill()
 
     wait_until(lambda: not alive(leader) and not alive(child))
@@ -241,6 +244,7 @@ def test_killed_task_takes_its_interactive_command_along(
     running = task(*sh("echo $$ >leader.pid; exec sleep 60"), options="interactive")
     leader = number_in(tmp_path / "leader.pid")
 
+    wait_until((tmp_path / "watched").exists)
     running.kill()
 
     wait_until(lambda: not alive(leader) and (tmp_path / "stopped").exists())

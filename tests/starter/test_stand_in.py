@@ -1,19 +1,19 @@
 """Tests of host_tasks.act.stand_in without an engine: how a stand-in is made, and chosen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from observed import settings
 
 from host_tasks.act import stand_in, steps
 from host_tasks.decide.plan import Step
-from host_tasks.ground import envfile, paths, runner
+from host_tasks.ground import paths, runner
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import images
-from host_tasks.observe.identity import Identity
 from host_tasks.observe.images import Image
 from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
 
 IMAGE = "conda-pip-docker/stand-in:0123456789ab"
 
@@ -60,8 +60,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str | None]]:
 
 def seen(**values: str) -> Observation:
     """Return an observation with these values."""
-    who = Identity("ada", 1, 1, "x")
-    return Observation(settings=Settings(who, envfile.Plan(paths.ENV_FILE, None, b"", ()), values, {}))
+    return Observation(settings=replace(settings(), values=values))
 
 
 STEP = Step("stand-in", "make it", "images", values={"image": IMAGE})

@@ -86,8 +86,8 @@ def test_dry_is_refused_because_the_task_would_act(start: Start, words: list[str
     assert ending(start(*words)) == (
         64,
         "",
-        "error: --dry would hold nothing back here: this task would act\n"
-        "fix: see whether it has --dry-run: python3 tasks.py --help act\n",
+        "error: --dry would hold nothing back here: this task would act; a --dry-run of its own would\n"
+        "fix: python3 tasks.py --help act\n",
     )
 
 
@@ -160,3 +160,14 @@ def test_pipe_that_nobody_reads_ends_the_task_quietly(start: Start, words: list[
 def test_command_that_a_signal_ends_gives_the_code_of_a_shell(start: Start) -> None:
     """An inner command that dies by SIGPIPE ends the task with 141, as the shell would say."""
     assert ending(start("inner"))[0] == 141
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root works in the clones of others")
+@pytest.mark.parametrize(("owner", "kept"), [(0, True), (1234, False)], ids=["one's own clone", "somebody else's"])
+def test_compiled_modules_are_kept_in_ones_own_clone(start: Start, tmp_path: Path, owner: int, kept: bool) -> None:  # noqa: FBT001
+    """They save a third of a short task; under sudo they would be root's, in the person's folders."""
+    os.chown(tmp_path / "docker" / "host_tasks" / "setup" / "program.py", owner, owner)
+
+    ending(start("act"))
+
+    assert bool(list(tmp_path.rglob("__pycache__"))) == kept

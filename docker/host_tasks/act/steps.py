@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 
 from host_tasks.act import group, mounts, stand_in
 from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
-from host_tasks.decide.plan import Step
+from host_tasks.decide.engine import judge
+from host_tasks.decide.plan import OK, Step
 from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
-from host_tasks.observe import compose, network
+from host_tasks.observe import compose, engine, network
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.network import PROXIES
@@ -63,7 +64,6 @@ def _write_pip_config() -> None:
     """
     text = network.pip_config()
     if text and not (PIP_CONFIG.exists() and PIP_CONFIG.read_text(encoding="utf-8") == text):
-        PIP_CONFIG.unlink(missing_ok=True)  # a new file is 0600, a replaced one keeps its mode
         files.write(PIP_CONFIG, text.encode())
 
 
@@ -89,7 +89,9 @@ def build(step: Step, seen: Observation) -> None:
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
-        raise build_failed(finished.stderr, seen.settings.values)
+        if judge(engine.look()).state == OK:
+            raise build_failed(finished.stderr, seen.settings.values)
+        return  # the next round says what has become of the engine
     fresh = seen.after(step.key, "")
     if fresh.image:
         record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since

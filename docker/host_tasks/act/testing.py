@@ -69,6 +69,7 @@ def checkers() -> list[list[str]]:
         ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
         ["mypy", "--config-file", str(SETTINGS)],
         ["shellcheck", "--norc", "--external-sources", "--shell=bash", *filter(os.path.isfile, scripts)],
+        ["shfmt", "--diff", "--indent=4", "--language-dialect=bash", *filter(os.path.isfile, scripts)],
         ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],
     ]
 

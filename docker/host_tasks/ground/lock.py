@@ -2,61 +2,44 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tasks.ground import report
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import LOCK_FILE, shown
-from host_tasks.setup import basics
+from host_tasks.setup.basics import LOCK_TIMEOUT_S, fix_access, open_lock, wait_for_lock
 
-POLL_S = 0.1
+WAITING = "Another task is at work in this clone: waiting for it to end."
 
 
 @contextlib.contextmanager
-def held(path: Path = LOCK_FILE, *, timeout_s: float = 1800.0) -> Iterator[None]:
-    """Hold the lock, waiting for another holder and saying so once; the wait is longer than any build.
+def held(path: Path = LOCK_FILE, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    """Hold the lock, waiting for another holder and saying so once.
 
     Raises:
         HostError: the lock file cannot be made (73), or another task held it for timeout_s (75).
     """
     try:
-        descriptor = basics.open_lock(str(path))
+        descriptor = open_lock(str(path))
     except OSError as err:
         raise HostError(
             f"{shown(path)} cannot be made: {err.strerror}",
-            fix=basics.fix_access(str(path)),
+            fix=fix_access(str(path)),
             code=ExitCode.CANNOT_CREATE,
         ) from err
     try:
-        _acquire(descriptor, path, timeout_s)
+        if not _taken(descriptor, timeout_s):
+            problem = f"another task has held {shown(path)} for {timeout_s:g} s"
+            raise HostError(problem, fix="end that task, then try again", code=ExitCode.TRY_AGAIN)
         yield
     finally:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, timeout_s: float) -> None:
-    """Take the lock or wait for it, up to timeout_s."""
-    deadline = time.monotonic() + timeout_s
-    announced = False
-    while not _taken(descriptor):
-        if not announced:
-            report.note("Another task is at work in this clone: waiting for it to end.")
-            announced = True
-        if time.monotonic() >= deadline:
-            raise HostError(
-                f"another task has held {shown(path)} for {timeout_s:g} s",
-                fix="end that task, then try again",
-                code=ExitCode.TRY_AGAIN,
-            )
-        time.sleep(POLL_S)
-
-
-def _taken(descriptor: int) -> bool:
-    """Return whether the lock is ours now."""
+def _taken(descriptor: int, timeout_s: float) -> bool:
+    """Return whether the lock became ours."""
     try:
-        return basics.try_lock(descriptor)
+        return wait_for_lock(descriptor, WAITING, timeout_s)
     except OSError as err:
         raise HostError(
             f"this file system has no locks: {err.strerror}",

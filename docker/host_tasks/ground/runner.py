@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from host_tasks.ground import report
 from host_tasks.ground.errors import ExitCode, HostError
@@ -70,44 +70,40 @@ def run(
     """
     if announce:
         report.command(shlex.join(argv))
-    ours, theirs = (_own_terminal() if keep else None) or (None, None)
-    streams = _streams(capture=capture, keep=keep, interactive=interactive)
-    if theirs is not None:
-        streams["stdout"] = theirs
-    try:
-        with _undisturbed() as came:
-            # A captured command is a question, which ends by itself.
-            watcher = None if capture else Watcher(also_stop, grace_s=GRACE_S)
-            process = _process(argv, watcher, cwd=cwd, env=None if env is None else dict(env), **streams)
-    finally:
-        if theirs is not None:
-            os.close(theirs)
-    started = _Started(process, also_stop, watcher, interactive=interactive)
-    shown = (lambda: _shown(process, ours)) if keep else None
+    streams, terminal = _streams(capture=capture, keep=keep, interactive=interactive)
+    options = {"cwd": cwd, "env": None if env is None else dict(env), "text": True, "errors": "replace", **streams}
+    with _undisturbed() as came:
+        # A captured command is a question, which ends by itself.
+        watcher = None if capture else Watcher(also_stop, grace_s=GRACE_S)
+        started = _Started(_process(argv, watcher, options), also_stop, watcher, interactive=interactive)
+    shown = (lambda: _shown(started.process, terminal)) if keep else None
     return _wait(started, timeout_s=timeout_s, shown=shown, came=came)
 
 
-def _streams(*, capture: bool, keep: bool, interactive: bool) -> dict[str, Any]:
-    """Return where a command reads from and writes to, as options of Popen, and whether in a session of its own."""
-    shown: int | IO[str] | None = None if interactive else sys.stderr
+def _streams(*, capture: bool, keep: bool, interactive: bool) -> tuple[dict[str, Any], int | None]:
+    """Return where a command reads from and writes to, as options of Popen, and our end of a terminal of its own."""
+    ours, theirs = (_own_terminal() if keep else None) or (None, subprocess.PIPE)
     return {
         "stdin": None if interactive else subprocess.DEVNULL,
-        "stdout": subprocess.PIPE if capture or keep else shown,
+        "stdout": theirs if capture or keep else None if interactive else sys.stderr,
         "stderr": subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
         "start_new_session": not interactive,
-    }
+    }, ours
 
 
-def _process(argv: Sequence[str], watcher: Watcher | None, **options: Any) -> "subprocess.Popen[str]":
+def _process(argv: Sequence[str], watcher: Watcher | None, options: Mapping[str, Any]) -> "subprocess.Popen[str]":
     """Start a command under its watcher, or say that it is missing."""
     try:
-        process = subprocess.Popen(list(argv), text=True, errors="replace", **options)
+        process = subprocess.Popen(list(argv), **options)
     except FileNotFoundError as err:
         if watcher:
             watcher.dismiss()
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
         ) from err
+    finally:
+        if isinstance(options["stdout"], int) and options["stdout"] >= 0:  # the command's end of a terminal
+            os.close(options["stdout"])
     if watcher:
         watcher.watch(-process.pid if options["start_new_session"] else process.pid)
     return process

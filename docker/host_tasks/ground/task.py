@@ -64,8 +64,8 @@ def task(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def _dry(name: str) -> HostError:
     """Return the error for Invoke's own --dry, which holds back only what Invoke itself would run."""
     return HostError(
-        "--dry would hold nothing back here: this task would act",
-        fix=f"see whether it has --dry-run: {task_command(f'--help {name}')}",
+        "--dry would hold nothing back here: this task would act; a --dry-run of its own would",
+        fix=task_command(f"--help {name}"),
         code=ExitCode.USAGE,
     )
 

@@ -1,7 +1,7 @@
 """The values of this clone: what is observed on this machine, and what docker/.env keeps of earlier choices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from host_tasks.ground import envfile
@@ -26,7 +26,8 @@ class Settings:
     plan: envfile.Plan  # from what docker/.env holds to what it is to hold
     values: dict[str, str]  # of our own keys, as they stand in docker/.env once the plan is written
     kept: dict[str, str]  # all that docker/.env holds now
-    observed: Mapping[str, str | None]  # what is true of own keys; a choice that is kept is not among them
+    # What is true of own keys; a choice that is kept is not among them.
+    observed: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def project(self) -> str:

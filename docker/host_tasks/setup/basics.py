@@ -14,6 +14,8 @@ PROGRAM = os.path.join(os.path.dirname(os.path.realpath(__file__)), "program.py"
 LOCK = os.path.join(ROOT, ".venv.lock")
 PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
 
+LOCK_TIMEOUT_S = 1800.0  # longer than any installation or build
+POLL_S = 0.1
 ROOM_BYTES = 20_000_000  # an installer that failed has removed what did not fit
 CALLED_AS = "HOST_TASKS_CALLED_AS"  # the variable that tells the tasks how they were called
 
@@ -38,10 +40,10 @@ def fix_access(path: str) -> str:
     while not os.path.lexists(path):
         path = os.path.dirname(path)
     if os.name == "nt" or os.stat(path).st_uid == os.geteuid():
-        return f"chmod u+rwX {_word(path)}"
+        return f"chmod u+rwX {shell_word(path)}"
     if os.stat(os.path.dirname(path)).st_uid == os.geteuid():
-        return f"sudo chown $(id -u) {_word(path)}"
-    return f"work in a clone of your own: git clone {_word(ROOT)} ~/{_word(os.path.basename(ROOT))}"
+        return f"sudo chown $(id -u) {shell_word(path)}"
+    return f"git clone {shell_word(ROOT)} ~/{shell_word(os.path.basename(ROOT))} # this one is somebody else's"
 
 
 def refuse_foreign_python() -> None:
@@ -49,7 +51,7 @@ def refuse_foreign_python() -> None:
     if os.path.exists(os.path.join(sys.prefix, ".stamp")):
         return
     script = os.path.relpath(os.path.join(ROOT, "tasks.py"))
-    fix = " ".join(["python3", *map(_word, [script, *sys.argv[1:]])])
+    fix = " ".join(["python3", *map(shell_word, [script, *sys.argv[1:]])])
     fail(f"{sys.argv[0]} is not this clone's own invoke", fix=fix, code=CONFIG)
 
 
@@ -63,7 +65,9 @@ def fail_where_full(failure: str) -> None:
 
     folders = dict.fromkeys([ROOT, tempfile.gettempdir()])
     if min(shutil.disk_usage(each).free for each in folders) < ROOM_BYTES or "quota exceeded" in failure:
-        fail("there is no room for .venv", fix=f"make room, 200 MB: df -h {' '.join(map(_word, folders))}", code=IO)
+        fail(
+            "there is no room for .venv", fix=f"make room, 200 MB: df -h {' '.join(map(shell_word, folders))}", code=IO
+        )
 
 
 def called_as(interpreter: str = "") -> str:
@@ -71,11 +75,11 @@ def called_as(interpreter: str = "") -> str:
     script = sys.argv[0]
     # Bash and zsh export _, the command as typed: its interpreter is then the one in tasks.py's first line.
     if not interpreter and script == os.environ.get("_") and os.path.dirname(script):
-        return _word(script)
-    return f"{_word(interpreter or sys.orig_argv[0])} {_word(script)}"
+        return shell_word(script)
+    return f"{shell_word(interpreter or sys.orig_argv[0])} {shell_word(script)}"
 
 
-def _word(text: str) -> str:
+def shell_word(text: str) -> str:
     """Return a text as one word for a shell, as shlex.quote does, which costs every start the import of re."""
     if os.name == "nt":
         return f'"{text}"' if " " in text else text
@@ -128,4 +132,24 @@ def try_lock(descriptor: int) -> bool:
         if err.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
         raise
+    return True
+
+
+def wait_for_lock(descriptor: int, announcement: str, timeout_s: float) -> bool:
+    """Return whether the lock became ours within timeout_s; whoever has to wait is told so, once.
+
+    Raises:
+        OSError: this file system has no locks.
+    """
+    import time
+
+    deadline = time.monotonic() + timeout_s
+    announced = False
+    while not try_lock(descriptor):
+        if not announced:
+            print(announcement, file=sys.stderr, flush=True)
+            announced = True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_S)
     return True

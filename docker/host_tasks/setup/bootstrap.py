@@ -13,6 +13,7 @@ from host_tasks.setup.basics import (
     CONFIG,
     INTERRUPTED,
     LOCK,
+    LOCK_TIMEOUT_S,
     PROGRAM,
     PYTHON,
     ROOT,
@@ -25,7 +26,8 @@ from host_tasks.setup.basics import (
     fail_where_full,
     fix_access,
     open_lock,
-    try_lock,
+    shell_word,
+    wait_for_lock,
 )  # fmt: skip
 
 TYPE_CHECKING = False  # typing costs every start 4 ms
@@ -48,9 +50,6 @@ if sys.version_info < NEEDED:
 HOST = "docker/host-requirements.txt"  # from the clone's root, as everything in the stamp
 TESTS = "tests/starter/requirements.txt"
 
-LOCK_TIMEOUT_S = 1800.0
-POLL_S = 0.1
-
 
 def main() -> "NoReturn":
     """Make .venv where it is missing or stale, then become `invoke` with the same arguments, or with --list."""
@@ -59,7 +58,7 @@ def main() -> "NoReturn":
     try:
         ensure(*([TESTS] if first_task == "test" else []), yes="--yes" in words or "-y" in words)
     except KeyboardInterrupt:
-        fail("interrupted", fix="run the same command again", code=INTERRUPTED)
+        fail("interrupted", fix=" ".join([called_as(), *map(shell_word, words)]), code=INTERRUPTED)
     os.environ[CALLED_AS] = called_as()
     command = [PYTHON, "-I", PROGRAM, *(words or ["--list"])]
     if os.name == "nt":  # exec there returns to the shell at once (Python 3.13, os.execv)
@@ -86,11 +85,8 @@ def ensure(*extra: str, yes: bool = False) -> None:
     try:
         descriptor = _locked()
         try:
-            if not wanted.items() <= _recorded().items():
-                umask = os.umask(0o022)
-                os.umask(umask | 0o022)  # what runs from .venv is written by its owner only
+            if not wanted.items() <= _recorded().items():  # another task may have done it meanwhile
                 _set_up(wanted, yes=yes)
-                os.umask(umask)
         finally:
             os.close(descriptor)
     except OSError as err:
@@ -152,34 +148,25 @@ def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
         wanted = {**{name: _digest(name) for name in have if os.path.isfile(os.path.join(ROOT, name))}, **wanted}
     missing = [name for name in wanted if fresh or name not in have]
     print(f"Setting up .venv with {' and '.join(missing)} ...", file=sys.stderr, flush=True)
+    umask = os.umask(0o022)
+    os.umask(umask | 0o022)  # what runs from .venv is written by its owner only
     host_packages.install(missing, fresh=fresh, yes=yes)
     host_packages.write_scripts()
     _record({**({} if fresh else have), **wanted})
     host_packages.give_to_owner()
+    os.umask(umask)
     print(".venv is ready.", file=sys.stderr, flush=True)
 
 
 def _locked() -> int:
-    """Return a descriptor that holds the lock; closing it, or the death of its holders, frees it.
+    """Return a descriptor that holds the lock; an installer inherits it, and holds on where this process is killed.
 
     Raises:
         SystemExit: another process held it for LOCK_TIMEOUT_S (75).
     """
-    import time
-
     descriptor = open_lock(LOCK)
     os.set_inheritable(descriptor, os.name != "nt")
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    announced = False
-    while not try_lock(descriptor):
-        if not announced:
-            print("Another task sets .venv up: waiting for it to end.", file=sys.stderr, flush=True)
-            announced = True
-        if time.monotonic() >= deadline:
-            fail(
-                f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s",
-                fix="end the other task, then try again",
-                code=TRY_AGAIN,
-            )
-        time.sleep(POLL_S)
+    if not wait_for_lock(descriptor, "Another task sets .venv up: waiting for it to end.", LOCK_TIMEOUT_S):
+        problem = f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s"
+        fail(problem, fix="end the other task, then try again", code=TRY_AGAIN)
     return descriptor

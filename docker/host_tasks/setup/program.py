@@ -9,7 +9,9 @@ import os
 import sys
 from typing import Any
 
-sys.dont_write_bytecode = True  # as Invoke itself: under sudo it would be root's, in the person's folders
+# Compiled modules save a third of a short task; in a clone of somebody else's they would be files that are not theirs.
+FOREIGN = os.name != "nt" and os.stat(__file__).st_uid != os.geteuid()
+sys.dont_write_bytecode = FOREIGN
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 
 import invoke
@@ -29,11 +31,20 @@ class OwnConfig(Config):
     load_user = load_project = load_runtime = load_system  # ~/.invoke.yaml, invoke.yaml, --config
 
 
+class OwnProgram(Program):
+    """Invoke's program, which keeps compiled modules."""
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse Invoke's own switches; it turns compiled modules off there."""
+        super().parse_core(argv)
+        sys.dont_write_bytecode = FOREIGN
+
+
 def main() -> None:
     """Run the command line, and end quietly where nobody reads its output any more."""
     try:
         try:
-            Program(
+            OwnProgram(
                 version=invoke.__version__,
                 namespace=Collection.from_module(_tasks()),
                 name="Invoke",

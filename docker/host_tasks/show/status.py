@@ -60,7 +60,7 @@ def _image(seen: Observation) -> str:
         return "none"
     changed = differences(seen.built.inputs, seen.inputs) if seen.built.image == seen.image.id else ["not known"]
     fits = f"changed since: {', '.join(changed)}" if changed else "made from what is here now"
-    return f"{seen.image.size_bytes / GIB:.1f} GiB, {_age(seen.image.created)} old, {fits}"
+    return f"{seen.image.size_bytes / GIB:.1f} GiB, {_age(seen.image.created)}, {fits}"
 
 
 def _age(created: str) -> str:
@@ -69,7 +69,9 @@ def _age(created: str) -> str:
         then = datetime.datetime.fromisoformat(created[:19] + "+00:00")
         minutes = int((datetime.datetime.now(datetime.timezone.utc) - then).total_seconds() // 60)
         days, hours = minutes // 1440, minutes // 60
-        return f"{days} days" if days > 1 else f"{hours} hours" if hours > 1 else f"{max(minutes, 0)} minutes"
+        return (
+            f"{days} days old" if days > 1 else f"{hours} hours old" if hours > 1 else f"{max(minutes, 0)} minutes old"
+        )
     return "of unknown age"
 
 

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -16,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 PROGRAMS = ("chromium", "chromedriver")
 PACKAGES = ("chromium", "chromium-driver")  # Debian 12
-TIMEOUT_S = 60
+TIMEOUT_S = 120  # two cores, shared
 # Root has no sandbox; the rest keeps Chromium from asking, updating and calling home.
 SWITCHES = (
     "--headless=new",
@@ -67,7 +71,11 @@ class Lab:
         """Return the condition's value as soon as it is true; what the page replaces meanwhile is looked up again."""
         ignored = (StaleElementReferenceException, ElementNotInteractableException)
         waiting = WebDriverWait(self.driver, TIMEOUT_S, poll_frequency=0.1, ignored_exceptions=ignored)
-        return waiting.until(lambda _: condition(), message=f"never seen: {what}")
+        try:
+            return waiting.until(lambda _: condition())
+        except TimeoutException as err:
+            page = self.driver.find_element(By.TAG_NAME, "body").text
+            raise AssertionError(f"{what}: not within {TIMEOUT_S} s on a page that says\n{page}") from err
 
     def shown(self, css: str, text: str = "") -> list[WebElement]:
         """Return the visible elements; with a text, those that have it and no other."""
@@ -113,10 +121,17 @@ class Lab:
         """Open a notebook of the folder shown, run all its cells, and wait until the last one has its number."""
         self.click(".jp-DirListing-itemName", name, twice=True)
         self.all(".jp-Notebook-ExecutionIndicator[data-status='idle']", f"an idle kernel for {name}")
-        self.menu("Run", "Run All Cells")
         # Running makes the last cell the active one, and cells that are out of sight may be out of the page.
         last = ".jp-Notebook .jp-CodeCell.jp-mod-active .jp-InputPrompt"
-        self.until(lambda: [each for each in self.shown(last) if each.text.strip("[]:").isdigit()], "the last number")
+
+        def ran() -> bool:
+            prompts = [each.text for each in self.shown(last)]
+            # JupyterLab 4.6 may drop what it sends to a kernel that has just become idle: then no star shows.
+            if prompts in ([], ["[ ]:"]):
+                self.menu("Run", "Run All Cells")
+            return any(each.strip("[]:").isdigit() for each in prompts)
+
+        self.until(ran, f"a number at the last cell of {name}")
 
     def names(self) -> list[str]:
         """Return what the file browser lists."""

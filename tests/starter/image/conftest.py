@@ -18,8 +18,13 @@ from host_tasks.observe.clone import project_name
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs
 
-# The example is the person's to delete, and its tests go with it.
-collect_ignore = [] if (ROOT / "notebooks" / "penguins.ipynb").is_file() else ["test_browser.py", "test_example.py"]
+# These are the person's to delete, and their tests go with them.
+GO_WITH = {
+    "test_browser.py": "notebooks/penguins.ipynb",
+    "test_devcontainer.py": ".devcontainer/devcontainer.json",
+    "test_example.py": "notebooks/penguins.ipynb",
+}
+collect_ignore = [test for test, file in GO_WITH.items() if not (ROOT / file).is_file()]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aids import wait_until
 from browser import Lab, chromium, missing
-from conftest import Clone, wait_until
+from conftest import Clone
 from selenium.webdriver.common.keys import Keys
 
 EXAMPLE = "penguins.ipynb"
@@ -73,3 +74,16 @@ def test_notebook_can_be_made_renamed_and_deleted(lab: Lab, running: Clone) -> N
     assert made == before | {"Untitled.ipynb"}
     assert renamed == before | {"mine.ipynb"}
     assert visible(notebooks) == before
+
+
+def test_mounted_folder_cannot_be_deleted(lab: Lab, running: Clone) -> None:
+    """Deleting one of the six folders is refused in words, and every file stays on the host."""
+    before = visible(running.root / "data")
+    lab.click(".jp-BreadCrumbs-home")
+    lab.until(lambda: "data" in lab.names(), "the six folders")
+
+    lab.delete("data")
+
+    assert "data" in lab.accept()
+    assert "data" in lab.names()
+    assert visible(running.root / "data") == before

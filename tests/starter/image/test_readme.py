@@ -1,51 +1,72 @@
-"""Every command of the README, run in its order in a fresh clone."""
+"""Every command that README, manual, CONTRIBUTING and SECURITY show, run in their order in a fresh clone."""
 
-import re
-import subprocess
-import sys
-from pathlib import Path
+import os
+from collections.abc import Iterator
 
 import pytest
-from conftest import PROGRAM, ROOT, Clone
+from conftest import Clone, cloned, docker, git, removed
+from texts import FORK, STARTER, Text, still_ours
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)]
-TEST_COMMAND = "python3 tasks.py test --yes"  # .ci/run runs it: this test is part of it
-
-
-def test_readme_and_ci_agree_on_the_test_command() -> None:
-    """`.ci/run` runs the command that the README gives for the tests."""
-    assert [TEST_COMMAND] in BLOCKS
-    assert TEST_COMMAND in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-
-
-@pytest.mark.parametrize("task", sorted(set(re.findall(r"tasks\.py ([a-z]+)", README)) | {"clean", "open", "shell"}))
-def test_readme_names_only_tasks_that_exist(task: str) -> None:
-    """No task of the README's prose or table is missing from `invoke --list`."""
-    argv = [sys.executable, "-I", str(ROOT / PROGRAM), "--list"]
-    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-
-    assert re.search(rf"^  {task} ", listed, re.MULTILINE)
+TEXTS = [text for text in still_ours().values() if text.blocks]
+BLOCKS = still_ours()["README.md"].blocks if "README.md" in still_ours() else []
+IN_THE_SUITE = "is, or runs, the suite that runs this test"
+NOT_RUN = {
+    "python3 tasks.py test --all --yes": IN_THE_SUITE,
+    "python3 tasks.py test --fast": IN_THE_SUITE,
+    STARTER: "test_texts.py runs the upgrade, on a starter and a project of its own",
+}
+# Root stands for the post's default user where the texts ask for the caller's ids: no image runs as root.
+AS_DEFAULT_USER = """
+id() { case $1 in -un) echo al-khawarizmi ;; -u) echo 1000 ;; -g) echo 100 ;; esac; }
+"""
 
 
-def test_every_block_runs_in_a_fresh_clone(clone: Clone, tmp_path: Path) -> None:
-    """Each block, in its order, with a clone of this tree for the address of a fork: every line ends with 0."""
-    origin = tmp_path / "origin"
-    for command in (
-        ["git", "init", "--quiet", "."],
-        ["git", "add", "--all"],
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "--message", "all"],
-    ):
-        assert clone.run(*command).returncode == 0
-    clone.run("git", "clone", "--quiet", str(clone.root), str(origin))
-    place = tmp_path
-    try:
-        for block in BLOCKS:
-            if block == [TEST_COMMAND]:
-                continue
-            script = "set -eu\n" + "\n".join(block).replace("https://example.org/your/fork.git", str(origin))
-            done = clone.run("bash", "-c", script, cwd=place)
-            assert done.returncode == 0, f"{script}\n{done.stderr[-3000:]}"
-            place = tmp_path / "my-project"
-    finally:
-        clone.run("python3", "tasks.py", "clean", cwd=tmp_path / "my-project")
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """Where the README's first block clones to; the folder above it is the person's own for projects."""
+    folder = tmp_path_factory.mktemp("projects")
+    origin = cloned(folder / "origin")
+    for words in (["init", "--quiet", "."], ["add", "--all"], ["commit", "--quiet", "--message", "all"]):
+        git(origin, *words)
+    yield Clone(folder / "my-project")
+    removed(Clone(folder / "my-project"))
+    if docker("image", "ls", "--quiet", "my-project:latest"):
+        docker("image", "rm", "--force", "my-project:latest")
+
+
+def ready(project: Clone) -> None:
+    """Clone where the README's first block, which does it, has not run: another block was asked for alone."""
+    if not project.root.exists():
+        git(Clone(project.root.parent), "clone", "--quiet", "origin", str(project.root))
+
+
+def shown_blocks() -> Iterator[object]:
+    """Yield each block that is run, with a name: the text, and its place in it."""
+    for text in TEXTS:
+        for number, block in enumerate(text.blocks, start=1):
+            if not any(word in block for word in NOT_RUN):
+                yield pytest.param(text, block, id=f"{text.name} {number}")
+
+
+@pytest.mark.parametrize(("text", "block"), list(shown_blocks()))
+def test_every_line_of_a_block_ends_with_0(project: Clone, text: Text, block: str) -> None:
+    """A person who pastes it, from the folder in which the texts before it have left them, gets what it is for."""
+    first = FORK in block
+    if not first:
+        ready(project)
+    base = project.values().get("BASE_IMAGE") if "--build-arg BASE_IMAGE" in block else None
+    exported = f"export BASE_IMAGE={base}\n" if base else ""
+    script = "set -eu\n" + (AS_DEFAULT_USER if os.getuid() == 0 else "") + exported + block.replace(FORK, "origin")
+
+    done = project.run("bash", "-c", script, cwd=project.root.parent if first else project.root)
+
+    assert done.returncode == 0, f"{text.name}:\n{script}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("command", [each for each in NOT_RUN if each != STARTER])
+def test_what_is_not_run_stands_in_a_block_of_its_own(command: str) -> None:
+    """A command that is left out takes no other with it."""
+    holding = [block for text in TEXTS for block in text.blocks if command in block]
+
+    assert holding
+    assert set(holding) == {f"{command}\n"}

@@ -1,0 +1,74 @@
+"""What conda keeps of an environment in its conda-meta folder."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from channels import without_login
+
+
+def import_names(records: dict[str, dict[str, Any]], requested: set[str]) -> list[str]:
+    """Return the modules and packages of Python that the requested conda packages bring."""
+    names: dict[str, None] = {}
+    for package in sorted(requested & set(records)):
+        record = records[package]
+        # A metapackage has no files: what it stands for is what it depends on.
+        needed = record["depends"] if not record["files"] else []
+        files = [
+            *record["files"],
+            *(file for each in needed for file in records.get(each.split()[0], {"files": []})["files"]),
+        ]
+        for file in files:
+            inside = file.partition("/site-packages/")[2]
+            top = inside.removesuffix("/__init__.py") if inside.endswith("/__init__.py") else inside.removesuffix(".py")
+            if top and top.isidentifier() and not top.startswith("_") and (top != inside):
+                names[top] = None
+    return list(names)
+
+
+def compiled(file: str, prefix: Path, python_tag: str) -> str | None:
+    """Return the compiled form of a source file, by its path in the prefix; None where there is none."""
+    if not file.endswith(".py"):
+        return None
+    path = str(Path(file).parent / "__pycache__" / f"{Path(file).stem}.{python_tag}.pyc")
+    return path if (prefix / path).exists() else None
+
+
+def read(prefix: Path) -> dict[str, dict[str, Any]]:
+    """Return the record of each package by its name."""
+    found = (json.loads(path.read_text(encoding="utf-8")) for path in (prefix / "conda-meta").glob("*.json"))
+    return {each["name"]: each for each in found}
+
+
+def complete(records: Iterable[dict[str, Any]], prefix: Path, python_tag: str) -> None:
+    """Make the records say what conda's own would: compiled files, and no login of a channel."""
+    for each in records:
+        extra = [path for file in each["files"] if (path := compiled(file, prefix, python_tag))]
+        each["files"] += extra
+        each["paths_data"]["paths"] += [{"_path": path, "path_type": "pyc_file"} for path in extra]
+        each["channel"], each["url"] = without_login(each["channel"]), without_login(each["url"])
+        name = f"{each['name']}-{each['version']}-{each['build']}.json"
+        (prefix / "conda-meta" / name).write_text(json.dumps(each, indent=2), encoding="utf-8")
+
+
+def history(specs: list[str], records: Iterable[dict[str, Any]], words: dict[str, str], version: str) -> str:
+    """Return conda-meta/history of an environment just made, as conda writes it (conda 24.7, history.py)."""
+    names = {without_login(where).rstrip("/"): word for where, word in words.items()}
+    lines = []
+    for each in records:
+        channel = without_login(each["channel"]).rstrip("/")
+        lines.append(
+            f"+{names.get(channel, channel)}/{each['subdir']}::{each['name']}-{each['version']}-{each['build']}"
+        )
+    return "\n".join(
+        [
+            f"==> {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} <==",
+            "# cmd: conda env create --file environment.yml",
+            f"# conda version: {version}",
+            *sorted(lines),
+            f"# update specs: {json.dumps(specs)}",
+            "",
+        ]
+    )

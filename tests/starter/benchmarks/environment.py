@@ -1,0 +1,150 @@
+"""What the environment costs beside the post's order of layers: ratios of medians, measured side by side in one run.
+
+Run it with an engine: python tests/starter/benchmarks/environment.py [ROUNDS]. It ends with 1 where a ratio is over
+its bound. Both build on the same base with the same files; cold builds start with empty package caches.
+"""
+
+import json
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from overhead import ROOT, Ratio, must, seconds
+
+from conftest import Clone, cloned, docker, removed  # isort: skip # overhead.py adds the folder that it is in
+
+POST = ROOT / "tests" / "starter" / "benchmarks" / "post.Dockerfile"
+STACK = "import pandas, matplotlib, sklearn, scipy"
+ALIVE = "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8888/api', timeout=4)"
+
+
+@dataclass
+class Side:
+    """One of the two: its clone, its Dockerfile, and how long each of its builds took, in seconds."""
+
+    clone: Clone
+    dockerfile: str
+    tag: str
+    base: str
+    took: dict[str, list[float]] = field(default_factory=dict)
+
+    def build(self, name: str, *words: str) -> None:
+        """Build, and note how long that took."""
+        values = self.clone.values()
+        argv = ["docker", "build", "--file", self.dockerfile, "--tag", self.tag, f"--build-arg=BASE_IMAGE={self.base}"]
+        for secret, key in (("ca_bundle", "CA_BUNDLE"), ("pip_config", "PIP_CONFIG")):
+            argv += ["--secret", f"id={secret},src={values.get(key, POST)}"]  # a file without certificates or options
+        self.note(name, lambda: must(self.clone.run(*argv, *words, ".")))
+
+    def note(self, name: str, action: Callable[[], object]) -> None:
+        """Note how long an action took."""
+        self.took.setdefault(name, []).append(seconds(action))
+
+    def edit(self, name: str, line: str) -> None:
+        """Add a line to a file of the clone."""
+        path = self.clone.root / name
+        path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8")
+
+    def empty_caches(self) -> None:
+        """Give the build's package caches names that no build had before."""
+        path = self.clone.root / self.dockerfile
+        text = path.read_text(encoding="utf-8")
+        for name in ("rattler", "pip", "conda-pkgs"):
+            text = text.replace(f"id={name},", f"id={name}-{secrets.token_hex(4)},")
+        path.write_text(text, encoding="utf-8")
+
+    def size(self) -> float:
+        """Return the size of the image, in bytes."""
+        return float(docker("image", "inspect", "--format", "{{.Size}}", self.tag))
+
+    def start(self) -> None:
+        """Note how long a new container takes until it answers, and until its first import of the stack is done."""
+        name = f"bench-{secrets.token_hex(4)}"
+        python = "/opt/env/bin/python" if self.dockerfile.startswith("docker/") else "app/env/bin/python"
+        prefix = python if python.startswith("/") else f"/home/al-khawarizmi/{python}"
+
+        def answered() -> None:
+            docker("run", "--detach", "--name", name, "--volume", "/srv", self.tag)
+            while subprocess.run(
+                ["docker", "exec", name, prefix, "-c", ALIVE], capture_output=True, check=False
+            ).returncode:
+                time.sleep(0.05)
+
+        self.note("link", answered)
+        self.note("import", lambda: docker("exec", name, prefix, "-c", STACK))
+        docker("rm", "--force", "--volumes", name)
+
+
+def measure(side: Side) -> None:
+    """Do one round of one side."""
+    side.empty_caches()
+    side.build("cold", "--no-cache")
+    side.start()
+    second = Clone(side.clone.root.parent / f"second-{side.tag.partition(':')[0]}")
+    shutil.copytree(side.clone.root, second.root, dirs_exist_ok=True)
+    first, side.clone = side.clone, second
+    side.build("second clone")
+    side.clone = first
+    side.build("identity", f"--build-arg=uid={20000 + secrets.randbelow(9999)}", "--build-arg=username=u")
+    side.edit("docker/entrypoint.sh", f"# {time.monotonic()}\n")
+    side.build("entrypoint")
+    side.edit("requirements.txt", "humanize\n")
+    side.build("pip package")
+    side.edit("postBuild", f"# {time.monotonic()}\n")
+    side.build("postBuild")
+    before = (side.clone.root / "environment.yml").read_text(encoding="utf-8")
+    (side.clone.root / "environment.yml").write_text(before.replace("  - pip\n", "  - tornado\n  - pip\n", 1))
+    side.build("conda package")
+    (side.clone.root / "environment.yml").write_text(before)
+    text = (side.clone.root / "requirements.txt").read_text(encoding="utf-8")
+    (side.clone.root / "requirements.txt").write_text(text.replace("humanize\n", ""), encoding="utf-8")
+
+
+def ratios(ours: Side, post: Side) -> list[Ratio]:
+    """Return what was measured, each beside its bound."""
+    mine, theirs = ({name: statistics.median(took) for name, took in side.took.items()} for side in (ours, post))
+    bounds = {"cold": 0.45, "identity": 0.03, "entrypoint": 0.03, "pip package": 0.12, "postBuild": 1.0}
+    bounds |= {"conda package": 0.40, "link": 1.1, "import": 1.1}
+    found = [Ratio(f"{name} / the post's {name}", mine[name], theirs[name], bound) for name, bound in bounds.items()]
+    found.append(Ratio("second clone / the post's cold build", mine["second clone"], theirs["cold"], 0.05))
+    found.append(Ratio("image / the post's image, in GB", ours.size() / 1e9, post.size() / 1e9, 0.80))
+    return found
+
+
+def main(rounds: int) -> None:
+    """Measure, print, and judge."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = cloned(Path(folder) / "ours")
+        try:
+            must(clone.task("build", "--yes"))
+            base = clone.values()["BASE_IMAGE"]
+            copy = Clone(Path(folder) / "post")
+            shutil.copytree(clone.root, copy.root)
+            shutil.copy(POST, copy.root / "post.Dockerfile")
+            (copy.root / "post.Dockerfile.dockerignore").write_text(
+                "*\n!environment.yml\n!requirements.txt\n!postBuild\n!docker/entrypoint.sh\n"
+            )
+            sides = (
+                Side(clone, "docker/Dockerfile", "bench-ours:1", base),
+                Side(copy, "post.Dockerfile", "bench-post:1", base),
+            )
+            for _ in range(rounds):
+                for side in sides:
+                    measure(side)
+            print(json.dumps([side.took for side in sides]), file=sys.stderr)
+            found = ratios(*sides)
+        finally:
+            removed(clone)
+    print("\n".join(map(str, found)))
+    sys.exit(any(each.ours_s / each.theirs_s > each.bound for each in found))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)

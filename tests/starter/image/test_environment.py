@@ -1,0 +1,237 @@
+"""The environment of a built image: what conda, pip and Python say in it, and which layer a change costs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Clone, cloned, docker
+
+ODD_POST_BUILD = """\
+#!/usr/bin/env bash
+set -euo pipefail
+mkdir -p ~/.config/tool "${CONDA_PREFIX}/etc/conda/activate.d"
+echo kept >~/.config/tool/settings
+echo 'export FROM_ACTIVATE_D=yes' >"${CONDA_PREFIX}/etc/conda/activate.d/x.sh"
+"""
+
+
+def build(clone: Clone, base: str, tag: str) -> None:
+    """Build a clone's image by docker's own command, with what the host trusts."""
+    words = ["docker", "build", "--file", "docker/Dockerfile", "--tag", tag, *([f"--build-arg={base}"] if base else [])]
+    for name, path in secrets(clone).items():
+        words += ["--secret", f"id={name},src={path}"]
+    done = clone.run(*words, ".")
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+def secrets(clone: Clone) -> dict[str, str]:
+    """Return the files of the build's secrets: those of docker/.env, where it has been written."""
+    values = clone.values() if (clone.root / "docker" / ".env").exists() else {}
+    return {
+        "ca_bundle": values.get("CA_BUNDLE", "docker/ca-bundle.pem"),
+        "pip_config": values.get("PIP_CONFIG", "docker/pip.conf"),
+    }
+
+
+def layers(tag: str) -> list[str]:
+    """Return the digests of an image's layers."""
+    found: list[str] = json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", tag))
+    return found
+
+
+def run(tag: str, script: str, *options: str) -> str:
+    """Return what a script prints in a new container of an image, as its user, by way of its entrypoint."""
+    return docker("run", "--rm", *options, tag, "bash", "-c", script)
+
+
+@pytest.fixture(scope="module")
+def base(running: Clone) -> str:
+    """The base image that this machine can reach, as a build argument; none where it is the published one."""
+    chosen = running.values().get("BASE_IMAGE")
+    return f"BASE_IMAGE={chosen}" if chosen else ""
+
+
+@pytest.fixture(scope="module")
+def image(running: Clone) -> str:
+    """The image of the running clone."""
+    return docker("inspect", "--format", "{{.Image}}", running.container_id())
+
+
+@pytest.fixture(scope="module")
+def odd(running: Clone, base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of what people bring: variables, CR LF without a run bit, system packages, files beside requirements."""
+    clone = cloned(tmp_path_factory.mktemp("odd") / "odd")
+    for name in (".env", ".pip.conf"):
+        if (running.root / "docker" / name).exists():
+            (clone.root / "docker" / name).write_bytes((running.root / "docker" / name).read_bytes())
+    with (clone.root / "environment.yml").open("a", encoding="utf-8") as file:
+        file.write("variables:\n  A_VARIABLE: 1.10\n")
+    (clone.root / "requirements.txt").write_text("-r requirements-more.txt\n-c constraints.txt\n", encoding="utf-8")
+    (clone.root / "requirements-more.txt").write_text("tabulate\n", encoding="utf-8")
+    (clone.root / "constraints.txt").write_text("tabulate ==0.9.0\n", encoding="utf-8")
+    (clone.root / "apt.txt").write_text("file # says what a file is\n", encoding="utf-8")
+    (clone.root / "postBuild").write_bytes(ODD_POST_BUILD.replace("\n", "\r\n").encode())
+    (clone.root / "postBuild").chmod(0o644)
+    for name in ("entrypoint.sh", "activate.sh", "create-user.sh"):
+        script = clone.root / "docker" / name
+        script.write_bytes(script.read_bytes().replace(b"\n", b"\r\n"))
+    build(clone, base, "odd:test")
+    yield "odd:test"
+    docker("image", "rm", "--force", "odd:test")
+
+
+def test_conda_says_the_truth_and_changes_the_environment(image: str) -> None:
+    """As the user, conda lists, exports, removes, installs and updates what rattler made, and removes all of it."""
+    script = """set -e
+    conda list --json | python -c 'import json, sys; print({p["name"]: p["channel"] for p in json.load(sys.stdin)})'
+    conda env export --from-history
+    conda remove --yes --quiet --prefix /opt/env scikit-learn >&2
+    ! ls -d /opt/env/lib/python3*/site-packages/sklearn
+    conda install --yes --quiet --prefix /opt/env scikit-learn >&2
+    python -c 'import sklearn; print("back")'
+    conda update --yes --quiet --prefix /opt/env numpy >&2
+    pip --version >&2
+    """
+
+    said = run(image, script)
+
+    assert "'jupyterlab': 'conda-forge'" in said
+    assert "'tabulate': 'pypi'" in said
+    assert "- jupyterlab[version='>=4.4']" in said
+    assert said.endswith("back")
+
+
+def test_tools_of_the_build_are_not_in_the_image(image: str) -> None:
+    """Neither rattler nor a package cache stays."""
+    find = "find / -xdev ( -name 'py_rattler*' -o -name '*.conda' -not -path '/opt/channels/*' ) -print 2>/dev/null"
+
+    assert run(image, find.replace("(", "\\(").replace(")", "\\)") + " || true", "--user=0") == ""
+
+
+def test_no_layer_holds_a_file_a_second_time(image: str) -> None:
+    """What comes after the conda packages adds what it installs and no more: tabulate, a setting, a user."""
+    sizes = [int(size) for size in docker("history", "--format", "{{.Size}}", "--human=false", image).split()]
+    of_the_environment = int(run(image, "du --summarize --bytes /opt/env | cut --fields=1"))
+
+    assert max(sizes) < 1.1 * of_the_environment
+    assert sum(sizes[: sizes.index(max(sizes))]) < 10_000_000
+
+
+def test_python_writes_nothing_into_the_containers_layer(image: str) -> None:
+    """What it compiles at run time would be lost with the container, and slow its start."""
+    script = (
+        "python -c 'import pandas, email.mime.text, sklearn.ensemble' && find /opt -newer /proc/1/stat -name '*.pyc'"
+    )
+
+    assert run(image, script) == ""
+
+
+def test_what_a_start_needs_is_compiled(image: str) -> None:
+    """JupyterLab, a kernel and the requested packages are loaded from their compiled form."""
+    script = (
+        "python -c 'import jupyterlab.labapp, ipykernel.kernelapp, pandas, sklearn, sys, os; print([m.__file__ for m in"
+        ' sys.modules.values() if "site-packages" in (getattr(m, "__file__", 0) or "") and m.__file__.endswith(".py")'
+        " and not os.path.exists(m.__cached__)])'"
+    )
+
+    assert run(image, script) == "[]"
+
+
+def test_source_folder_is_imported_live(running: Clone) -> None:
+    """A module in src/ can be imported by scripts, `run` and `docker exec`, as it is now, and hides no package."""
+    (running.root / "src" / "mymod.py").write_text("answer = 42\n", encoding="utf-8")
+    (running.root / "src" / "numpy.py").write_text("raise SystemExit('hidden')\n", encoding="utf-8")
+    ask = "import mymod, numpy; print(mymod.answer)"
+
+    plain = running.inside("python", "-c", ask)
+    by_shell = running.inside("bash", "-c", f"cd /tmp && python -c '{ask}'")
+    by_run = running.task("run", "--", "python", "-c", ask)
+
+    (running.root / "src" / "numpy.py").unlink()
+    assert [each.stdout.strip() for each in (plain, by_shell, by_run)] == ["42"] * 3, plain.stderr + by_run.stderr
+
+
+def test_environment_is_active_without_a_shell(running: Clone) -> None:
+    """`docker exec C python` knows its prefix and what the host trusts, as after activation."""
+    ask = "import os; print(os.environ.get('CONDA_PREFIX'), os.environ.get('SSL_CERT_FILE'))"
+
+    plain = running.inside("python", "-c", ask)
+    by_shell = running.inside("bash", "-c", f'python -c "{ask}"')
+
+    assert plain.stdout == by_shell.stdout
+    assert plain.stdout.startswith("/opt/env ")
+
+
+def test_interactive_shell_names_the_environment(running: Clone) -> None:
+    """The prompt shows it, whether the shell activated it or found it active."""
+    for words in (["bash"], ["entrypoint.sh", "bash"]):
+        prompt = running.inside(*words, "-ic", 'echo "$PS1"').stdout
+
+        assert prompt.startswith("(/opt/env) ")
+        assert prompt.count("/opt/env") == 1
+        assert "\\w" in prompt
+
+
+def test_variables_and_scripts_of_the_environment_count(odd: str) -> None:
+    """`variables:` of environment.yml and activate.d work in shells; the variables without one too, as written."""
+    plain = docker("run", "--rm", "--entrypoint=python", odd, "-c", "import os; print(os.environ['A_VARIABLE'])")
+    by_shell = run(odd, "echo $A_VARIABLE $FROM_ACTIVATE_D")
+
+    assert (plain, by_shell) == ("1.10", "1.10 yes")
+
+
+def test_home_of_post_build_is_the_users(odd: str) -> None:
+    """What postBuild wrote to ~ is in the user's home and theirs, though the layer that ran it knows no user."""
+    said = run(
+        odd, 'cat ~/.config/tool/settings; stat --format "%U %a" ~/.config/tool/settings; cd && touch ~/.config/x'
+    )
+
+    assert said.split() == ["kept", "al-khawarizmi", "644"]
+
+
+def test_files_beside_requirements_and_system_packages_are_installed(odd: str) -> None:
+    """`-r` and `-c` reach the build, and so does apt.txt."""
+    assert run(odd, "python -c 'import tabulate; print(tabulate.__version__)'; command -v file git").split() == [
+        *("0.9.0", "/usr/bin/file", "/usr/bin/git")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [("requirements.txt", "tabulate\nhumanize\n", 1), ("postBuild", "#!/bin/sh\necho another\n", 2)],
+    ids=["pip-package", "postBuild"],
+)
+def test_change_costs_its_own_layer(running: Clone, base: str, image: str, name: str, text: str, kept: int) -> None:
+    """Another pip package keeps the conda packages' layer, another postBuild that of the pip packages too."""
+    before = (running.root / name).read_text(encoding="utf-8")
+    (running.root / name).write_text(text, encoding="utf-8")
+
+    build(running, base, "changed:test")
+
+    (running.root / name).write_text(before, encoding="utf-8")
+    same = 0
+    for one, other in zip(layers(image), layers("changed:test"), strict=False):
+        if one != other:
+            break
+        same += 1
+    docker("image", "rm", "--force", "changed:test")
+    sizes = [int(size) for size in docker("history", "--format", "{{.Size}}", "--human=false", image).split()][::-1]
+    nonempty = [size for size in sizes if size]
+    assert max(nonempty) in nonempty[:same]
+    assert same >= nonempty.index(max(nonempty)) + kept
+
+
+def test_project_without_optional_files_is_built(base: str, running: Clone, tmp_path: Path) -> None:
+    """requirements.txt and postBuild may be deleted."""
+    clone = cloned(tmp_path / "bare")
+    for name in (".env", ".pip.conf"):
+        if (running.root / "docker" / name).exists():
+            (clone.root / "docker" / name).write_bytes((running.root / "docker" / name).read_bytes())
+    (clone.root / "requirements.txt").unlink()
+    (clone.root / "postBuild").unlink()
+
+    build(clone, base, "bare:test")
+
+    assert run("bare:test", "python -c 'import pandas; print(1)'") == "1"
+    docker("image", "rm", "--force", "bare:test")

@@ -1,0 +1,47 @@
+"""The link as programs take it: VS Code's "Existing Jupyter server" appends to the address and sends the token."""
+
+import urllib.parse
+import urllib.request
+
+import pytest
+from conftest import Clone
+from lab import OPENER, api, executed, status_of
+
+
+@pytest.fixture(scope="module")
+def link(running: Clone) -> str:
+    """The link that is printed: http://127.0.0.1:PORT/?token=..."""
+    return running.succeed("url").splitlines()[-1]
+
+
+def test_link_leads_a_person_to_the_notebooks(link: str) -> None:
+    """The short link ends in notebooks/, with the token; with another token it ends nowhere."""
+    with OPENER.open(link, timeout=20) as answer:
+        landed = urllib.parse.urlsplit(answer.url)
+
+    assert (landed.path, landed.query) == ("/lab/tree/notebooks", urllib.parse.urlsplit(link).query)
+    assert status_of(f"{link.rpartition('=')[0]}=wrong") == 403
+
+
+def test_link_serves_as_a_programs_address(link: str) -> None:
+    """What VS Code 1.9x does (vscode-jupyter, userServerUrlProvider.ts): the path is kept, `api/...` appended."""
+    url = urllib.parse.urlsplit(link)
+    address = f"{url.scheme}://{url.netloc}{url.path}"
+    token = urllib.parse.parse_qs(url.query)["token"][0]
+
+    assert status_of(f"{address}api/kernelspecs", Authorization=f"token {token}") == 200
+    assert status_of(f"{address}api/kernelspecs?token={token}") == 200
+    assert status_of(f"{address}api/kernelspecs") == 403
+
+
+def test_session_and_kernel_work_from_the_link(link: str) -> None:
+    """A session for a notebook starts a kernel in its folder, another one computes, and the session can be ended."""
+    body = {"path": "notebooks/x.ipynb", "name": "x", "type": "notebook", "kernel": {"name": "python3"}}
+
+    session = api(link, "sessions", method="POST", body=body)
+    messages = executed(link, "print(6 * 7)")
+    api(link, f"sessions/{session['id']}", method="DELETE")
+
+    streams = [m["content"]["text"] for m in messages if m["msg_type"] == "stream"]  # type: ignore[index]
+    assert "".join(streams) == "42\n"
+    assert not api(link, "sessions")

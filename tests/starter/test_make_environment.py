@@ -1,0 +1,236 @@
+"""Tests of docker/environment: how the image reads the project's files, finds channels and records packages."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host_tasks.ground.paths import DOCKER_DIR
+
+sys.path.append(str(DOCKER_DIR / "environment"))
+
+channels, read_files, records = map(importlib.import_module, ("channels", "read_files", "records"))
+
+
+def channel(scheme: str, location: str, name: str = "", **more: str) -> dict[str, str | None]:
+    """Return a channel as `conda config --show --json` prints it."""
+    return {"scheme": scheme, "location": location, "name": name, "auth": None, "token": None, **more}
+
+
+SETTINGS: dict[str, Any] = {
+    "channels": ["conda-forge", "defaults"],
+    "channel_alias": channel("https", "mirror.example/conda"),
+    "custom_channels": {
+        "conda-forge": channel("file", "/opt/channels", "conda-forge"),
+        "labs/private": channel("https", "labs.example", "labs/private", auth="ada:pw"),
+        "secret": channel("https", "token.example/get", "secret", token="t0"),  # noqa: S106
+    },
+    "custom_multichannels": {
+        "defaults": [channel("https", "repo.example", "pkgs/main"), channel("https", "repo.example", "pkgs/r")],
+        "local": [],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "addresses"),
+    [
+        ("conda-forge", ["file:///opt/channels/conda-forge"]),
+        ("conda-forge/label/dev", ["file:///opt/channels/conda-forge/label/dev"]),
+        ("bioconda", ["https://mirror.example/conda/bioconda"]),
+        ("labs/private", ["https://ada:pw@labs.example/labs/private"]),
+        ("secret", ["https://token.example/t/t0/get/secret"]),
+        ("defaults", ["https://repo.example/pkgs/main", "https://repo.example/pkgs/r"]),
+        ("https://u:p@h.example/x", ["https://u:p@h.example/x"]),
+        ("/srv/channel", ["file:///srv/channel"]),
+    ],
+)
+def test_channel_is_where_condarc_says(word: str, addresses: list[str]) -> None:
+    """Aliases, custom channels, passwords, tokens and multichannels of the base's conda count."""
+    assert channels.addresses(word, SETTINGS) == addresses
+
+
+def test_condarcs_channels_come_last_unless_nodefaults_is_asked() -> None:
+    """`nodefaults` is a word, not a channel."""
+    with_defaults = list(channels.sources(["bioconda"], SETTINGS).values())
+
+    assert with_defaults == ["bioconda", "conda-forge", "defaults", "defaults"]
+    assert list(channels.sources(["bioconda", "nodefaults"], SETTINGS).values()) == ["bioconda"]
+
+
+def test_channel_of_a_specification_is_spelled_out() -> None:
+    """Rattler would look for conda-forge:: at its own address."""
+    assert channels.spelled_out("conda-forge::numpy >=2", SETTINGS) == "file:///opt/channels/conda-forge::numpy >=2"
+    assert channels.spelled_out("numpy >=2", SETTINGS) == "numpy >=2"
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("https://u:p@h.example/c/noarch/x.conda", "https://h.example/c/noarch/x.conda"),
+        ("https://h.example/t/to-ken/c/noarch/", "https://h.example/c/noarch/"),
+        ("https://h.example/t/to-ken", "https://h.example"),
+        ("file:///opt/channels/conda-forge/", "file:///opt/channels/conda-forge/"),
+    ],
+)
+def test_login_is_not_kept(address: str, kept: str) -> None:
+    """What conda-meta names can be read by everybody who has the image."""
+    assert channels.without_login(address) == kept
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with an environment.yml."""
+    (tmp_path / "project").mkdir()
+    text = "channels: [conda-forge]\ndependencies:\n- python=3.10\n- pip\n- pip:\n  - -r requirements.txt\n"
+    (tmp_path / "project" / "environment.yml").write_text(text, encoding="utf-8")
+    return tmp_path / "project"
+
+
+def parted(project: Path) -> dict[str, str]:
+    """Return what read_files.py makes of a project, by the path in its output."""
+    out = project.parent / f"out-{len(list(project.parent.iterdir()))}"
+    out.mkdir()
+    read_files.main(project, out)
+    return {str(path.relative_to(out)): path.read_text(encoding="utf-8") for path in out.rglob("*") if path.is_file()}
+
+
+def test_files_are_parted_by_layer(project: Path) -> None:
+    """A pip package, a comment or postBuild changes nothing of what the conda packages are made from."""
+    (project / "requirements.txt").write_text("a\n", encoding="utf-8")
+    before = parted(project)
+    with (project / "environment.yml").open("a", encoding="utf-8") as file:
+        file.write("  - more-of-pip\n# a comment\n")
+    (project / "requirements.txt").write_text("b\n", encoding="utf-8")
+    (project / "postBuild").write_bytes(b"#!/bin/sh\r\ntrue\r\n")
+
+    after = parted(project)
+
+    assert json.loads(after["conda.json"]) == {
+        "channels": ["conda-forge"],
+        "dependencies": ["python=3.10", "pip"],
+        "variables": {},
+    }
+    assert after["conda.json"] == before["conda.json"]
+    assert after["pip/section.txt"] == "-r requirements.txt\nmore-of-pip\n"
+    assert after["pip/requirements.txt"] == "b\n"
+    assert after["post-build/postBuild"] == "#!/bin/sh\ntrue\n"
+
+
+def test_what_is_deleted_is_not_missed(project: Path) -> None:
+    """A project may have neither requirements.txt nor postBuild nor apt.txt."""
+    found = parted(project)
+
+    assert (found["pip/requirements.txt"], found["apt.txt"]) == ("", "")
+    assert not any(name.startswith("post-build/") for name in found)
+
+
+def test_system_packages_are_read_without_comments(project: Path) -> None:
+    """apt.txt is Binder's: a package a line, comments after #."""
+    (project / "apt.txt").write_text("# for maps\nlibgdal-dev # GDAL\n\nbuild-essential\n", encoding="utf-8")
+
+    assert parted(project)["apt.txt"] == "libgdal-dev\nbuild-essential\n"
+
+
+@pytest.mark.parametrize("name", ["requirements-dev.txt", "requirements.dev.txt", "constraints.txt"])
+def test_files_beside_requirements_are_taken(project: Path, name: str) -> None:
+    """Those of the two patterns enter the build, and may be named."""
+    (project / "requirements.txt").write_text(f"-r {name}\n", encoding="utf-8")
+    (project / name).write_text("x\n", encoding="utf-8")
+
+    assert parted(project)[f"pip/{name}"] == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("-r dev/more.txt", "requirements.txt:2: dev/more.txt is not in the build"),
+        ("--constraint=limits.txt", "requirements.txt:2: limits.txt is not in the build"),
+        ("-e .", "requirements.txt:2: `-e .` is not in the build"),
+        ("-e ./src", "requirements.txt:2: `-e ./src` is not in the build"),
+        ("./wheels/x.whl", "requirements.txt:2: `./wheels/x.whl` is not in the build"),
+    ],
+)
+def test_file_that_is_not_taken_is_named(project: Path, line: str, says: str) -> None:
+    """One line says where it is named, instead of pip's traceback after the conda packages."""
+    (project / "requirements.txt").write_text(f"a\n{line}\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit, match=f"error: {says}"):
+        parted(project)
+
+
+@pytest.mark.parametrize(
+    "line", ["-r https://h.example/r.txt", "git+https://h.example/x.git", "a @ https://h.example/a"]
+)
+def test_address_is_pips_own_business(project: Path, line: str) -> None:
+    """What pip fetches itself is no file of the project."""
+    (project / "requirements.txt").write_text(f"{line}\n", encoding="utf-8")
+
+    assert parted(project)["pip/requirements.txt"] == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: [", "environment.yml:1: "), ("dependencies:\n", "environment.yml: there is no list"), ("- a", "environment")],
+)
+def test_malformed_file_is_one_line_without_the_tasks_too(project: Path, text: str, says: str) -> None:
+    """A plain docker build says it as well."""
+    (project / "environment.yml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(SystemExit, match=f"error: {says}"):
+        parted(project)
+
+
+def package(name: str, *files: str, depends: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a record of conda-meta."""
+    return {
+        "name": name,
+        "version": "1",
+        "build": "0",
+        "subdir": "noarch",
+        "depends": list(depends),
+        "channel": "https://u:p@h.example/c/",
+        "url": f"https://u:p@h.example/c/noarch/{name}-1-0.conda",
+        "files": list(files),
+        "paths_data": {"paths": [{"_path": file, "path_type": "hardlink"} for file in files]},
+    }
+
+
+def test_import_names_are_those_of_the_requested_packages() -> None:
+    """Packages and modules, of a metapackage those of what it stands for; no private ones, no extension modules."""
+    site = "lib/python3.11/site-packages"
+    scikit = package("scikit-learn", f"{site}/sklearn/__init__.py", f"{site}/sklearn/x.py", f"{site}/_s.py")
+    alias = package("matplotlib-base", depends=("matplotlib >=3", "python"))
+    real = package("matplotlib", f"{site}/matplotlib/__init__.py", f"{site}/pylab.py", "bin/x.py")
+    made = {each["name"]: each for each in (scikit, alias, real, package("other", f"{site}/other.py"))}
+
+    assert records.import_names(made, {"scikit-learn", "matplotlib-base", "absent"}) == [
+        "matplotlib",
+        "pylab",
+        "sklearn",
+    ]
+
+
+def test_record_names_compiled_files_and_no_login(tmp_path: Path) -> None:
+    """Conda removes what it knows of; a password in conda-meta would be in the image."""
+    (tmp_path / "conda-meta").mkdir()
+    (tmp_path / "x" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "x" / "__pycache__" / "a.cpython-311.pyc").touch()
+
+    records.complete([package("p", "x/a.py", "x/b.py", "x/c.txt")], tmp_path, "cpython-311")
+
+    made = records.read(tmp_path)["p"]
+    assert made["files"] == ["x/a.py", "x/b.py", "x/c.txt", "x/__pycache__/a.cpython-311.pyc"]
+    assert made["paths_data"]["paths"][-1] == {"_path": "x/__pycache__/a.cpython-311.pyc", "path_type": "pyc_file"}
+    assert "u:p" not in json.dumps(made)
+
+
+def test_history_is_as_conda_reads_it() -> None:
+    """`conda env export --from-history` finds what environment.yml asked for, `conda list --revisions` the packages."""
+    text = records.history(["p >=1"], [package("p")], {"https://u:p@h.example/c": "labs"}, "26.7.2")
+
+    lines = text.splitlines()
+    assert lines[2:] == ["# conda version: 26.7.2", "+labs/noarch::p-1-0", '# update specs: ["p >=1"]']

@@ -1,0 +1,141 @@
+"""Tests of host_tasks.show.status: one screen that always prints, whatever state things are in."""
+
+import datetime
+import json
+from typing import Any
+
+import pytest
+from observed import GIB, INPUTS, STAND_IN, VALUES, Seen, bare, base, beside, engine, healthy, server, settings, stopped
+
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.observe import containers
+from host_tasks.observe import server as links
+from host_tasks.observe.client import UnreachableError
+from host_tasks.observe.images import Image
+from host_tasks.show.status import print_status
+
+PROBLEM = "docker/.env:2: no KEY=value"
+
+
+@pytest.fixture(autouse=True)
+def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a server that serves have a link, and every container take 1.5 of 8 GiB."""
+
+    def link(container: Any, wanted: int) -> str:
+        if container is None or not container.serves:
+            raise HostError("no server", fix="up", code=ExitCode.UNAVAILABLE)
+        return f"http://127.0.0.1:{wanted}/lab?token=abc"
+
+    monkeypatch.setattr(links, "link", link)
+    monkeypatch.setattr(containers, "memory", lambda container: (3 * GIB // 2, 8 * GIB))
+
+
+class Broken(Seen):
+    """An observation whose docker/.env cannot be read."""
+
+    @property
+    def settings(self) -> Any:
+        """Refuse."""
+        raise HostError(PROBLEM, fix="correct line 2", code=ExitCode.CONFIG)
+
+
+def told(seen: Seen, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Return what status tells programs."""
+    print_status(seen, json=True)
+    read: dict[str, str] = json.loads(capsys.readouterr().out)
+    return read
+
+
+def ago(**time: float) -> str:
+    """Return a time that long ago, as the engine writes it."""
+    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(**time)
+    return then.isoformat().replace("+00:00", "123Z")
+
+
+def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every row says what is there."""
+    image = Image("sha256:i", 5 * GIB // 2, ago(hours=30))
+
+    assert told(healthy(engine=engine(), image=image, containers=(server(), beside())), capsys) == {
+        "project": "study-1a2b3c4d",
+        "server": "healthy",
+        "link": "http://127.0.0.1:8888/lab?token=abc",
+        "other services": "db runs",
+        "identity": "ada 1815:1852 (you)",
+        "base image": "base:1",
+        "image": "2.5 GiB, 30 hours old, made from what is here now",
+        "memory": "1.5 of 8.0 GiB",
+        "disk": "100 GiB free for the clone",
+        "docker/.env": "up to date",
+    }
+
+
+def test_status_of_a_bare_clone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing is, that is said: an empty link is no error."""
+    assert told(bare(), capsys) == {
+        "project": "study-1a2b3c4d",
+        "server": "not started",
+        "link": "",
+        "other services": "none",
+        "identity": "ada 1815:1852 (you)",
+        "base image": "base:1, not on this engine",
+        "image": "none",
+        "memory": "none",
+        "disk": "100 GiB free for the clone",
+        "docker/.env": "out of date",
+    }
+
+
+def test_status_with_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """What needs docker/.env is unknown, with the reason; the rest is told."""
+    known = {name: part for name, part in vars(healthy(engine=engine())).items() if name != "settings"}
+
+    found = told(Broken(**{name: known[name] for name in known if name not in ("tried", "said", "before")}), capsys)
+
+    assert {key for key, value in found.items() if value == f"unknown: {PROBLEM}"} == {"identity", "docker/.env"}
+    assert (found["project"], found["server"]) == ("study-1a2b3c4d", "healthy")
+
+
+@pytest.mark.parametrize(
+    ("seen", "row", "expected"),
+    [
+        (stopped(containers=(server(status="paused"),)), "server", "is paused"),
+        (stopped(containers=(server(status="exited", exit_code=3),)), "server", "ended with exit code 3"),
+        (healthy(engine=engine(), containers=(server(health="starting"),)), "server", "is still starting"),
+        (healthy(engine=engine(), containers=(server(health="none"),)), "server", "runs"),
+        (stopped(base=base(name=STAND_IN)), "base image", f"{STAND_IN} (a stand-in made here)"),
+        (stopped(image=Image("other", GIB, ago(days=3))), "image", "1.0 GiB, 3 days old, changed since: not known"),
+        (stopped(inputs={**INPUTS, "x": "y"}), "image", "0.0 GiB, of unknown age, changed since: x"),
+        (healthy(engine=engine(), settings=settings(JUPYTER_PORT="9")), "link", "http://127.0.0.1:9/lab?token=abc"),
+    ],
+    ids=["paused", "ended", "starting", "no check", "stand-in", "not built here", "unknown age", "another port"],
+)  # fmt: skip
+def test_row_says_the_state(seen: Seen, row: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each state has its words."""
+    assert told(seen, capsys)[row] == expected
+
+
+def test_part_of_an_engine_that_went_away_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An engine that stops answering in the middle leaves the other rows."""
+
+    def gone(container: Any) -> Any:
+        raise UnreachableError("EOF")
+
+    monkeypatch.setattr(containers, "memory", gone)
+
+    found = told(healthy(engine=engine()), capsys)
+
+    assert found["memory"] == "unknown: the engine gave no answer that can be used: EOF"
+    assert found["server"] == "healthy"
+
+
+def test_status_for_people_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same rows, in two columns, without a header."""
+    print_status(healthy(engine=engine()), json=False)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0].split() == ["project", VALUES["COMPOSE_PROJECT_NAME"]]
+    assert lines[2].split() == ["link", "http://127.0.0.1:8888/lab?token=abc"]

@@ -1,0 +1,58 @@
+"""The texts that come with the starter, their links, and the blocks of commands in them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_tasks.ground.paths import ROOT
+
+FORK = "https://example.org/your/fork.git"  # stands for the person's repository
+STARTER = "https://example.org/starter.git"  # stands for the starter's
+# Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.
+FIRST_LINES = {
+    "README.md": "# Conda + pip + Docker Compose, driven by Invoke",
+    "docker/README.md": "# The starter's manual",
+    "CONTRIBUTING.md": "# How the starter is built, and how to change it",
+    "SECURITY.md": "# Security",
+    "docker/CHANGELOG.md": "# Changelog of the starter",
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """One of them."""
+
+    name: str  # from the clone's root
+    content: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return ROOT / self.name
+
+    @property
+    def blocks(self) -> list[str]:
+        """The blocks of commands, in their order."""
+        return re.findall(r"^```sh\n(.*?)^```", self.content, re.DOTALL | re.MULTILINE)
+
+    @property
+    def links(self) -> list[str]:
+        """What its links and pictures lead to, without addresses."""
+        return [each for each in re.findall(r"\]\(([^)\s]+)\)", self.content) if "://" not in each]
+
+    @property
+    def anchors(self) -> set[str]:
+        """What a link to one of its headings ends with, as GitHub makes it: lower case, blanks to hyphens."""
+        headings = re.findall(r"^#+ (.+)$", self.content, re.MULTILINE)
+        return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def still_ours() -> dict[str, Text]:
+    """Return the texts that are the starter's still, by name."""
+    found = {}
+    for name, first_line in FIRST_LINES.items():
+        if (ROOT / name).is_file():
+            content = (ROOT / name).read_text(encoding="utf-8")
+            if content.startswith(f"{first_line}\n"):
+                found[name] = Text(name, content)
+    return found
