@@ -180,6 +180,7 @@ ENGINE = (
 )
 
 # Who calls, and what their shell exports.
+EMPTY_SHELL = ("env", "-i", "HOST_TASKS_CALLED_AS=invoke", f"PATH={faults.SYSTEM_PATH}")
 CALLER = (
     Row(
         "shell-retargets-compose",
@@ -197,7 +198,7 @@ CALLER = (
     Row("shell-is-somebody-else", exported(USER="bob", LOGNAME="bob", UID="7", GID="7"), runs=True, doctor="shell"),
     Row(
         "shell-is-empty",
-        faults.called_by("env", "-i", "HOST_TASKS_CALLED_AS=invoke", f"PATH={faults.SYSTEM_PATH}"),
+        faults.called_by(*EMPTY_SHELL),
         runs=True,
     ),
     Row("home-missing", faults.called_by("env", "--unset=HOME"), runs=True),
@@ -347,7 +348,7 @@ MOUNTS = (
     Row(
         "mount-missing-outside-the-clone",
         override(
-            "volumes: [{type: bind, source: FOLDER/shared, target: /mnt, read_only: true, bind: {create_host_path: false}}]"
+            "volumes:\n- {type: bind, source: FOLDER/shared, target: /mnt, read_only: true, bind: {create_host_path: false}}"
         ),
         78,
         "%(folder)s/shared is missing",
