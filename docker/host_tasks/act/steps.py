@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from host_tasks.act import group, mounts, stand_in
 from host_tasks.act.aftermath import remove
 from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
-from host_tasks.decide.plan import Step
+from host_tasks.decide.engine import judge
+from host_tasks.decide.plan import OK, Step
 from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
-from host_tasks.observe import compose, network
+from host_tasks.observe import compose, engine, network
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.network import PROXIES
@@ -89,7 +90,9 @@ def build(step: Step, seen: Observation) -> None:
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
-        raise build_failed(finished.stderr, seen.settings.values)
+        if judge(engine.look()).state == OK:
+            raise build_failed(finished.stderr, seen.settings.values)
+        return  # the next round says what has become of the engine
     fresh = seen.after(step.key, "")
     if fresh.image:
         record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since

@@ -79,7 +79,7 @@ def model(values: Mapping[str, str]) -> dict[str, Any]:
     if SERVICE not in (read.get("services") or {}):
         raise HostError(
             f"the Compose files declare no service {SERVICE}, but {', '.join(read.get('services') or {}) or 'none'}",
-            fix="git checkout docker/docker-compose.yml",
+            fix=f"name a service {SERVICE} in {shown(COMPOSE_FILE)}, then: {task_command('up')}",
             code=ExitCode.CONFIG,
         )
     return read

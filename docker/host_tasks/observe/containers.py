@@ -110,7 +110,7 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         folder=compose.get("project.working_dir", ""),
         oneoff=compose.get("oneoff") == "True",
         status=state.get("Status", ""),
-        health=health.get("Status") or "none",
+        health=_health(health),
         last_check=" ".join(str(checks[-1].get("Output", "")).split())[-200:] if checks else "",
         exit_code=int(state.get("ExitCode") or 0),
         restarts=int(attrs.get("RestartCount") or 0),
@@ -125,6 +125,15 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         binds={each["Destination"]: each["Source"] for each in attrs.get("Mounts") or [] if each.get("Type") == "bind"},
         environ={name: value for name, _, value in (each.partition("=") for each in config.get("Env") or [])},
     )
+
+
+def _health(told: Mapping[str, Any]) -> str:
+    """Return a container's health; a pause makes it unhealthy until the next check, though none failed.
+
+    moby 26, daemon/health.go, stopHealthchecks.
+    """
+    status = str(told.get("Status") or "none")
+    return "healthy" if status == "unhealthy" and told.get("FailingStreak") == 0 else status
 
 
 def _bindings(ports: Mapping[str, Any]) -> Iterator[Binding]:

@@ -214,10 +214,8 @@ def small_clone(root: Path, base: str) -> Clone:
     """Make a clone whose image is made in a second."""
     clone = cloned(root)
     dockerfile = root / "docker" / "Dockerfile"
-    published = next(
-        line for line in dockerfile.read_text(encoding="utf-8").splitlines() if line.startswith("ARG BASE")
-    )
-    dockerfile.write_text(published + SMALL, encoding="utf-8")
+    lines = dockerfile.read_text(encoding="utf-8").splitlines()
+    dockerfile.write_text(next(line for line in lines if line.startswith("ARG BASE_IMAGE=")) + SMALL, encoding="utf-8")
     (root / "docker" / ".env").write_text(f"BASE_IMAGE={base}\n" if base else "", encoding="utf-8")
     return clone
 
@@ -325,8 +323,12 @@ def healthy(stage: Stage) -> Iterator[World]:
 @contextmanager
 def no_docker_on_the_path(stage: Stage) -> Iterator[World]:
     """Leave docker's folder out of the PATH, as cron does where docker is not in /usr/bin."""
-    (stage.folder / "empty").mkdir(exist_ok=True)
-    yield stage.world(environ={"PATH": str(stage.folder / "empty")})
+    folder = stage.folder / "few"
+    folder.mkdir(exist_ok=True)
+    for name in ("bash", "cat", "env", "id", "kill", "sh", "sleep"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(shutil.which(name) or "/nonexistent")
+    yield stage.world(environ={"PATH": str(folder)})
 
 
 def other_docker(case: str) -> Fault:

@@ -140,7 +140,7 @@ ENGINE = (
         "engine-at-an-address-that-is-no-engine",
         exported(DOCKER_HOST="tcp://192.0.2.1:2375"),  # RFC 5737: nobody's; a proxy may answer for it
         69,
-        "the engine is not reachable at tcp://192.0.2.1:2375 \\(DOCKER_HOST=tcp://192.0.2.1:2375\\): .+",
+        "the engine is not reachable at tcp://192.0.2.1:2375 \\(DOCKER_HOST=tcp://192.0.2.1:2375\\)(: .+)?",
         "unset DOCKER_HOST",
         CURES,
         doctor="engine",
@@ -180,6 +180,7 @@ ENGINE = (
 )
 
 # Who calls, and what their shell exports.
+EMPTY_SHELL = ("env", "-i", "HOST_TASKS_CALLED_AS=invoke", f"PATH={faults.SYSTEM_PATH}")
 CALLER = (
     Row(
         "shell-retargets-compose",
@@ -195,7 +196,11 @@ CALLER = (
         doctor="shell",
     ),
     Row("shell-is-somebody-else", exported(USER="bob", LOGNAME="bob", UID="7", GID="7"), runs=True, doctor="shell"),
-    Row("shell-is-empty", faults.called_by("env", "-i", "HOST_TASKS_CALLED_AS=invoke"), runs=True),
+    Row(
+        "shell-is-empty",
+        faults.called_by(*EMPTY_SHELL),
+        runs=True,
+    ),
     Row("home-missing", faults.called_by("env", "--unset=HOME"), runs=True),
     Row("settings-of-invoke-are-broken", faults.broken_settings_of_invoke, runs=True),
     Row(
@@ -249,7 +254,7 @@ ENV = (
         task="env",
         doctor="env-file",
     ),
-    malformed("with-a-space-in-a-key", "TWO WORDS=x", f"the line of TWO {MALFORMED}"),
+    malformed("with-a-space-in-a-key", "TWO WORDS=x", f"this line {MALFORMED}"),
     malformed("with-an-open-quote", "NAME='x", f"the line of NAME {MALFORMED}"),
     malformed("with-a-merge-mark", "<<<<<<< HEAD", f"this line {MALFORMED}"),
     malformed("with-bytes-of-latin-1", b"NAME=\xe9", "a byte stands here that is not UTF-8, .+"),
@@ -342,7 +347,9 @@ MOUNTS = (
     ),
     Row(
         "mount-missing-outside-the-clone",
-        override("volumes: [{type: bind, source: FOLDER/shared, target: /mnt, bind: {create_host_path: false}}]"),
+        override(
+            "volumes:\n- {type: bind, source: FOLDER/shared, target: /mnt, read_only: true, bind: {create_host_path: false}}"
+        ),
         78,
         "%(folder)s/shared is missing",
         "mkdir %(folder)s/shared",
@@ -441,7 +448,7 @@ COMPOSE = (
         edited("docker/docker-compose.yml", "  jupyterlab-server:\n", "  lab:\n"),
         78,
         "the Compose files declare no service jupyterlab-server, but lab",
-        "git checkout docker/docker-compose.yml",
+        "name a service jupyterlab-server in docker/docker-compose.yml, then: invoke up",
         PERSON,
         doctor="compose-files",
     ),
