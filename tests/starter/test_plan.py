@@ -48,7 +48,8 @@ DENIED = f"permission denied while trying to connect to the Docker daemon socket
 NAMED = Endpoint("tcp://127.0.0.1:2375", "DOCKER_HOST=tcp://127.0.0.1:2375", "unset DOCKER_HOST")
 ALLOCATED = "driver failed: Bind for 127.0.0.1:8888 failed: port is already allocated"
 DB_PORT = f"driver failed on endpoint db ({'0a' * 32}): Bind for 0.0.0.0:5432 failed: port is already allocated."
-FAILED_BUILD = "#9 1.2 ERROR: no such package: pandsa\nfailed to solve: process did not complete: exit code: 1"
+STEP_FAILED = 'process "x" did not complete successfully: exit code: 1'
+FAILED_BUILD = f"#9 1.2 ERROR: no such package: pandsa\n#9 ERROR: {STEP_FAILED}\nfailed to solve: {STEP_FAILED}"
 START = "start port=8888"
 
 
