@@ -1,6 +1,6 @@
 """Make the README's pictures anew: a terminal with the two commands, and the page that their link opens.
 
-Run it with an engine, Chromium and tmux: .venv/bin/python tests/starter/screenshots.py
+Run it as an ordinary user with an engine, Chromium and tmux: .venv/bin/python tests/starter/screenshots.py
 Both are real: the commands are the README's, typed into a terminal, in a clone of this tree that is removed afterwards.
 """
 
@@ -21,10 +21,9 @@ from browser import Lab, chromium, missing  # noqa: E402
 from conftest import Clone, cloned, git, removed  # noqa: E402
 from selenium.webdriver import Chrome  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
-from test_readme import BLOCKS  # noqa: E402
+from texts import FORK, still_ours  # noqa: E402
 
 PICTURES = ROOT / "docker" / "pictures"
-FORK = "https://example.org/your/fork.git"  # stands in the README
 COLUMNS, ROWS = 110, 50
 UP_S = 900
 SHRINK = """
@@ -100,7 +99,7 @@ def session(folder: Path) -> tuple[Clone, str]:
     place.mkdir()
     terminal = Terminal(folder / "tmux", place, origin)
     try:
-        for command in BLOCKS[0]:
+        for command in still_ours()["README.md"].blocks[0].splitlines():
             terminal.run(command, "my-project")
         return Clone(place / "my-project"), terminal.text()
     finally:
