@@ -63,9 +63,9 @@ def refuse_mounted(entry: Path, path: str) -> None:
     path = path.strip("/") or "~/app"
     points = [each.point for each in mounts() if each.point.is_relative_to(entry)]
     if entry in points:
-        raise HTTPError(403, f"{path} is a folder of your computer and stays; what is in it can be deleted or moved.")
+        raise HTTPError(403, f"{path} is mounted from your computer and stays; what is in it can be deleted or moved.")
     if points:
-        raise HTTPError(403, f"{path} has a folder of your computer in it, {points[0].relative_to(entry)}, and stays.")
+        raise HTTPError(403, f"{path} stays, for {points[0].relative_to(entry)} in it is mounted from your computer.")
 
 
 def put_in_trash(entry: Path) -> None:

@@ -29,7 +29,9 @@ def _activate() -> None:
     if "BEGIN CERTIFICATE" in _read(CA_BUNDLE):
         for name in CA_VARIABLES:
             os.environ.setdefault(name, CA_BUNDLE)
-    if any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):
+    if os.path.exists(PIP_CONFIG) and not os.access(PIP_CONFIG, os.R_OK):  # noqa: PTH110
+        os.environ.setdefault("PIP_NO_INDEX", "1")
+    elif any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):
         os.environ.setdefault("PIP_CONFIG_FILE", PIP_CONFIG)
 
 

@@ -150,6 +150,7 @@ def healthy(**differs: Any) -> Seen:
     known: dict[str, Any] = {
         "root": Path("/home/ada/study"),
         "unreadable_part": None,
+        "environment_yml": "dependencies: [python, pandas, {pip: [tabulate]}]",
         "project": PROJECT,
         "left_behind": (),
         "settings": settings(),
@@ -188,6 +189,8 @@ def examined(**differs: Any) -> Seen:
         "env_file_owner": 1815,
         "shell": {},
         "proxies_of_shell": {},
+        "addresses": {},
+        "silent_addresses": {},
         "scripts": {ROOT / "postBuild": (False, True)},
     }
     return healthy(**{**known, **differs})

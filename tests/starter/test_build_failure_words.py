@@ -193,3 +193,10 @@ def test_cause_is_what_the_failed_step_said(text: str, cause: str) -> None:
 def test_cause_is_not_longer_than_a_person_reads() -> None:
     """A list of forty packages is cut."""
     assert len(cause_of_failed_build(step(f"error: {'x' * 1000}"))) == 400
+
+
+def test_engine_that_went_away_is_no_word_of_a_step() -> None:
+    """What the last step said before the engine ended is not why it ended."""
+    said = "#12 5.2 error: harmless\n#12 5.3 Successfully installed x\nfailed to receive status: rpc error: EOF\n"
+
+    assert cause_of_failed_build(said) == "failed to receive status: rpc error: EOF"

@@ -111,6 +111,7 @@ def test_diagnose_usable_engine(stub: Stub, version: str) -> None:
 def test_diagnose_without_docker(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No docker on the PATH must be named, with the command that installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine, "PLACES", ())
 
     found = problem()
 
@@ -121,6 +122,7 @@ def test_diagnose_without_docker(stub: Stub, tmp_path: Path, monkeypatch: pytest
 def test_diagnose_without_docker_elsewhere(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the script cannot work, the fix must not name it."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(engine, "PLACES", ())
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "alpine"})
 
     assert (problem().fix, problem().step) == ("start Docker, or install it, see docs.docker.com", None)

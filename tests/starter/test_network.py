@@ -1,6 +1,7 @@
 """Tests of host_tasks.observe.network: what this machine trusts, and where its pip looks."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,30 @@ def test_malformed_pip_configuration_is_one_error(
 
     assert refusal.value.code == ExitCode.CONFIG
     assert refusal.value.problem == f"pip's configuration cannot be read: {where.format(named)}"
+
+
+def test_addresses_of_a_build_are_the_proxies_else_the_index() -> None:
+    """What is behind a proxy is the proxy's to reach; without one, it is the index that pip's own settings name."""
+    pip = "[global]\nindex-url = https://me:secret@index.example/simple\nextra-index-url = https://more.example\n"
+
+    assert network.named_addresses({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "x"}, pip) == {
+        "HTTPS_PROXY": "http://p:3128"
+    }
+    assert network.named_addresses({}, pip) == {"index-url": "https://me:secret@index.example/simple"}
+    assert network.named_addresses({}, "") == {}
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "127.0.0.1:{port}", "http://a:b@127.0.0.1:{port}/x"])
+def test_address_is_silent_where_nothing_listens(address: str) -> None:
+    """An address with or without scheme, user and path answers while somebody listens, and is silent afterwards."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        named = address.format(port=listener.getsockname()[1])
+        answered = network.silence(named)
+
+    assert answered == ""
+    assert "refused" in network.silence(named)
+
+
+def test_address_that_is_none_is_silent() -> None:
+    """A port that is none is a reason, not a traceback."""
+    assert network.silence("http://p:notaport") != ""

@@ -16,6 +16,13 @@ from host_tasks.observe.settings import OWN_KEYS
 TEXTS = still_ours()
 MANUAL = TEXTS["docker/README.md"]
 FEW_WORDS = 900
+NEWS = (
+    "docker/new",
+    "tests/starter/new",
+    ".ci/new",
+    ".github/new",
+    ".devcontainer/new",
+)  # in each of the starter's folders
 PROGRAM = ROOT / "docker" / "host_tasks" / "setup" / "program.py"
 
 
@@ -147,20 +154,20 @@ def test_upgrade_merges_the_starters_files_and_nothing_else(tmp_path: Path) -> N
     git(tmp_path, "clone", "--quiet", str(starter), str(mine))
     add(mine, {"README.md": "mine\n", "tasks.py": "a\nb\nc\nd\nmine\n", "docker/docker-compose.override.yml": "x\n"})
     add(mine, {}, delete=["CONTRIBUTING.md", ".ci/run"])
-    add(starter, {"README.md": "news\n", "CONTRIBUTING.md": "news\n", "NEW.md": "news\n", "docker/new": "news\n"})
+    add(starter, {"README.md": "news\n", "CONTRIBUTING.md": "news\n", "NEW.md": "news\n"})
     add(starter, {"tasks.py": "news\nb\nc\nd\ne\n", "tests/test_mine.py": "news\n", "docker/Dockerfile": "FROM new\n"})
-    add(starter, {}, delete=["doc/README.md", "docker/old"])
+    add(starter, dict.fromkeys(NEWS, "news\n"), delete=["doc/README.md", "docker/old"])
 
-    for line in block.replace(STARTER, str(starter)).splitlines():  # the merge may end with 1, as it does for a person
-        git_line(mine, line)
+    pasted = block.replace(STARTER, str(starter))  # its merge ends with 1, as it does for a person
+    subprocess.run(["bash", "-c", pasted], cwd=mine, env=person(), capture_output=True, check=True)
 
     files = {str(path.relative_to(mine)): path.read_text(encoding="utf-8") for path in mine.rglob("*") if is_file(path)}
     assert files == {
+        **dict.fromkeys(NEWS, "news\n"),
         "README.md": "mine\n",
         "doc/README.md": "doc\n",
         "docker/Dockerfile": "FROM new\n",
         "docker/docker-compose.override.yml": "x\n",
-        "docker/new": "news\n",
         "tasks.py": "news\nb\nc\nd\nmine\n",
         "tests/starter/test_a.py": "a\n",
         "tests/test_mine.py": "example\n",
@@ -197,11 +204,6 @@ def git(cwd: Path, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=cwd, env=person(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def git_line(cwd: Path, line: str) -> None:
-    """Run a line as it stands in a text."""
-    subprocess.run(["bash", "-c", line], cwd=cwd, env=person(), capture_output=True, check=False)
 
 
 def person() -> dict[str, str]:

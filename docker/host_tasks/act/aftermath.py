@@ -1,9 +1,11 @@
 """What is done where a start failed: its last lines are shown, and what never served is removed again."""
 
+import contextlib
+
 from host_tasks.decide.services import START, at_work, culprit
 from host_tasks.ground import report
 from host_tasks.observe import compose, containers
-from host_tasks.observe.client import asking, client
+from host_tasks.observe.client import UnreachableError, asking, client
 from host_tasks.observe.observation import Observation
 
 
@@ -17,17 +19,15 @@ def give_up(seen: Observation) -> None:
     ill = [each for each in seen.services if not at_work(each)]
     for each in ill:
         if each.id not in seen.before:
-            _remove(each)
+            remove(each)
     if not seen.before and len(ill) == len(seen.services):  # only the network is left of this start
         compose.call_by_name(seen.project, "down", capture=True, announce=False, timeout_s=compose.REMOVE_S)
 
 
-def _remove(container: containers.Container) -> None:
+def remove(container: containers.Container) -> None:
     """Remove a container, running or not."""
     import docker.errors
 
-    try:
-        with asking():
-            client().containers.get(container.id).remove(force=True)
-    except docker.errors.NotFound:  # gone already
-        return
+    # Gone already, or the engine does not answer any more: what failed before is the news.
+    with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():
+        client().containers.get(container.id).remove(force=True)

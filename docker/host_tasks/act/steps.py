@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from host_tasks.act import group, mounts, stand_in
+from host_tasks.act.aftermath import remove
 from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
 from host_tasks.decide.engine import judge
 from host_tasks.decide.plan import OK, Step
@@ -117,6 +118,8 @@ def start(step: Step, seen: Observation) -> str:
     Not by its --wait, which looks every 500 ms even where all is healthy.
     """
     for each in seen.services:
+        if each.status in ("created", "dead"):  # what never ran, or cannot: its name is in the way of the next
+            remove(each)
         if each.status == "paused":
             report.note(f"{each.name} is paused: it goes on.")
             with asking():

@@ -13,6 +13,7 @@ LENGTH = 400  # of what is told at most, in characters
 # BuildKit's plain progress: "#10 28.52 text" for what a step prints, "#10 ERROR: ..." where it ends.
 _FAILED_STEP = re.compile(r"#(\d+) ERROR: process ")
 _SAID = re.compile(r"(?:#(?P<step>\d+) )?\d+\.\d+ (?P<text>.*)")
+_OF_A_STEP = re.compile(r"#\d+ |\d+\.\d+ ")
 _ENDED = re.compile(r"process .*did not complete successfully: (exit code: \d+)")
 
 # A line that names a cause, or stands above those that do: what is told of it is its group `told`.
@@ -52,7 +53,8 @@ def cause_of_failed_build(output: str) -> str:
             for match in map(_ENDED.search, lines)
             if match
         ]
-        told = (silent or [_told(lines) or (lines or ["the build said nothing"])[-1].strip()])[-1]
+        others = [line for line in lines if not _OF_A_STEP.match(line)] or lines
+        told = (silent or [_told(others) or (others or ["the build said nothing"])[-1].strip()])[-1]
     return told if len(told) <= LENGTH else f"{told[: LENGTH - 4].rstrip()} ..."
 
 
@@ -68,11 +70,17 @@ def is_full_disk(output: str) -> bool:
 
 
 def _of_the_step(lines: Sequence[str]) -> list[str]:
-    """Return what the failed step printed, without BuildKit's prefix; on a terminal it has no number."""
+    """Return what the failed step printed, without BuildKit's prefix; on a terminal it has no number.
+
+    Nothing where no step failed: the engine that went away, or a base image that it does not have.
+    """
     failed = {match[1] for match in map(_FAILED_STEP.match, lines) if match}
-    matches = [match for match in map(_SAID.fullmatch, lines) if match]
-    by_number = [match["text"] for match in matches if match["step"] in failed]
-    return [text for text in by_number or (match["text"] for match in matches) if text.strip()]
+    of_steps = [match for match in map(_SAID.fullmatch, lines) if match]
+    others = [line for line in lines if not _OF_A_STEP.match(line)]
+    if not failed and others and not _ENDED.search(others[-1]):
+        return []
+    by_number = [match["text"] for match in of_steps if match["step"] in failed]
+    return [text for text in by_number or (match["text"] for match in of_steps) if text.strip()]
 
 
 def _own_words(said: Sequence[str]) -> str | None:

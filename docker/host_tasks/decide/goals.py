@@ -6,7 +6,7 @@ from host_tasks.decide import health
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
-from host_tasks.decide.image import build_anew, image
+from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
@@ -14,7 +14,7 @@ from host_tasks.decide.services import services
 from host_tasks.decide.settings import compose_files, env_file
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, engine, moved, env_file, base_image)
+READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
@@ -38,7 +38,9 @@ DOCTOR: tuple[Rule, ...] = (
     health.env_owner,
     health.shell,
     health.proxy,
+    health.reachable,
     health.certificates,
+    environment_yml,
     health.scripts,
     health.disk,
     compose_files,

@@ -77,6 +77,16 @@ def proxy(seen: "Observation") -> Iterator[Finding]:
         yield ok("proxy", ", ".join(kept) or "none")
 
 
+def reachable(seen: "Observation") -> Iterator[Finding]:
+    """Ask for an answer of the proxy, or the package index, that a build goes through."""
+    for name, why in seen.silent_addresses.items():
+        cause = f"{name} is {masked(name, seen.addresses[name])}, and nothing answers there: {why}"
+        fix = f"unset {name} {name.lower()}; sed -i '/^{name}=/d' {path_word(ENV_FILE)}"
+        yield fail("reachable", cause, fix if name in seen.proxies else "pip config debug", ExitCode.UNAVAILABLE)
+    if not seen.silent_addresses:
+        yield ok("reachable", ", ".join(seen.addresses) or "no proxy and no index of your own is named")
+
+
 def certificates(seen: "Observation") -> Iterator[Finding]:
     """Ask for a CA bundle that the builder takes."""
     bundle = seen.settings.values.get("CA_BUNDLE")

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 CODE = "image"
 
 
+def environment_yml(seen: "Observation") -> Iterator[Finding]:
+    """Ask for an environment.yml that can be read, before anything is built of it."""
+    from host_tasks.decide import environment  # late: it loads YAML, which most tasks do without
+
+    if seen.environment_yml is None:
+        raise environment.missing(seen.names_at_top)
+    found = environment.read_environment(seen.environment_yml)
+    yield ok("environment-yml", f"conda packages: {len(found.conda)}, lines for pip: {len(found.pip)}")
+
+
 def image(seen: "Observation") -> Iterator[Finding]:
     """Ask for an image of the inputs as they are."""
     if seen.image is None:

@@ -29,7 +29,9 @@ def services(seen: "Observation") -> Iterator[Finding]:
     if cause is None:
         yield ok(CODE, f"{SERVICE} runs" + (f" with {len(seen.hashes) - 1} more" if len(seen.hashes) > 1 else ""))
     elif start_step(seen).key not in seen.tried:
-        yield fail(CODE, cause, task_command("up"), step=start_step(seen))
+        broken = any(each.failed for each in seen.services)
+        exit_code = ExitCode.SOFTWARE if broken else ExitCode.CONFIG
+        yield fail(CODE, cause, task_command("up"), exit_code, step=start_step(seen))
     elif not refused(seen):  # else another port is the cure, and the port's rule has told it
         yield _failed(seen)
 

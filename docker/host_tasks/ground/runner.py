@@ -59,10 +59,8 @@ def run(
 ) -> Finished:
     """Run a command to its end and return how it ended; where this process ends first, however, so does the command.
 
-    Captured output is text; output that is not captured goes to stderr, so that stdout stays for results.
-    Output that is kept does both: it is shown, and its end is returned as stderr.
-    An interactive command keeps the terminal and its signals; any other runs in a session of its own and
-    gets SIGINT or SIGTERM exactly once, however often the terminal or the caller repeats it.
+    Output goes to stderr unless captured; kept output does both, and its end is returned as stderr.
+    An interactive command keeps the terminal and its signals; any other gets each signal once, in its own session.
     also_stop is a second command, for what the first has started elsewhere; it runs where the first must end early.
 
     Raises:

@@ -61,6 +61,13 @@ class Container:
         return self.status == "exited" and self.exit_code == 0 and not self.error
 
     @property
+    def failed(self) -> bool:
+        """Whether it broke down, and was not only stopped: SIGINT and SIGTERM end it with 130 and 143."""
+        ended_ill = self.status == "exited" and self.exit_code not in (0, 130, 143)
+        ill = ended_ill or self.status in ("dead", "restarting") or self.health == "unhealthy"
+        return bool(ill or self.out_of_memory or self.error)
+
+    @property
     def settled(self) -> bool:
         """Whether waiting would tell no more."""
         return not (self.status == "running" and self.health == "starting")

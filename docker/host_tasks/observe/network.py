@@ -16,6 +16,7 @@ CA_FILES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+ANSWER_S = 2.0  # for a connection to a proxy or an index
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
@@ -46,6 +47,25 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         HostError: pip could not read one of its files either (78).
     """
+    parser = _pip_files(environ)
+    lines = []
+    for option in PIP_OPTIONS:
+        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
+        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
+        remote = [
+            each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
+        ]
+        if remote:
+            lines.append(f"{option} = {' '.join(remote)}")
+    return "\n".join(["[global]", *lines, ""]) if lines else ""
+
+
+def _pip_files(environ: Mapping[str, str]) -> configparser.RawConfigParser:
+    """Return what pip's configuration files say, each after those that it wins over.
+
+    Raises:
+        HostError: pip could not read one of them either (78).
+    """
     parser = configparser.RawConfigParser()
     home = Path(environ.get("HOME") or "~").expanduser()
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
@@ -60,13 +80,25 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
         where = f"{getattr(err, 'source', 'one of its files')}{f', line {line}' if line else ''}"
         problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
         raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
-    lines = []
-    for option in PIP_OPTIONS:
-        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
-        value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
-        remote = [
-            each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
-        ]
-        if remote:
-            lines.append(f"{option} = {' '.join(remote)}")
-    return "\n".join(["[global]", *lines, ""]) if lines else ""
+    return parser
+
+
+def named_addresses(values: Mapping[str, str], pip_config: str) -> dict[str, str]:
+    """Return the addresses that a build asks first, by what names them: the proxies, else the index of pip's own."""
+    proxies = {name: values[name] for name in PROXIES if name != "NO_PROXY" and values.get(name)}
+    lines = (line.partition(" = ") for line in pip_config.splitlines())
+    return proxies or {name: url.split()[0] for name, _, url in lines if name == "index-url"}
+
+
+def silence(address: str) -> str:
+    """Return why nothing answers at an address within ANSWER_S, "" where something does."""
+    import socket
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=ANSWER_S).close()
+    except (OSError, ValueError) as err:
+        return str(err) or type(err).__name__
+    return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from host_tasks.ground.errors import HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ROOT, SCRIPTS
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
 from host_tasks.observe import clone, compose, containers, engine, images, mounts, network, ports, settings
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Container
@@ -89,9 +89,30 @@ class Observation:
         return network.proxies(self.shell)
 
     @cached_property
+    def addresses(self) -> Mapping[str, str]:
+        """The addresses that a build asks first, by what names them."""
+        return network.named_addresses(self.settings.values, network.pip_config(self.shell))
+
+    @cached_property
+    def silent_addresses(self) -> Mapping[str, str]:
+        """Why nothing answers, for each of them where nothing does."""
+        said = {name: network.silence(address) for name, address in self.addresses.items()}
+        return {name: why for name, why in said.items() if why}
+
+    @cached_property
     def env_file_owner(self) -> int | None:
         """The uid of docker/.env; None where there is none."""
         return ENV_FILE.stat().st_uid if ENV_FILE.exists() else None
+
+    @cached_property
+    def environment_yml(self) -> str | None:
+        """The text of environment.yml; None where there is none."""
+        return ENVIRONMENT_YML.read_text(encoding="utf-8", errors="replace") if ENVIRONMENT_YML.is_file() else None
+
+    @cached_property
+    def names_at_top(self) -> tuple[str, ...]:
+        """The names that stand at the top of the clone."""
+        return tuple(sorted(each.name for each in ROOT.iterdir()))
 
     @cached_property
     def scripts(self) -> Mapping[Path, tuple[bool, bool]]:

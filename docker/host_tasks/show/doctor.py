@@ -27,10 +27,15 @@ def _findings(seen: Observation, rule: Rule) -> Iterator[Finding]:
     """Yield what a rule finds. What `up` does unasked is no fault of today: it is a warning."""
     try:
         for each in judged(seen, rule):
-            unasked = each.step is not None and not each.step.question and each.exit_code == ExitCode.CONFIG
-            yield replace(each, state=WARN) if unasked and each.state == FAIL else each
+            yield replace(each, state=WARN) if each.state == FAIL and _done_unasked(each) else each
     except OSError as err:
         yield warn(code_of(rule), f"could not look: {err}", "")
+
+
+def _done_unasked(finding: Finding) -> bool:
+    """Return whether `up` cures it without a question, and nothing has broken down."""
+    curable = finding.step is not None and not finding.step.question
+    return curable and finding.exit_code in (ExitCode.CONFIG, ExitCode.TRY_AGAIN)
 
 
 def verdict(findings: Iterable[Finding]) -> int:

@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overhead import ROOT, Ratio, must, seconds
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from conftest import Clone, cloned, docker, removed  # isort: skip # overhead.py adds the folder that it is in
+from benchmarks.overhead import ROOT, Ratio, must, seconds
+from conftest import Clone, cloned, docker, removed  # overhead.py adds the folder that it is in
 
 POST = ROOT / "tests" / "starter" / "benchmarks" / "post.Dockerfile"
 STACK = "import pandas, matplotlib, sklearn, scipy"
@@ -39,8 +40,11 @@ class Side:
         """Build, and note how long that took."""
         values = self.clone.values()
         argv = ["docker", "build", "--file", self.dockerfile, "--tag", self.tag, f"--build-arg=BASE_IMAGE={self.base}"]
-        for secret, key in (("ca_bundle", "CA_BUNDLE"), ("pip_config", "PIP_CONFIG")):
-            argv += ["--secret", f"id={secret},src={values.get(key, POST)}"]  # a file without certificates or options
+        for secret, key, default in (
+            ("ca_bundle", "CA_BUNDLE", "ca-bundle.pem"),
+            ("pip_config", "PIP_CONFIG", "pip.conf"),
+        ):
+            argv += ["--secret", f"id={secret},src={values.get(key, ROOT / 'docker' / default)}"]
         self.note(name, lambda: must(self.clone.run(*argv, *words, ".")))
 
     def note(self, name: str, action: Callable[[], object]) -> None:

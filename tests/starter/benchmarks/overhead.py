@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path[:0] = [str(ROOT / "tests" / "starter" / "image"), str(ROOT / "docker")]
+TESTS = ROOT / "tests" / "starter"
+# In this order: both folders of tests have a conftest.py.
+sys.path[:0] = [str(TESTS / "image"), str(ROOT / "docker"), str(TESTS)]
 
 from conftest import Clone, cloned, removed  # noqa: E402
 

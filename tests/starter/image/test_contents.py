@@ -16,7 +16,7 @@ OVERRIDE = """\
 services:
   jupyterlab-server:
     volumes:
-      - {type: bind, source: ../extra, target: "/home/${USER}/app/data/study/extra"}
+      - {type: bind, source: ../extra, target: "/home/${USER}/app/data/study/my extra"}
       - {type: bind, source: ../reference, target: "/home/${USER}/app/reference", read_only: true}
 """
 
@@ -39,7 +39,7 @@ FILE = {"type": "file", "format": "text", "content": "lost"}
 LOSING = (
     Change("DELETE", "data"),
     Change("DELETE", "data/study"),
-    Change("DELETE", "data/study/extra"),
+    Change("DELETE", "data/study/my%20extra"),
     Change("DELETE", "reference/kept.txt"),
     Change("DELETE", "env/conda-meta/history"),
     Change("PATCH", "data", {"path": "data2"}),
@@ -71,7 +71,7 @@ def link(clone: Clone) -> Iterator[str]:
 
     In the end the container's own files are what they were at first: nothing was moved, copied or deleted to there.
     """
-    for folder in ("extra", "reference", "data/study/extra", "notebooks/deep/deeper"):
+    for folder in ("extra", "reference", "data/study/my extra", "notebooks/deep/deeper"):
         (clone.root / folder).mkdir(parents=True)
         (clone.root / folder / "kept.txt").write_text("kept", encoding="utf-8")
     (clone.root / "notebooks" / "kept.txt").write_text("kept", encoding="utf-8")
@@ -184,7 +184,7 @@ def test_everything_works_inside_the_folders(clone: Clone, link: str) -> None:
         Change("POST", "results", {"copy_from": "notebooks/old"}),
         Change("POST", "doc", {"copy_from": "env/conda-meta/history"}),
         Change("POST", "bin", {"copy_from": "reference/kept.txt"}),
-        Change("PATCH", "results/old", {"path": "data/study/extra/old"}),
+        Change("PATCH", "results/old", {"path": "data/study/my extra/old"}),
     )
 
     answers = [answer_to(link, each) for each in changes]

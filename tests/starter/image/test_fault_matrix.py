@@ -348,7 +348,8 @@ MOUNTS = (
     Row(
         "mount-missing-outside-the-clone",
         override(
-            "volumes:\n- {type: bind, source: FOLDER/shared, target: /mnt, read_only: true, bind: {create_host_path: false}}"
+            "volumes:\n- {type: bind, source: FOLDER/shared, target: /mnt, read_only: true, "
+            "bind: {create_host_path: false}}"
         ),
         78,
         "%(folder)s/shared is missing",
