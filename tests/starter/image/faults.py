@@ -48,11 +48,11 @@ class World:
     meanwhile: Callable[[], None] | None = None  # what happens while the task meets the fault
     blind: bool = False  # whether the engine tells nobody what is on it
 
-    def shell(self, script: str, *, as_root: bool = False) -> "subprocess.CompletedProcess[str]":
-        """Run a script as the caller, in the caller's folder and environment; what sudo runs can be root's."""
+    def shell(self, script: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script as the caller, in the caller's folder and environment."""
         words = {"PYTHON": sys.executable, "PROGRAM": str(self.clone.root / PROGRAM)}
         prelude = SHELL.format(**{name: shlex.quote(word) for name, word in words.items()})
-        argv = [*(() if as_root else self.become), "/bin/bash", "-c", prelude + script]
+        argv = [*self.become, "/bin/bash", "-c", prelude + script]
         return self.clone.run(*argv, cwd=self.cwd, timeout_s=120, **self.environ)
 
     def task(self, words: str) -> "subprocess.CompletedProcess[str]":
