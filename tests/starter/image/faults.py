@@ -521,6 +521,13 @@ def port_of_a_program(stage: Stage) -> Iterator[World]:
 
 
 @contextmanager
+def own_port_taken(stage: Stage) -> Iterator[World]:
+    """Let a program of this machine listen on the port that docker/.env names."""
+    with port_of_a_program(stage) as world, env_says("JUPYTER_PORT", world.facts["port"])(stage):
+        yield world
+
+
+@contextmanager
 def port_of_a_container(stage: Stage) -> Iterator[World]:
     """Let a container of somebody else publish a port."""
     name, port = f"{stage.clone.project}-holder", free_port()
