@@ -11,10 +11,6 @@ fi
 if [ -e /run/secrets/pip_config ] && [ ! -r /run/secrets/pip_config ]; then
     # pip passes over a file that it cannot read, and would ask PyPI for what only the host's index may answer.
     export PIP_INDEX_URL=file:///run/secrets/pip_config-cannot-be-read
-elif [ -e /run/secrets/pip_config ] && ! [ -r /run/secrets/pip_config ]; then
-    # pip passes over a file that it cannot read, and would ask PyPI for the packages of a private index.
-    echo "error: /run/secrets/pip_config cannot be read by $(id -u): pip installs nothing" >&2
-    export PIP_NO_INDEX=1
 elif grep -qs '^[^#]' /run/secrets/pip_config; then
     export PIP_CONFIG_FILE=/run/secrets/pip_config
 fi

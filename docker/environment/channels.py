@@ -56,7 +56,9 @@ def spelled_out(spec: str, settings: dict[str, Any]) -> str:
 
 
 def without_login(url: str) -> str:
-    """Return an address as it may be kept in the image: no user, password or token (conda's /t/TOKEN)."""
+    """Return an address, or a name, as it may be kept in the image: no user, password or token (conda's /t/TOKEN)."""
+    if "://" not in url:
+        return url
     scheme, host, path, query, fragment = urlsplit(url)
     parts = path.split("/")
     if parts[1:2] == ["t"]:

@@ -30,7 +30,7 @@ def _activate() -> None:
         for name in CA_VARIABLES:
             os.environ.setdefault(name, CA_BUNDLE)
     if os.path.exists(PIP_CONFIG) and not os.access(PIP_CONFIG, os.R_OK):  # noqa: PTH110
-        os.environ.setdefault("PIP_NO_INDEX", "1")
+        os.environ.setdefault("PIP_INDEX_URL", f"file://{PIP_CONFIG}-cannot-be-read")
     elif any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):
         os.environ.setdefault("PIP_CONFIG_FILE", PIP_CONFIG)
 

@@ -55,7 +55,10 @@ def complete(records: Iterable[dict[str, Any]], prefix: Path, python_tag: str) -
 
 def history(specs: list[str], records: Iterable[dict[str, Any]], words: dict[str, str], version: str) -> str:
     """Return conda-meta/history of an environment just made, as conda writes it (conda 24.7, history.py)."""
-    names = {without_login(where).rstrip("/"): word for where, word in words.items()}
+    names = {without_login(where).rstrip("/"): without_login(word) for where, word in words.items()}
+    asked = [
+        f"{without_login(channel)}{mark}{rest}" for channel, mark, rest in (spec.rpartition("::") for spec in specs)
+    ]
     lines = []
     for each in records:
         channel = without_login(each["channel"]).rstrip("/")
@@ -68,7 +71,7 @@ def history(specs: list[str], records: Iterable[dict[str, Any]], words: dict[str
             "# cmd: conda env create --file environment.yml",
             f"# conda version: {version}",
             *sorted(lines),
-            f"# update specs: {json.dumps(specs)}",
+            f"# update specs: {json.dumps(asked)}",
             "",
         ]
     )

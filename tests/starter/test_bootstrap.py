@@ -43,7 +43,9 @@ def called(c):
     print(os.environ["HOST_TASKS_CALLED_AS"])
 @invoke.task
 def test(c):
-    "Test."
+    "Test, as host_tasks.act.testing does."
+    from host_tasks.setup import bootstrap
+    bootstrap.ensure(bootstrap.TESTS)
     print("tested")
 """
 
@@ -365,7 +367,7 @@ def test_main_cuts_a_link_and_spares_what_it_leads_to(clone: Clone, tmp_path: Pa
 
 @pytest.mark.slow
 def test_main_test_adds_the_packages_of_the_tests(clone: Clone) -> None:
-    """`test` adds its packages to the .venv that is there; other tasks neither add nor drop them."""
+    """A task that needs more adds it to the .venv that is there; other tasks neither add nor drop it."""
     clone.run("hello")
     kept = clone.root / ".venv" / "kept"
     kept.touch()

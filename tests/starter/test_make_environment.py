@@ -234,3 +234,15 @@ def test_history_is_as_conda_reads_it() -> None:
 
     lines = text.splitlines()
     assert lines[2:] == ["# conda version: 26.7.2", "+labs/noarch::p-1-0", '# update specs: ["p >=1"]']
+
+
+def test_history_keeps_no_login() -> None:
+    """An address with a password may be what environment.yml writes for a channel."""
+    address = "https://u:p@h.example/c"
+
+    text = records.history([f"{address}::p"], [package("p")], {address: address}, "26.7.2")
+
+    assert text.splitlines()[3:] == [
+        "+https://h.example/c/noarch::p-1-0",
+        '# update specs: ["https://h.example/c::p"]',
+    ]

@@ -250,17 +250,6 @@ def test_folder_docker_does_not_hide_the_sdk(tree: Path) -> None:
     assert done.stdout == "True True\n", done.stderr
 
 
-@pytest.mark.parametrize("name", YOURS)
-def test_folder_of_the_persons_own_explains_itself(name: str) -> None:
-    """Each has a README of three lines: its name, what belongs here, what git ignores."""
-    lines = (ROOT / name / "README.md").read_text(encoding="utf-8").splitlines()
-
-    assert len(lines) == 3
-    assert lines[0] == f"# {name}"
-    assert f"~/app/{name}" in lines[1]
-    assert lines[2].startswith("Git ignores ")
-
-
 def test_paths_are_absolute_and_shown_as_a_person_writes_them() -> None:
     """Messages show a path relative inside the clone, and whole outside of it."""
     assert paths.ENV_FILE.is_absolute()

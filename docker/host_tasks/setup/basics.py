@@ -76,7 +76,14 @@ def called_as(interpreter: str = "") -> str:
     # Bash and zsh export _, the command as typed: its interpreter is then the one in tasks.py's first line.
     if not interpreter and script == os.environ.get("_") and os.path.dirname(script):
         return shell_word(script)
-    return f"{shell_word(interpreter or sys.orig_argv[0])} {shell_word(script)}"
+    return f"{shell_word(_shortest(interpreter or sys.orig_argv[0]))} {shell_word(script)}"
+
+
+def _shortest(program: str) -> str:
+    """Return a program's name where the PATH leads to one of that name: a version manager puts its own path there."""
+    name = os.path.basename(program)
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    return name if any(os.access(os.path.join(each, name), os.X_OK) for each in folders if each) else program
 
 
 def shell_word(text: str) -> str:
@@ -84,7 +91,7 @@ def shell_word(text: str) -> str:
     if os.name == "nt":
         return f'"{text}"' if " " in text else text
     plain = text.replace("/", "").replace(".", "").replace("-", "").replace("_", "")
-    return text if plain.isalnum() and plain.isascii() else "'" + text.replace("'", "'\"'\"'") + "'"
+    return text if plain.isalnum() and len(plain.encode()) == len(plain) else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def rightful_owner(folder: str) -> "tuple[int, int]":

@@ -43,7 +43,9 @@ if sys.version_info < NEEDED:
     newer = [name for name in (f"python3.{minor}" for minor in range(19, 9, -1)) if shutil.which(name)]
     fail(
         f"tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}",
-        fix=called_as(newer[0]) if newer else "install a newer Python, then run tasks.py with it",
+        fix=" ".join([called_as(newer[0]), *map(shell_word, sys.argv[1:])])
+        if newer
+        else "install a newer Python, then run tasks.py with it",
         code=UNAVAILABLE,
     )
 
@@ -54,9 +56,8 @@ TESTS = "tests/starter/requirements.txt"
 def main() -> "NoReturn":
     """Make .venv where it is missing or stale, then become `invoke` with the same arguments, or with --list."""
     words = sys.argv[1:]
-    first_task = next((word for word in words if not word.startswith("-")), "")
     try:
-        ensure(*([TESTS] if first_task == "test" else []), yes="--yes" in words or "-y" in words)
+        ensure(yes="--yes" in words or "-y" in words)
     except KeyboardInterrupt:
         fail("interrupted", fix=" ".join([called_as(), *map(shell_word, words)]), code=INTERRUPTED)
     os.environ[CALLED_AS] = called_as()

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.overhead import ROOT, Ratio, must, seconds
-from conftest import Clone, cloned, docker, removed  # overhead.py adds the folder that it is in
+from conftest import Clone, cloned, docker, removed, wait_until  # overhead.py adds the folder that it is in
 
 POST = ROOT / "tests" / "starter" / "benchmarks" / "post.Dockerfile"
 STACK = "import pandas, matplotlib, sklearn, scipy"
@@ -74,12 +74,13 @@ class Side:
         python = "/opt/env/bin/python" if self.dockerfile.startswith("docker/") else "app/env/bin/python"
         prefix = python if python.startswith("/") else f"/home/al-khawarizmi/{python}"
 
+        def alive() -> bool:
+            done = subprocess.run(["docker", "exec", name, prefix, "-c", ALIVE], capture_output=True, check=False)
+            return done.returncode == 0
+
         def answered() -> None:
-            docker("run", "--detach", "--name", name, "--volume", "/srv", self.tag)
-            while subprocess.run(
-                ["docker", "exec", name, prefix, "-c", ALIVE], capture_output=True, check=False
-            ).returncode:
-                time.sleep(0.05)
+            docker("run", "--detach", "--name", name, self.tag)
+            wait_until(alive, timeout_s=180, what=f"an answer of {self.tag}")
 
         self.note("link", answered)
         self.note("import", lambda: docker("exec", name, prefix, "-c", STACK))

@@ -80,7 +80,7 @@ def port(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     certificate(folder)
     (folder / "www" / "simple").mkdir(parents=True)
     index(folder / "www" / "simple")
-    container = docker("create", base)
+    container = docker("create", base, "true")
     docker("cp", f"{container}:/opt/channels/conda-forge", str(folder / "www" / "labs"))
     docker("rm", container)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Private, directory=str(folder / "www")))
