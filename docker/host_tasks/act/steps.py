@@ -90,13 +90,23 @@ def build(step: Step, seen: Observation) -> None:
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
-        if judge(engine.look()).state == OK:
-            raise build_failed(finished.stderr, seen.settings.values)
-        return  # the next round says what has become of the engine
+        require_engine()
+        raise build_failed(finished.stderr, seen.settings.values)
     fresh = seen.after(step.key, "")
     if fresh.image:
         record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
         files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def require_engine() -> None:
+    """Return where the engine is still there after a step that failed.
+
+    Raises:
+        HostError: it went away amid the step, which blames something else.
+    """
+    found = judge(engine.look())
+    if found.state != OK:
+        raise found.error()
 
 
 def build_failed(said: str, values: Mapping[str, str]) -> HostError:
@@ -127,6 +137,8 @@ def start(step: Step, seen: Observation) -> str:
     others = [name for name, each in seen.model["services"].items() if each.get("build") and name != SERVICE]
     words = ("up", *(["--build"] if others else []), "--detach", "--remove-orphans")
     finished = compose.call(seen.settings.values, *words, keep=True)
+    if not finished.ok:
+        require_engine()
     deadline = time.monotonic() + WAIT_S
     while finished.ok and time.monotonic() < deadline:
         if all(each.settled for each in seen.after(step.key, "").services):
