@@ -186,7 +186,7 @@ def run_in(container: Container, argv: Sequence[str]) -> bytes:
 def token(container: Container) -> str:
     """Return the token that Jupyter reads from its file, or "": read by the engine, without a process inside.
 
-    The engine copies nothing out of a tmpfs, where a hardened container keeps it: there a program of the image reads it.
+    The engine copies nothing out of a tmpfs, where a hardened container keeps it: there a program reads it.
     What comes out of a container is not trusted: only a small regular file with the characters of a token counts.
     """
     import docker.errors
