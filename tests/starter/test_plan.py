@@ -400,7 +400,7 @@ Then it would stop:
         UP,
         """\
 1. give ada (1815:1852) what is root's in the mounted folders
-   why: 3 in data belong to root, not to ada (1815:1852); 1 in doc belong to root, not to ada (1815:1852)
+   why: 3 in data belong to root; 1 in doc belong to root
    touches: data, doc""",
         id="files of root's in two folders",
     ),
@@ -817,7 +817,7 @@ Then it would stop:
         UP,
         """\
 1. give ada (1815:1852) what is root's in the mounted folders
-   why: 1 in data belong to root, not to ada (1815:1852)
+   why: 1 in data belong to root
    touches: data""",
         id="root's folder under a server that runs",
     ),
@@ -941,7 +941,7 @@ Then it would stop:
    why: data is missing
    touches: data
 2. give ada (1815:1852) what is root's in the mounted folders
-   why: 2 in doc belong to root, not to ada (1815:1852)
+   why: 2 in doc belong to root
    touches: doc""",
         id="mounts --fix: no engine is asked",
     ),

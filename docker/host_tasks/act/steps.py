@@ -1,6 +1,7 @@
 """Each action of a plan, by its name."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -51,21 +52,23 @@ def join(step: Step, seen: Observation) -> None:
 
 def write_settings(step: Step, seen: Observation) -> None:
     """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
-    _write_pip_config()
+    _write_pip_config(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _write_pip_config() -> None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password.
+def _write_pip_config(seen: Observation) -> None:
+    """Write docker/.pip.conf, readable by its owner only since it may hold a password: by the container's user.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
     text = network.pip_config()
     if text and not (PIP_CONFIG.exists() and PIP_CONFIG.read_text(encoding="utf-8") == text):
         files.write(PIP_CONFIG, text.encode())
+    if text and seen.is_root:  # it is mounted into the container, whose pip asks nobody where it cannot read it
+        os.chown(PIP_CONFIG, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:
@@ -90,13 +93,23 @@ def build(step: Step, seen: Observation) -> None:
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
-        if judge(engine.look()).state == OK:
-            raise build_failed(finished.stderr, seen.settings.values)
-        return  # the next round says what has become of the engine
+        require_engine()
+        raise build_failed(finished.stderr, seen.settings.values)
     fresh = seen.after(step.key, "")
     if fresh.image:
         record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
         files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def require_engine() -> None:
+    """Return where the engine is still there after a step that failed.
+
+    Raises:
+        HostError: it went away amid the step, which blames something else.
+    """
+    found = judge(engine.look())
+    if found.state != OK:
+        raise found.error()
 
 
 def build_failed(said: str, values: Mapping[str, str]) -> HostError:
@@ -127,6 +140,8 @@ def start(step: Step, seen: Observation) -> str:
     others = [name for name, each in seen.model["services"].items() if each.get("build") and name != SERVICE]
     words = ("up", *(["--build"] if others else []), "--detach", "--remove-orphans")
     finished = compose.call(seen.settings.values, *words, keep=True)
+    if not finished.ok:
+        require_engine()
     deadline = time.monotonic() + WAIT_S
     while finished.ok and time.monotonic() < deadline:
         if all(each.settled for each in seen.after(step.key, "").services):

@@ -22,7 +22,7 @@ def base_image(seen: "Observation") -> Iterator[Finding]:
         cause = f"{base.name} was made for another environment.yml or system than today's, which needs {base.stand_in}"
         yield _needed(cause, _stand_in_step(base))
     elif base.image:
-        yield ok(CODE, f"{base.name} is here" + (", a stand-in made on this machine" if base.is_stand_in else ""))
+        yield ok(CODE, f"{base.shown} is here" + (", a stand-in made on this machine" if base.is_stand_in else ""))
     elif base.is_stand_in:
         yield _needed(f"{base.name} is not on this engine any more", _stand_in_step(base))
     else:
@@ -32,14 +32,14 @@ def base_image(seen: "Observation") -> Iterator[Finding]:
 def _missing(base: Base, *, pulled: bool) -> Finding:
     """Return that a published base image is not here."""
     if not pulled:
-        return fail(CODE, f"{base.name} is not on this engine", f"docker pull {base.name}", step=_pull_step(base))
-    cause = f"the base image {base.name} is neither on this engine nor can it be pulled"
+        return fail(CODE, f"{base.shown} is not on this engine", f"docker pull {base.name}", step=_pull_step(base))
+    cause = f"the base image {base.shown} is neither on this engine nor can it be pulled"
     if base.chosen:
         return fail(CODE, cause, f"sed -i '/^BASE_IMAGE=/d' {path_word(ENV_FILE)}", ExitCode.UNAVAILABLE)
     if not base.can_make:
         return fail(CODE, cause, f"docker pull {base.name}", ExitCode.UNAVAILABLE)
-    question = f"{cause}. Make a stand-in here, of {base.system}'s packages and PyPI's wheels, in about a minute?"
-    return _needed(cause, _stand_in_step(base, question))
+    offer = f"Make a stand-in here, of {base.system}'s packages and PyPI's wheels, in about a minute?"
+    return _needed(cause, _stand_in_step(base, f"{cause[0].upper()}{cause[1:]}. {offer}"))
 
 
 def _needed(cause: str, step: Step) -> Finding:
@@ -50,7 +50,7 @@ def _needed(cause: str, step: Step) -> Finding:
 def _pull_step(base: Base) -> Step:
     """Return the step that pulls the base image; where it fails, the next round offers a stand-in."""
     offer = "" if base.chosen or not base.can_make else ", or offer a stand-in where it cannot be reached"
-    return Step("pull", f"pull {base.name}{offer}", "the engine's images", values={"image": base.name})
+    return Step("pull", f"pull {base.shown}{offer}", "the engine's images", values={"image": base.name})
 
 
 def _stand_in_step(base: Base, question: str = "") -> Step:

@@ -132,7 +132,7 @@ def _of_root(place: Place, who: Identity) -> Finding:
     """Return that root owns what the container's user could not change."""
     whom = f"{who.user} ({who.uid}:{who.gid})"
     step = Step(GIVE, f"give {whom} what is root's in the mounted folders", place.shown)
-    cause = f"{place.of_root} in {place.shown} belong to root, not to {whom}"
+    cause = f"{place.of_root} in {place.shown} belong to root"
     return fail(CODE, cause, task_command("mounts --fix"), ExitCode.PERMISSION, step=step)
 
 

@@ -48,6 +48,11 @@ class Base:
     system: str = ""  # distribution, release and architecture
 
     @property
+    def shown(self) -> str:
+        """The name as people read it, without the digest that pins it."""
+        return self.name.partition("@")[0]
+
+    @property
     def is_stand_in(self) -> bool:
         """Whether it was made here."""
         return self.name.startswith(f"{STAND_IN}:")

@@ -25,8 +25,7 @@ class Observation:
     A part that cannot be looked at raises a HostError each time it is asked for.
     """
 
-    LASTING = ("engine",)  # what only a step of ENGINE may change
-    ENGINE = ("install", "build", "start")  # in a build or a start an engine may go away
+    LASTING = ("engine",)  # what no step of ours changes, but the installation of an engine
 
     def __init__(
         self, *, tried: tuple[str, ...] = (), said: str = "", before: frozenset[str] = frozenset(), **known: Any
@@ -38,8 +37,7 @@ class Observation:
 
     def after(self, key: str, said: str) -> "Observation":
         """Return the next round's observation, after a step: what may have changed is looked at again."""
-        lasts = key.split()[0] not in self.ENGINE
-        lasting = {name: self.__dict__[name] for name in self.LASTING if name in self.__dict__ and lasts}
+        lasting = {name: self.__dict__[name] for name in self.LASTING if name in self.__dict__ and key != "install"}
         # Only where a rule has looked at them: now they would be those of after the step, and `env` asks no engine.
         before = self.before if self.tried else frozenset(each.id for each in self.__dict__.get("containers", ()))
         return Observation(tried=(*self.tried, key), said=said, before=before, **lasting)

@@ -233,8 +233,10 @@ def engine_that_is_frozen(stage: Stage) -> Iterator[World]:
     assert stage.engine
     with saved(stage.clone.root / "docker" / "install-engine.sh"):
         stage.engine.signal("STOP")
-        yield stage.world(environ=repaired_by_root(stage), blind=True)
-    stage.engine.restart()
+        try:
+            yield stage.world(environ=repaired_by_root(stage), blind=True)
+        finally:
+            stage.engine.restart()
 
 
 @contextmanager
@@ -262,8 +264,10 @@ def engine_killed_in_a_build(stage: Stage) -> Iterator[World]:
     with saved(dockerfile), saved(stage.clone.root / "docker" / "install-engine.sh"):
         with dockerfile.open("a", encoding="utf-8") as stream:
             stream.write(f"RUN {step}\n")
-        yield stage.world(environ=repaired_by_root(stage), meanwhile=kill, blind=True)
-    engine.restart()
+        try:
+            yield stage.world(environ=repaired_by_root(stage), meanwhile=kill, blind=True)
+        finally:
+            engine.restart()
 
 
 @contextmanager
@@ -278,8 +282,10 @@ def disk_that_is_full(stage: Stage) -> Iterator[World]:
             stream.write("USER 0\nRUN head -c 50000000 /dev/zero >/large\n")
         done = stage.engine.run("sh", "-c", script, "sh", str(stage.engine.data))
         assert done.returncode == 0, done.stderr
-        yield stage.world()
-        stage.engine.run("rm", str(filler))
+        try:
+            yield stage.world()
+        finally:
+            stage.engine.run("rm", str(filler))
 
 
 @contextmanager
@@ -341,8 +347,10 @@ def other_docker(case: str) -> Fault:
         script = stage.clone.root / "docker" / "install-engine.sh"
         with saved(script):
             script.write_text(f"echo repaired; rm {path}\n", encoding="utf-8")
-            yield stage.world(environ={"PATH": f"{path.parent}:{os.environ['PATH']}"})
-        path.unlink(missing_ok=True)
+            try:
+                yield stage.world(environ={"PATH": f"{path.parent}:{os.environ['PATH']}"})
+            finally:
+                path.unlink(missing_ok=True)
 
     return fault
 
@@ -476,9 +484,11 @@ def no_run_bits(stage: Stage) -> AbstractContextManager[World]:
         before = {path: path.stat().st_mode for path in scripts}
         for path in scripts:
             path.chmod(0o644)
-        yield stage.world()
-        for path, mode in before.items():
-            path.chmod(mode)
+        try:
+            yield stage.world()
+        finally:
+            for path, mode in before.items():
+                path.chmod(mode)
 
     return fault()
 
@@ -518,6 +528,13 @@ def port_of_a_program(stage: Stage) -> Iterator[World]:
         yield stage.world(
             environ={"PORT": str(listener.getsockname()[1])}, facts={"port": str(listener.getsockname()[1])}
         )
+
+
+@contextmanager
+def own_port_taken(stage: Stage) -> Iterator[World]:
+    """Let a program of this machine listen on the port that docker/.env names."""
+    with port_of_a_program(stage) as world, env_says("JUPYTER_PORT", world.facts["port"])(stage):
+        yield world
 
 
 @contextmanager

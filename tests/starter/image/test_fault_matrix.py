@@ -369,6 +369,10 @@ MOUNTS = (
         doctor="mounts",
         runs=True,
     ),
+    Proved(
+        "folder-of-root-for-an-ordinary-user",
+        "image/test_faults.py::test_ordinary_user_is_told_of_an_unwritable_source_and_owns_all_that_is_made",
+    ),
     Proved("folder-of-a-team", "test_mounts.py::test_shared_folder_is_never_taken_from_the_others"),
     Proved("folder-that-is-not-writable", "test_mounts.py::test_folder_of_the_clone_is_judged"),
     Proved("folder-of-an-added-group", "test_mounts.py::test_group_that_is_added_counts"),
@@ -410,9 +414,11 @@ PORTS = (
         for port in ("80", "0", "70000", "abc")
     ),
     Row("port-beside-ours", override('ports: ["127.0.0.1:FREE_PORT:9999"]')),
-    Proved(
-        "port-taken-by-another-program-unasked",
-        "image/test_faults.py::test_busy_port_that_was_not_asked_for_is_replaced_and_said",
+    Row(
+        "own-port-of-a-program",
+        faults.own_port_taken,
+        says="Publish on port \\d+: port %(port)s is held by pytest \\(process \\d+\\)",
+        doctor="port",
     ),
 )
 
@@ -452,6 +458,19 @@ COMPOSE = (
         "name a service jupyterlab-server in docker/docker-compose.yml, then: invoke up",
         PERSON,
         doctor="compose-files",
+    ),
+    *(
+        Row(
+            f"{task}-with-a-broken-compose-file",
+            edited("docker/docker-compose.yml", "    init: true\n", "\tinit: true\n"),
+            78,
+            "Compose cannot read docker/docker-compose.yml:\\d+: .*",
+            "correct docker/docker-compose.yml:\\d+, then: invoke up",
+            PERSON,
+            task=task,
+            runs=True,
+        )
+        for task in ("config", "mounts")
     ),
     Row(
         "down-with-a-broken-compose-file",
@@ -496,7 +515,6 @@ IMAGE = (
 )
 
 # The server.
-STAND = "sleep 600"
 SERVER = (
     Row(
         "server-ends-at-once",
@@ -607,7 +625,7 @@ OTHERS = (
         "server-waits-for-an-unhealthy-service",
         beside(
             "    entrypoint: [sh, -c, 'echo ill; sleep 600']\n"
-            "    healthcheck: {test: [CMD, sh, -c, 'echo no; exit 1'], interval: 500ms, retries: 2}\n"
+            "    healthcheck: {test: [CMD, sh, -c, 'echo no; exit 1'], interval: 500ms, retries: 2, start_period: 1s}\n"
             "  jupyterlab-server:\n    depends_on: {other: {condition: service_healthy}}\n"
         ),
         70,
