@@ -17,7 +17,7 @@ fi
 
 # The `conda` function, which `conda activate` needs, is not inherited; what activation did is: CONDA_SHLVL tells.
 # /etc/profile resets PATH on Debian and Ubuntu, so a login shell activates anew.
-if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
+if [ -d "${ENV_PREFIX:-}/conda-meta" ] && [ -e "${CONDA_DIR}/etc/profile.d/conda.sh" ]; then
     # shellcheck source=/dev/null
     . "${CONDA_DIR}/etc/profile.d/conda.sh"
     case "${CONDA_SHLVL:-0}:${CONDA_PREFIX:-}:${PATH}:" in
@@ -30,4 +30,13 @@ if [ -d "${ENV_PREFIX:-}/conda-meta" ]; then
     *i*:"${CONDA_PROMPT_MODIFIER:-}"*) ;;
     *i*:*) PS1="${CONDA_PROMPT_MODIFIER}${PS1}" ;;
     esac
+fi
+
+# The image without conda: PATH is right from the start; the environment's variables are Python's (project_startup.py).
+if [ -d "${ENV_PREFIX:-}/conda-meta" ] && ! [ -e "${CONDA_DIR}" ]; then
+    case ":${PATH}:" in *":${ENV_PREFIX}/bin:"*) ;; *) export PATH="${ENV_PREFIX}/bin:${PATH}" ;; esac
+    for script in "${ENV_PREFIX}"/etc/conda/activate.d/*.sh; do
+        # shellcheck source=/dev/null
+        if [ -r "${script}" ]; then . "${script}"; fi
+    done
 fi

@@ -4,7 +4,7 @@ read_files.py PROJECT OUT
 
 OUT/conda.json   channels, conda packages and variables of environment.yml: no comment or pip package changes it
 OUT/apt.txt      names of system packages
-OUT/pip/         the pip section as section.txt, and the files beside environment.yml that it may name
+OUT/pip/         the pip section and what src/pyproject.toml requires as section.txt, and the files that it may name
 OUT/post-build/  postBuild, with its run bit and without the CR of a checkout of Windows
 """
 
@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    from pip._vendor import tomli as tomllib
 
 BESIDE = ("requirements*.txt", "constraints*.txt")
 # pip 26, "Requirements File Format": these options name a file, relative to the one that they stand in.
@@ -54,6 +59,21 @@ def pip_lines(document: dict[str, Any]) -> list[str]:
     return [line for section in sections for line in section]
 
 
+def source_dependencies(pyproject: Path) -> list[str]:
+    """Return what an installable src/ requires (PEP 621); its code needs no installation, for src/ is on the path.
+
+    Raises:
+        SystemExit: the file is not TOML.
+    """
+    if not pyproject.is_file():
+        return []
+    try:
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
+    except tomllib.TOMLDecodeError as err:
+        sys.exit(f"error: src/pyproject.toml: {err}")
+    return [str(each) for each in project.get("dependencies", [])]
+
+
 def not_taken(folder: Path) -> Iterator[str]:
     """Yield one line for each file or folder that a requirement file names and the build does not have."""
     for path in sorted(folder.iterdir()):
@@ -77,7 +97,7 @@ def main(project: Path, out: Path) -> None:
     for pattern in BESIDE:
         for path in project.glob(pattern):
             (out / "pip" / path.name).write_bytes(path.read_bytes())
-    lines = pip_lines(document)
+    lines = pip_lines(document) + source_dependencies(project / "pyproject.toml")
     (out / "pip" / "section.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     (out / "pip" / "requirements.txt").touch()  # who deletes it asks pip for nothing
     (out / "post-build").mkdir()

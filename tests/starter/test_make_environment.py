@@ -135,6 +135,21 @@ def test_system_packages_are_read_without_comments(project: Path) -> None:
     assert parted(project)["apt.txt"] == "libgdal-dev\nbuild-essential\n"
 
 
+def test_requirements_of_an_installable_src_are_pips(project: Path) -> None:
+    """The build installs what src/pyproject.toml depends on; the Dockerfile copies it beside environment.yml."""
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["rich >=13"]\n', encoding="utf-8")
+
+    assert parted(project)["pip/section.txt"] == "-r requirements.txt\nrich >=13\n"
+
+
+def test_malformed_pyproject_is_one_line(project: Path) -> None:
+    """What is no TOML is named."""
+    (project / "pyproject.toml").write_text("[project", encoding="utf-8")
+
+    with pytest.raises(SystemExit, match=r"error: src/pyproject\.toml: "):
+        parted(project)
+
+
 @pytest.mark.parametrize("name", ["requirements-dev.txt", "requirements.dev.txt", "constraints.txt"])
 def test_files_beside_requirements_are_taken(project: Path, name: str) -> None:
     """Those of the two patterns enter the build, and may be named."""

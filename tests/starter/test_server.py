@@ -35,7 +35,7 @@ def archive(text: bytes, kind: bytes = tarfile.REGTYPE) -> list[bytes]:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the engine sends of the token file; an exception is raised."""
-    answer: dict[str, Any] = {"pieces": archive(b"abc\n")}
+    answer: dict[str, Any] = {"pieces": archive(b"abc\n"), "printed": [b""]}
 
     def get_archive(path: str) -> tuple[Any, None]:
         assert path == TOKEN_FILE
@@ -43,7 +43,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise answer["pieces"]
         return iter(answer["pieces"]), None
 
-    opened = SimpleNamespace(get_archive=get_archive)
+    def exec_run(argv: list[str], *, stream: bool) -> Any:
+        assert (argv[-1], stream) == (TOKEN_FILE, True)
+        return SimpleNamespace(output=iter(answer["printed"]))
+
+    opened = SimpleNamespace(get_archive=get_archive, exec_run=exec_run)
     monkeypatch.setattr(containers, "client", lambda: SimpleNamespace(containers=SimpleNamespace(get=lambda _: opened)))
     return answer
 
@@ -198,6 +202,18 @@ def test_what_is_no_token_makes_no_link(sent: dict[str, Any], pieces: Any) -> No
     assert containers.token(lab(1)) == ""
     with pytest.raises(HostError, match="lab-1 has no server with a token"):
         server.link(lab(1), 1)
+
+
+@pytest.mark.parametrize(
+    ("printed", "token"),
+    [([b"a", b"bc\n"], "abc"), ([b"a" * 257], ""), ([b"\xff\n"], ""), ([b"head: cannot open it"], "")],
+    ids=["whole", "too long", "not ASCII", "not there"],
+)
+def test_token_on_a_tmpfs_is_read_by_a_program(sent: dict[str, Any], printed: list[bytes], token: str) -> None:
+    """A hardened container keeps its token in memory, from which the engine copies nothing."""
+    sent.update(pieces=docker.errors.NotFound("no such file"), printed=printed)
+
+    assert containers.token(lab(1)) == token
 
 
 def test_token_is_read_without_the_rest_of_an_endless_answer(sent: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Each action of a plan, by its name."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -51,21 +52,23 @@ def join(step: Step, seen: Observation) -> None:
 
 def write_settings(step: Step, seen: Observation) -> None:
     """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
-    _write_pip_config()
+    _write_pip_config(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _write_pip_config() -> None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password.
+def _write_pip_config(seen: Observation) -> None:
+    """Write docker/.pip.conf, readable by its owner only since it may hold a password: by the container's user.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
     text = network.pip_config()
     if text and not (PIP_CONFIG.exists() and PIP_CONFIG.read_text(encoding="utf-8") == text):
         files.write(PIP_CONFIG, text.encode())
+    if text and seen.is_root:  # it is mounted into the container, whose pip asks nobody where it cannot read it
+        os.chown(PIP_CONFIG, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:

@@ -38,8 +38,8 @@ def _missing(base: Base, *, pulled: bool) -> Finding:
         return fail(CODE, cause, f"sed -i '/^BASE_IMAGE=/d' {path_word(ENV_FILE)}", ExitCode.UNAVAILABLE)
     if not base.can_make:
         return fail(CODE, cause, f"docker pull {base.name}", ExitCode.UNAVAILABLE)
-    question = f"{cause[0].upper()}{cause[1:]}. Make a stand-in here, of {base.system}'s packages and PyPI's wheels, in about a minute?"
-    return _needed(cause, _stand_in_step(base, question))
+    offer = f"Make a stand-in here, of {base.system}'s packages and PyPI's wheels, in about a minute?"
+    return _needed(cause, _stand_in_step(base, f"{cause[0].upper()}{cause[1:]}. {offer}"))
 
 
 def _needed(cause: str, step: Step) -> Finding:

@@ -186,6 +186,7 @@ def run_in(container: Container, argv: Sequence[str]) -> bytes:
 def token(container: Container) -> str:
     """Return the token that Jupyter reads from its file, or "": read by the engine, without a process inside.
 
+    The engine copies nothing out of a tmpfs, where a hardened container keeps it: there a program reads it.
     What comes out of a container is not trusted: only a small regular file with the characters of a token counts.
     """
     import docker.errors
@@ -195,9 +196,10 @@ def token(container: Container) -> str:
         with asking():
             pieces, _ = client().containers.get(container.id).get_archive(path)
             archive = _first_bytes(pieces, TOKEN_ARCHIVE_BYTES)
+        text = _only_file(archive)
     except docker.errors.NotFound:
-        return ""
-    text = _only_file(archive)
+        reader = ("/usr/bin/timeout", "2", "/usr/bin/head", "--bytes=257", path)
+        text = run_in(container, reader).decode("ascii", errors="replace").strip()
     return text if TOKEN.fullmatch(text) else ""
 
 

@@ -16,12 +16,12 @@ echo 'export FROM_ACTIVATE_D=yes' >"${CONDA_PREFIX}/etc/conda/activate.d/x.sh"
 """
 
 
-def build(clone: Clone, base: str, tag: str) -> None:
+def build(clone: Clone, base: str, tag: str, *options: str) -> None:
     """Build a clone's image by docker's own command, with what the host trusts."""
     words = ["docker", "build", "--file", "docker/Dockerfile", "--tag", tag, *([f"--build-arg={base}"] if base else [])]
     for name, path in secrets(clone).items():
         words += ["--secret", f"id={name},src={path}"]
-    done = clone.run(*words, ".")
+    done = clone.run(*words, *options, ".")
     assert done.returncode == 0, done.stderr[-4000:]
 
 
@@ -104,7 +104,9 @@ def test_conda_says_the_truth_and_changes_the_environment(image: str) -> None:
 
 def test_tools_of_the_build_are_not_in_the_image(image: str) -> None:
     """Neither rattler nor a package cache stays."""
-    find = "find / -xdev ( -name 'py_rattler*' -o -name '*.conda' -not -path '/opt/channels/*' ) -print 2>/dev/null"
+    find = (
+        "find / -xdev ( -name 'py_rattler*' -o -name '*.conda' -not -path '/opt/conda/channels/*' ) -print 2>/dev/null"
+    )
 
     assert run(image, find.replace("(", "\\(").replace(")", "\\)") + " || true", "--user=0") == ""
 
@@ -235,3 +237,17 @@ def test_project_without_optional_files_is_built(base: str, running: Clone, tmp_
 
     assert run("bare:test", "python -c 'import pandas; print(1)'") == "1"
     docker("image", "rm", "--force", "bare:test")
+
+
+def test_runtime_has_the_environment_and_no_conda(running: Clone, base: str, image: str) -> None:
+    """For batch jobs and clusters: smaller, by the same entrypoint, and active in a login shell too."""
+    build(running, base, "runtime:test", "--build-arg=FLAVOR=runtime")
+
+    said = run(
+        "runtime:test", "bash -lc 'python -c \"import pandas, sys; print(sys.prefix)\"'; command -v conda || echo none"
+    )
+    sizes = [int(docker("image", "inspect", "--format", "{{.Size}}", each)) for each in ("runtime:test", image)]
+    docker("image", "rm", "--force", "runtime:test")
+
+    assert said.split() == ["/opt/env", "none"]
+    assert sizes[0] < sizes[1]

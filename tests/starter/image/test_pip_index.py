@@ -9,23 +9,27 @@ CONFIG = "[global]\nindex-url = http://127.0.0.1:9/simple\n"  # where nothing li
 PACKAGE = "idna"  # PyPI has it
 
 
-def download(clone: Clone, pip_config: Path) -> str:
+def download(clone: Clone, pip_config: Path, *entrypoint: str) -> str:
     """Return what pip says in a container that was given this file, when it is asked for a package of PyPI's."""
-    words = ("pip", "download", "--retries", "0", "--no-deps", "--dest", "/tmp/got", PACKAGE)  # noqa: S108
-    run = ("docker", "compose", "run", "--rm", "--no-TTY", "jupyterlab-server", *words)
-    done = clone.run(*run, cwd=clone.root / "docker", PIP_CONFIG=str(pip_config))
+    words = ("download", "--retries", "0", "--no-deps", "--dest", "/tmp/got", PACKAGE)  # noqa: S108
+    run = ("docker", "compose", "run", "--rm", "--no-TTY", *entrypoint, "jupyterlab-server")
+    pip = () if entrypoint else ("pip",)
+    done = clone.run(*run, *pip, *words, cwd=clone.root / "docker", PIP_CONFIG=str(pip_config))
     assert done.returncode != 0, done.stdout
     return done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("entrypoint", [(), ("--entrypoint", "pip")], ids=["activated", "without-a-shell"])
 @pytest.mark.parametrize(("mode", "said"), [(0o644, "127.0.0.1:9"), (0o000, "pip_config-cannot-be-read")])
-def test_pip_asks_the_hosts_index_or_nobody(running: Clone, tmp_path: Path, mode: int, said: str) -> None:
+def test_pip_asks_the_hosts_index_or_nobody(
+    running: Clone, tmp_path: Path, mode: int, said: str, entrypoint: tuple[str, ...]
+) -> None:
     """Where the file can be read, its index is asked; where it cannot, pip fails and says so: PyPI is never asked."""
     pip_config = tmp_path / "pip.conf"
     pip_config.write_text(CONFIG, encoding="utf-8")
     pip_config.chmod(mode)
 
-    heard = download(running, pip_config)
+    heard = download(running, pip_config, *entrypoint)
 
     assert said in heard
     assert "No matching distribution found" in heard

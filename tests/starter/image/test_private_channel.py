@@ -81,7 +81,7 @@ def port(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     (folder / "www" / "simple").mkdir(parents=True)
     index(folder / "www" / "simple")
     container = docker("create", base, "true")
-    docker("cp", f"{container}:/opt/channels/conda-forge", str(folder / "www" / "labs"))
+    docker("cp", f"{container}:/opt/conda/channels/conda-forge", str(folder / "www" / "labs"))
     docker("rm", container)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Private, directory=str(folder / "www")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
