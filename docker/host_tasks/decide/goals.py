@@ -58,6 +58,5 @@ DOCTOR: tuple[Rule, ...] = (
 UPON: Mapping[str, tuple[str, ...]] = {
     "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
     "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
-    "base-image": ("image",),
     "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
 }

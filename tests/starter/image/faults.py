@@ -289,6 +289,17 @@ def disk_that_is_full(stage: Stage) -> Iterator[World]:
 
 
 @contextmanager
+def settings_of_another_identity(stage: Stage) -> Iterator[World]:
+    """Leave a volume, a network and a container of a job of this clone behind; `clean` has to remove them all."""
+    label = f"com.docker.compose.project={stage.clone.project}"
+    for kind in ("volume", "network"):
+        stage.docker(kind, "create", "--label", label, f"{stage.clone.project}-{kind}")
+    yield stage.world()
+    for kind in ("container", "image", "volume", "network"):
+        assert stage.docker(kind, "ls", "--quiet", "--filter", f"label={label}") == ""
+
+
+@contextmanager
 def base_image_not_chosen(stage: Stage) -> Iterator[World]:
     """Forget the choice of a stand-in, where there is one: the published image is asked for, and cannot be reached."""
     with env_says("BASE_IMAGE", "")(stage) as world:
@@ -376,6 +387,14 @@ def engine_that_is_down(stage: Stage) -> Iterator[World]:
     with saved(script):
         script.write_text("echo repaired; umount /run\n", encoding="utf-8")
         yield stage.world(become=("unshare", "--mount", "sh", "-c", hidden, "sh"))
+
+
+@contextmanager
+def broken_settings_of_pip(stage: Stage) -> Iterator[World]:
+    """Name a configuration of pip that pip cannot read."""
+    path = stage.folder / "pip.conf"
+    path.write_text("[global]\nindex-url\n", encoding="utf-8")
+    yield stage.world(environ={"PIP_CONFIG_FILE": str(path)}, facts={"path": re.escape(str(path))})
 
 
 @contextmanager
@@ -555,8 +574,13 @@ def with_container(*words: str) -> Fault:
 
     @contextmanager
     def fault(stage: Stage) -> Iterator[World]:
-        docker(*words, stage.clone.container_id())
-        yield stage.world()
+        container = stage.clone.container_id()
+        docker(*words, container)
+        try:
+            yield stage.world()
+        finally:
+            if words == ("pause",):
+                stage.clone.run("docker", "unpause", container)
 
     return fault
 

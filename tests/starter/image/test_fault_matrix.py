@@ -41,10 +41,15 @@ class Row:
     fix: str = ""  # the same without `fix: `
     how: str = NONE
     task: str = UP
-    doctor: str | None = None  # the code that `doctor` names; None = it cannot be looked at, or is none
+    doctor: str | None = None  # the code that `doctor` names, and what follows; None = it is not to be seen, or is none
     runs: bool = False  # whether the server runs when the fault comes
     says: str = ""  # a pattern of what the task prints beside its error
     private: bool = False  # whether it takes an engine of its own
+
+    @property
+    def codes(self) -> set[str]:
+        """What `doctor` names."""
+        return set((self.doctor or "").split())
 
 
 @dataclass(frozen=True)
@@ -207,9 +212,9 @@ CALLER = (
         "dry-of-invoke",
         faults.healthy,
         64,
-        "--dry would hold nothing back here: this task would act",
-        "see whether it has --dry-run: invoke --help clean",
-        PERSON,
+        "--dry would hold nothing back here: this task would act; a --dry-run of its own would",
+        "invoke --help clean",
+        ANSWERS,
         task="--dry clean",
         runs=True,
     ),
@@ -227,6 +232,7 @@ CALLER = (
     Proved("ids-by-the-posts-own-commands", "image/test_post.py::test_any_pair_of_ids_is_honoured_exactly"),
     Proved("shell-of-any-kind", "image/test_precedence.py::test_up_in_another_environment_recreates_nothing"),
     Proved("global-invoke", "test_tasks.py::test_global_invoke_is_sent_to_the_command_that_works"),
+    Proved("root-once-then-the-person", "test_lock.py::test_lock_made_by_root_is_the_folders_owners"),
     Proved("tasks-in-a-mounted-folder", "test_bootstrap.py::test_invoke_of_venv_runs_this_clones_tasks_only"),
     Proved("reader-of-a-pipe-gone", "test_task.py::test_pipe_that_nobody_reads_ends_the_task_quietly"),
 )
@@ -279,8 +285,20 @@ ENV = (
         fix="sed -i '/\\^HTTP_PROXY=/d' docker/.env",
         how=CURES,
         task="doctor",
-        doctor="proxy",
+        doctor="proxy reachable",
     ),
+    Row(
+        "settings-of-pip-malformed",
+        faults.broken_settings_of_pip,
+        78,
+        "pip's configuration cannot be read: .*%(path)s.*",
+        "see which files: pip config debug",
+        PERSON,
+        doctor="env-file",
+        runs=True,
+    ),
+    Row("status-with-malformed-settings-of-pip", faults.broken_settings_of_pip, task="status", runs=True),
+    Row("down-with-malformed-settings-of-pip", faults.broken_settings_of_pip, task="down", runs=True),
     # Looking and stopping need nothing of it.
     Row("status-with-a-malformed-env", appended("docker/.env", "<<<"), task="status --json", runs=True),
     Row("logs-with-a-malformed-env", appended("docker/.env", "<<<"), task="logs --tail 1", runs=True),
@@ -505,12 +523,13 @@ IMAGE = (
         "the base image registry.invalid/base:1 is neither on this engine nor can it be pulled",
         "sed -i '/\\^BASE_IMAGE=/d' docker/.env",
         ANSWERS,
-        doctor="base-image",
+        doctor="base-image image",
         runs=True,
     ),
     Row("scripts-without-run-bits", faults.no_run_bits, doctor="scripts", task="build"),
     Proved("scripts-with-line-ends-of-windows", "image/test_landing.py::test_checkout_with_windows_line_ends_works"),
     Proved("large-and-odd-files-in-data", "image/test_landing.py::test_build_sends_nothing_of_the_data"),
+    Proved("proxy-of-a-failed-build", "test_build_failure.py::test_build_that_reached_no_address_names_its_proxy"),
     Proved("cause-of-a-failed-build", "test_build_failure.py::test_cause_of_a_failed_build_is_what_its_step_said"),
 )
 
@@ -685,6 +704,7 @@ PRIVATE = (
         ANSWERS,
         private=True,
     ),
+    Row("clean-with-what-others-left", faults.settings_of_another_identity, task="clean", runs=True, private=True),
     Row(
         "registry-out-of-reach",
         faults.base_image_not_chosen,
@@ -705,6 +725,7 @@ CUT_OFF = (
     Proved("builder-killed", "image/test_concurrency.py::test_up_works_after_its_builder_was_killed"),
     Proved("start-killed", "image/test_concurrency.py::test_up_works_after_a_start_was_killed"),
     Proved("holder-of-the-lock-killed", "test_lock.py::test_lock_of_killed_holder_is_free"),
+    Proved("run-in-a-pipe-cut-off", "image/test_signals.py::test_run_ends_what_it_started_inside"),
     Proved("terminal-closed", "test_task.py::test_signal_ends_the_task_and_what_it_started"),
     Proved("task-killed", "test_runner.py::test_killed_task_takes_its_command_along"),
     Proved("disk-full-while-venv-is-made", "test_bootstrap.py::test_main_on_a_full_disk_says_so"),
@@ -719,6 +740,7 @@ CLONE = (
     Proved("ten-clones-at-once", "image/test_clones.py::test_down_leaves_the_containers_of_other_clones"),
     Proved("clone-moved", "image/test_clones.py::test_moved_clone_names_its_old_containers"),
     Proved("clone-copied", "image/test_clones.py::test_copied_clone_leaves_the_original_alone"),
+    Proved("index-of-pips-install-section", "test_network.py::test_pip_configuration_of_its_install_command_wins"),
     Proved("network-cut", "image/test_offline.py::test_down_and_up_fetch_nothing"),
 )
 
@@ -765,7 +787,7 @@ def test_fault_is_told_and_repaired(row: Row, round_: int, settled: Stage) -> No
     """Its code, its two lines, nothing changed or left, what `doctor` names, and a fix that cures."""
     left = settled.leftovers()
     with row.fault(settled) as world:
-        files = faults.content(world.clone.root)
+        files, env = faults.content(world.clone.root), env_file(world)
         named = {each["code"] for each in world.findings()} - settled.baseline[row.runs] if row.doctor else set()
 
         done = world.meet(row.task)
@@ -773,10 +795,17 @@ def test_fault_is_told_and_repaired(row: Row, round_: int, settled: Stage) -> No
         said = told(row, done, world)
         if row.code:
             assert faults.content(world.clone.root) == files
+            assert env_file(world) == env
             assert world.blind or settled.leftovers() == left
         assert re.search(row.says % world.facts, done.stdout + done.stderr), done.stderr[-3000:]
-        assert named == ({row.doctor} if row.doctor else set())
+        assert named == row.codes
         repaired(row, said, world)
+
+
+def env_file(world: World) -> bytes:
+    """Return what docker/.env holds; nothing where it is no file."""
+    path = world.clone.root / "docker" / ".env"
+    return path.read_bytes() if path.is_file() else b""
 
 
 def told(row: Row, done: "subprocess.CompletedProcess[str]", world: World) -> str:
@@ -786,7 +815,7 @@ def told(row: Row, done: "subprocess.CompletedProcess[str]", world: World) -> st
         assert "Traceback" not in done.stderr
         return ""
     if row.code == 0:
-        found = next(each for each in world.findings() if each["code"] == row.doctor)
+        found = next(each for each in world.findings() if each["code"] in row.codes)
         error, fix = found["cause"], found["fix"]
     else:
         error, fix = (line.partition(": ")[2] for line in error_of(done, row.code).splitlines())
@@ -805,8 +834,8 @@ def repaired(row: Row, fix: str, world: World) -> None:
     elif row.how == CURES:
         done = world.shell(f"{fix} && invoke {row.task}")
         assert done.returncode == 0, f"{fix}\n{done.stderr[-3000:]}"
-        if row.doctor and not world.become:
-            assert row.doctor not in {each["code"] for each in world.findings()} or world.environ
+        if row.doctor and not (world.become or world.environ):
+            assert not row.codes & {each["code"] for each in world.findings()}
 
 
 @pytest.mark.parametrize("proved", [each for each in TABLE if isinstance(each, Proved)], ids=lambda each: each.id)
@@ -815,3 +844,14 @@ def test_fault_is_proved_by_a_test_that_exists(proved: Proved) -> None:
     path, _, name = proved.by.partition("::")
 
     assert f"def {name}(" in (TESTS / "tests" / "starter" / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("user", ["root", "jane.doe", "CORP\\jdoe", ""])
+def test_plain_compose_says_the_same_in_every_shell(user: str, stage: Stage) -> None:
+    """What login shells export as USER changes nothing of what plain Compose starts from docker/.env."""
+    argv, folder = ("docker", "compose", "config"), stage.clone.root / "docker"
+
+    said = [stage.clone.run(*argv, cwd=folder, USER=each) for each in ("al-khawarizmi", user)]
+
+    assert [each.returncode for each in said] == [0, 0], said[1].stderr
+    assert said[0].stdout == said[1].stdout
