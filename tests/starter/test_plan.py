@@ -802,7 +802,7 @@ Then it would stop:
         UP,
         """\
 Then it would stop:
-   error: lab has another folder than data: its clone was moved away from here
+   error: study-1a2b3c4d-jupyterlab-server-1 has another folder than data: its clone was moved away from here
    fix: invoke down && invoke up""",
         id="server of a moved clone in whose place this one stands",
     ),
