@@ -77,15 +77,15 @@ def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
     """
-    from host_tasks.act.aftermath import give_up
-    from host_tasks.act.run import reach
+    from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
-    from host_tasks.observe import compose, server
+    from host_tasks.observe import compose
 
-    seen = reach(goals.up(ports.wished_port(port)), yes=yes, dry_run=dry_run, gave_up=give_up)
+    asked = ports.wished_port(port)
     if dry_run:
+        run.reach(goals.up(asked), dry_run=True)
         return
-    report.result(server.link(seen.server, seen.port))
+    seen = up.up(asked, yes=yes)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))

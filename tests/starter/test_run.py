@@ -159,7 +159,8 @@ def test_giving_up_is_told_before_the_error(world: World) -> None:
     last: list[tuple[str, ...]] = []
 
     with pytest.raises(HostError, match="no b"):
-        run.achieve([world.wants("a"), world.wants("b")], gave_up=lambda seen: last.append(seen.tried))
+        rules = (world.wants("a"), world.wants("b"))
+        run.rounds(Observation(), rules, yes=False, gave_up=lambda seen: last.append(seen.tried))
 
     assert last == [("a", "b")]
 
@@ -176,10 +177,10 @@ def test_giving_up_is_for_a_plan_that_ends(world: World, monkeypatch: pytest.Mon
     told: list[Observation] = []
 
     if fine:
-        run.achieve([world.wants("a")], gave_up=told.append)
+        run.rounds(Observation(), (world.wants("a"),), yes=False, gave_up=told.append)
     else:
         with pytest.raises(HostError, match="disk full"):
-            run.achieve([world.wants("a")], gave_up=told.append)
+            run.rounds(Observation(), (world.wants("a"),), yes=False, gave_up=told.append)
 
     assert told == []
 

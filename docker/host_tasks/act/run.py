@@ -8,31 +8,23 @@ from host_tasks.ground import lock, report
 from host_tasks.observe.observation import Observation
 
 
-def reach(
-    rules: Iterable[Rule],
-    *,
-    dry_run: bool = False,
-    yes: bool = False,
-    gave_up: Callable[[Observation], None] | None = None,
-) -> Observation:
+def reach(rules: Iterable[Rule], *, dry_run: bool = False, yes: bool = False) -> Observation:
     """Do as `achieve` does; on a dry run print the plan instead, and do nothing.
 
     Raises:
         HostError: as `achieve` does.
     """
     if not dry_run:
-        return achieve(rules, yes=yes, gave_up=gave_up)
+        return achieve(rules, yes=yes)
     seen = Observation()
     report.result(str(plan(seen, rules)))
     return seen
 
 
-def achieve(
-    rules: Iterable[Rule], *, yes: bool = False, gave_up: Callable[[Observation], None] | None = None
-) -> Observation:
+def achieve(rules: Iterable[Rule], *, yes: bool = False) -> Observation:
     """Do what is missing until the rules hold, and return the last observation. The lock is held while steps are done.
 
-    A plan that cannot end well is not begun. `gave_up` is called with the last observation before a problem is raised.
+    A plan that cannot end well is not begun.
 
     Raises:
         HostError: a problem that no step cures, or a step that was needed and not agreed to.
@@ -40,15 +32,21 @@ def achieve(
     wanted = tuple(rules)
     seen = Observation()
     if not plan(seen, wanted).steps:
-        return _rounds(seen, wanted, yes=yes, gave_up=gave_up)
+        return rounds(seen, wanted, yes=yes)
     with lock.held():  # another task may have changed what was seen, while this one waited
-        return _rounds(Observation(), wanted, yes=yes, gave_up=gave_up)
+        return rounds(Observation(), wanted, yes=yes)
 
 
-def _rounds(
-    seen: Observation, rules: tuple[Rule, ...], *, yes: bool, gave_up: Callable[[Observation], None] | None
+def rounds(
+    seen: Observation, rules: tuple[Rule, ...], *, yes: bool, gave_up: Callable[[Observation], None] | None = None
 ) -> Observation:
-    """Do one step a round, and look again after it."""
+    """Do one step a round, and look again after it; the caller holds the lock while there are steps.
+
+    `gave_up` is called with the last observation before a problem is raised.
+
+    Raises:
+        HostError: as `achieve` does.
+    """
     while True:
         planned = plan(seen, rules)
         if planned.problem:

@@ -18,7 +18,12 @@ LOCK_FILE = DOCKER_DIR / ".lock"
 PIP_CONFIG = DOCKER_DIR / ".pip.conf"
 BUILT_FILE = DOCKER_DIR / ".built.json"
 DOCKERIGNORE = ROOT / ".dockerignore"
-SCRIPTS = (*sorted(DOCKER_DIR.glob("*.sh")), *sorted(STAND_IN_DIR.glob("*.sh")), ROOT / "postBuild")
+SCRIPTS = (
+    *sorted(DOCKER_DIR.glob("*.sh")),
+    *sorted(DOCKER_DIR.glob("environment/*.sh")),
+    *sorted(STAND_IN_DIR.glob("*.sh")),
+    ROOT / "postBuild",
+)
 
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 
