@@ -127,26 +127,17 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
 @task()
 def url(c: Context) -> None:
     """Print the link of the running JupyterLab."""
-    from host_tasks.act.remove import require_engine
-    from host_tasks.observe import server
-    from host_tasks.observe.observation import Observation
+    from host_tasks.act.link import current_link
 
-    seen = Observation()
-    require_engine(seen)
-    report.result(server.link(seen.server, seen.port))
+    report.result(current_link())
 
 
 @task(name="open")
 def open_link(c: Context) -> None:
     """Open the running JupyterLab in your browser."""
-    from host_tasks.act.browser import open_in_browser
-    from host_tasks.act.remove import require_engine
-    from host_tasks.observe import server
-    from host_tasks.observe.observation import Observation
+    from host_tasks.act.link import current_link, open_in_browser
 
-    seen = Observation()
-    require_engine(seen)
-    open_in_browser(server.link(seen.server, seen.port))
+    open_in_browser(current_link())
 
 
 @task(help={"follow": "Go on as new lines come; Ctrl-C ends it.", "tail": "How many of the last lines; default all."})

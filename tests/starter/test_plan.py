@@ -798,6 +798,15 @@ Then it would stop:
         id="mount of another folder",
     ),
     pytest.param(
+        lambda: healthy(crossings=(crossing(read=False),), containers=(server(config_hash="h0"),)),
+        UP,
+        """\
+Then it would stop:
+   error: study-1a2b3c4d-jupyterlab-server-1 has another folder than data: its clone was moved away from here
+   fix: invoke down && invoke up""",
+        id="server of a moved clone in whose place this one stands",
+    ),
+    pytest.param(
         lambda: healthy(crossings=(crossing(owner=(7, 8)),)),
         UP,
         """\

@@ -13,7 +13,7 @@ from typing import Any
 import docker.errors
 import pytest
 
-from host_tasks.act.browser import open_in_browser
+from host_tasks.act.link import open_in_browser
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import containers, server
 from host_tasks.observe.containers import Binding, Container

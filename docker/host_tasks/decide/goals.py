@@ -7,7 +7,7 @@ from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
 from host_tasks.decide.image import build_anew, environment_yml, image
-from host_tasks.decide.mounts import mounts_inside, mounts_outside
+from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
 from host_tasks.decide.services import services
@@ -27,7 +27,7 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
-    return (*READY, mounts_outside, port(asked_port), image, services, mounts_inside)
+    return (*READY, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
 DOCTOR: tuple[Rule, ...] = (

@@ -40,6 +40,18 @@ def mounts_inside(seen: "Observation") -> Iterator[Finding]:
         yield from wrong or [ok(CODE, f"{len(seen.places)} of {len(seen.places)} carry files both ways")]
 
 
+def folders_of_another(seen: "Observation") -> Iterator[Finding]:
+    """Refuse to replace a server whose folders only have the names of ours: its clone was moved, and lives on."""
+    if not (seen.has_compose and seen.server and seen.server.status == "running"):
+        return
+    for place, crossing in zip(seen.places, seen.crossings, strict=True):
+        ours = crossing.source is not None and _same(crossing.source, place.mount.source)
+        if ours and place.kind == FOLDER and place.writable and crossing.wrote and not crossing.read:
+            cause = f"{seen.server.name} has another folder than {place.shown}: its clone was moved away from here"
+            yield fail(CODE, cause, task_command("down") + " && " + task_command("up"))
+            return
+
+
 def outside(seen: "Observation") -> list[Finding | None]:
     """Return what is wrong with each source on this machine; None = nothing."""
     who, groups, given = seen.settings.identity, groups_of(seen.model), GIVE in seen.tried

@@ -50,6 +50,7 @@ class Side:
     def note(self, name: str, action: Callable[[], object]) -> None:
         """Note how long an action took."""
         self.took.setdefault(name, []).append(seconds(action))
+        print(f"{self.tag:14} {name:13} {self.took[name][-1]:7.2f} s", file=sys.stderr, flush=True)
 
     def edit(self, name: str, line: str) -> None:
         """Add a line to a file of the clone."""

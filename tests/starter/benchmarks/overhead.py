@@ -63,7 +63,7 @@ def must(done: "subprocess.CompletedProcess[str]") -> None:
 
 
 def overhead(clone: Clone, empty: Path) -> list[Ratio]:
-    """Return what `config` and a no-op `up` cost."""
+    """Return what `config`, a no-op `up` and `--list` cost."""
     folder = clone.root / "docker"
     invoke = [sys.executable, "-m", "invoke", "--search-root"]
     return [
@@ -74,13 +74,19 @@ def overhead(clone: Clone, empty: Path) -> list[Ratio]:
                 lambda: must(clone.run(*invoke, str(empty), "nothing")),
                 lambda: must(clone.run("docker", "compose", "config", cwd=folder)),
             ],
-            1.3,
+            1.2,
         ),
         side_by_side(
             "a no-op invoke up / docker compose up --build --detach --wait",
             lambda: must(clone.task("up")),
             [lambda: must(clone.run("docker", "compose", "up", "--build", "--detach", "--wait", cwd=folder))],
-            1.5,
+            1.0,
+        ),
+        side_by_side(
+            "invoke --list / an empty Invoke task",
+            lambda: must(clone.task("--list")),
+            [lambda: must(clone.run(*invoke, str(empty), "nothing"))],
+            1.15,
         ),
     ]
 

@@ -35,5 +35,4 @@ RUN --mount=type=secret,id=ca_bundle,mode=0444 \
     conda clean --all --yes
 RUN conda activate ${ENV_PREFIX} && /usr/local/bin/postBuild.sh && conda deactivate
 
-ENV JUPYTER_TOKEN_FILE=/home/${username}/.jupyter-token
 CMD ["bash", "--login", "-c", "conda activate ${ENV_PREFIX} && exec jupyter lab --no-browser --ip 0.0.0.0"]

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import venv
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,12 +53,27 @@ class Index:
     url: str
 
 
+def real_wheels(requirements: Path, image: str, scratch: Path) -> list[Path]:
+    """Return the wheels of hashed requirements for the Python of an image, fetched as this machine's pip does."""
+    version = docker("run", "--rm", image, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+    venv.create(scratch / "venv", with_pip=True, symlinks=True)
+    words = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(scratch)]
+    pip = [str(scratch / "venv" / "bin" / "python"), "-m", "pip", *words, "--python-version", version]
+    subprocess.run([*pip, "--requirement", str(requirements)], check=True)
+    return sorted(scratch.glob("*.whl"))
+
+
 @pytest.fixture
-def index(private: Private, clone: Clone, tmp_path: Path) -> Iterator[Index]:
-    """An index that has what requirements.txt asks for, and nothing else."""
+def index(private: Private, running: Clone, tmp_path: Path) -> Iterator[Index]:
+    """An index that has what requirements.txt asks for, and what the environment is made with, and nothing else."""
+    clone, tools = running, running.root / "docker" / "environment" / "requirements.txt"
+    for path in real_wheels(tools, running.values()["BASE_IMAGE"], tmp_path):
+        name = path.name.split("-")[0].replace("_", "-").lower()
+        (tmp_path / "simple" / name).mkdir(parents=True)
+        path.rename(tmp_path / "simple" / name / path.name)
     lines = (clone.root / "requirements.txt").read_text(encoding="utf-8").splitlines()
     for name in [match[0].lower() for line in lines if (match := re.match(r"[\w-]+", line))]:
-        (tmp_path / "simple" / name).mkdir(parents=True)
+        (tmp_path / "simple" / name).mkdir(parents=True, exist_ok=True)
         (tmp_path / "simple" / name / f"{name}-999-py3-none-any.whl").write_bytes(wheel(name))
     log = tmp_path / "log"
     words = [sys.executable, "-u", "-m", "http.server", "--bind", GATEWAY, "--directory", str(tmp_path), "0"]
