@@ -215,7 +215,7 @@ def test_diagnose_socket_denied(stub: Stub, monkeypatch: pytest.MonkeyPatch, ans
     found = problem()
 
     assert found.cause == f"you may not use the engine at {engine.DEFAULT_HOST}: you are not in group docker"
-    assert found.fix == "sudo usermod -aG docker ada, then log out and in again"
+    assert found.fix == "sudo usermod -aG docker ada && newgrp docker"
     assert (found.exit_code, installs(found)) == (ExitCode.PERMISSION, False)
 
 

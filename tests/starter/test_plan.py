@@ -183,7 +183,7 @@ Then it would stop:
         """\
 Then it would stop:
    error: you may not use the engine at unix:///var/run/docker.sock: you are not in group docker
-   fix: sudo usermod -aG docker ada, then log out and in again""",
+   fix: sudo usermod -aG docker ada && newgrp docker""",
         id="engine denied",
     ),
     pytest.param(
@@ -203,7 +203,7 @@ Then it would stop:
         """\
 Then it would stop:
    error: you may not use the engine at unix:///var/run/docker.sock: this login is older than your membership in group docker
-   fix: log out and in again""",
+   fix: newgrp docker""",
         id="engine denied, and joining did not help",
     ),
     pytest.param(

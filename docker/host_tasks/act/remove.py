@@ -8,6 +8,14 @@ from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe import compose, resources
 from host_tasks.observe.observation import Observation
 
+# What says why one thing cannot go, where Compose has not removed it.
+REMOVAL = {
+    "containers": "docker rm --force",
+    "networks": "docker network rm",
+    "images": "docker image rm --force",
+    "volumes": "docker volume rm",
+}
+
 
 def require_engine(seen: Observation) -> None:
     """Return where the engine can be asked, as a member of its group where that has just been joined.
@@ -59,7 +67,8 @@ def _removed(*words: str, kinds: tuple[str, ...]) -> None:
             report.note(f"Nothing of {seen.project} is there.")
         if "images" in kinds:
             resources.remove_images(seen.project)
-        left = [f"{kind} {name}" for kind, names in resources.of_project(seen.project, kinds).items() for name in names]
+        left = {kind: names for kind, names in resources.of_project(seen.project, kinds).items() if names}
     if left:
-        fix = f"docker compose --project-name {seen.project} down"
-        raise HostError(f"still there: {', '.join(left)}", fix=fix, code=ExitCode.UNAVAILABLE)
+        said = ", ".join(f"{kind} {' '.join(names)}" for kind, names in left.items())
+        fix = " && ".join(f"{REMOVAL[kind]} {' '.join(names)}" for kind, names in left.items())
+        raise HostError(f"still there: {said}", fix=fix, code=ExitCode.UNAVAILABLE)

@@ -164,9 +164,9 @@ def _silent(found: Engine) -> Finding:
 def _not_permitted(found: Engine) -> Finding:
     """Return that the socket refuses this user: not in its group, or not yet in this login."""
     why = "you are not in group docker"
-    fix = f"sudo usermod -aG docker {found.user}, then log out and in again"
+    fix = f"sudo usermod -aG docker {found.user} && newgrp docker"
     step = None
     if found.waits_for_group:
-        why, fix = "this login is older than your membership in group docker", "log out and in again"
+        why, fix = "this login is older than your membership in group docker", "newgrp docker"
         step = Step("join", "run again as a member of group docker", "nothing: this process only")
     return fail(CODE, f"you may not use the engine at {found.where.host}: {why}", fix, ExitCode.PERMISSION, step=step)

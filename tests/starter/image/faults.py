@@ -288,15 +288,18 @@ def disk_that_is_full(stage: Stage) -> Iterator[World]:
             stage.engine.run("rm", str(filler))
 
 
-@contextmanager
-def settings_of_another_identity(stage: Stage) -> Iterator[World]:
-    """Leave a volume, a network and a container of a job of this clone behind; `clean` has to remove them all."""
-    label = f"com.docker.compose.project={stage.clone.project}"
-    for kind in ("volume", "network"):
-        stage.docker(kind, "create", "--label", label, f"{stage.clone.project}-{kind}")
-    yield stage.world()
-    for kind in ("container", "image", "volume", "network"):
-        assert stage.docker(kind, "ls", "--quiet", "--filter", f"label={label}") == ""
+def left_behind(kind: str) -> Fault:
+    """Return the fault that a volume or a network has this clone's label, and no Compose file declares it."""
+
+    @contextmanager
+    def fault(stage: Stage) -> Iterator[World]:
+        label, name = f"com.docker.compose.project={stage.clone.project}", f"{stage.clone.project}-{kind}"
+        stage.docker(kind, "create", "--label", label, name)
+        yield stage.world(blind=True, facts={"name": name})
+        for each in ("container", "image", "volume", "network"):
+            assert stage.docker(each, "ls", "--quiet", "--filter", f"label={label}") == ""
+
+    return fault
 
 
 @contextmanager
