@@ -157,9 +157,9 @@ def test_giving_up_is_told_before_the_error(world: World) -> None:
     """What a failed start left is cleared away with the last observation in hand, while the lock is held."""
     world.refusing = {"b"}
     last: list[tuple[str, ...]] = []
+    rules = (world.wants("a"), world.wants("b"))
 
     with pytest.raises(HostError, match="no b"):
-        rules = (world.wants("a"), world.wants("b"))
         run.rounds(Observation(), rules, yes=False, gave_up=lambda seen: last.append(seen.tried))
 
     assert last == [("a", "b")]
