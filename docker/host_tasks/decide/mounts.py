@@ -42,7 +42,8 @@ def mounts_inside(seen: "Observation") -> Iterator[Finding]:
 
 def folders_of_another(seen: "Observation") -> Iterator[Finding]:
     """Refuse to replace a server whose folders only have the names of ours: its clone was moved, and lives on."""
-    if not (seen.has_compose and seen.server and seen.server.status == "running"):
+    # One that ends again and again may end amid the probes.
+    if not (seen.has_compose and seen.server and seen.server.serves):
         return
     for place, crossing in zip(seen.places, seen.crossings, strict=True):
         ours = crossing.source is not None and _same(crossing.source, place.mount.source)
