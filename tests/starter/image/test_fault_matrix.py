@@ -178,9 +178,7 @@ ENGINE = (
     Row("builder-missing", exported(BUILDX_BUILDER="nope"), task="build"),
     Proved("docker-not-installed", "test_engine.py::test_diagnose_without_docker"),
     Proved("engine-not-permitted", "test_engine.py::test_diagnose_socket_denied"),
-    Proved(
-        "member-of-group-docker-since-this-login", "test_group.py::test_same_command_runs_again_with_the_group"
-    ),
+    Proved("member-of-group-docker-since-this-login", "test_group.py::test_same_command_runs_again_with_the_group"),
     Proved("buildx-missing", "test_engine.py::test_diagnose_without_buildx"),
     Proved("podman-instead-of-docker", "test_engine.py::test_podman_is_told_from_docker"),
     Proved("engine-with-userns-remap", "test_engine.py::test_diagnose_unsupported_engine"),
