@@ -1,6 +1,8 @@
 """The environment of a built image: what conda, pip and Python say in it, and which layer a change costs."""
 
+import itertools
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -204,22 +206,22 @@ def test_files_beside_requirements_and_system_packages_are_installed(odd: str) -
     [("requirements.txt", "tabulate\nhumanize\n", 1), ("postBuild", "#!/bin/sh\necho another\n", 2)],
     ids=["pip-package", "postBuild"],
 )
-def test_change_costs_its_own_layer(running: Clone, base: str, image: str, name: str, text: str, kept: int) -> None:
+def test_change_costs_its_own_layer(running: Clone, base: str, name: str, text: str, kept: int) -> None:
     """Another pip package keeps the conda packages' layer, another postBuild that of the pip packages too."""
     before = (running.root / name).read_text(encoding="utf-8")
-    (running.root / name).write_text(text, encoding="utf-8")
+    # New to the builder, both: it may have several results of one step, of builds side by side, and takes any of them.
+    (running.root / name).write_text(f"{before}# {uuid.uuid4()}\n", encoding="utf-8")
+    build(running, base, "unchanged:test")
+    (running.root / name).write_text(f"{text}# {uuid.uuid4()}\n", encoding="utf-8")
 
     build(running, base, "changed:test")
 
     (running.root / name).write_text(before, encoding="utf-8")
-    same = 0
-    for one, other in zip(layers(image), layers("changed:test"), strict=False):
-        if one != other:
-            break
-        same += 1
-    docker("image", "rm", "--force", "changed:test")
-    sizes = [int(size) for size in docker("history", "--format", "{{.Size}}", "--human=false", image).split()][::-1]
-    nonempty = [size for size in sizes if size]
+    pairs = zip(layers("unchanged:test"), layers("changed:test"), strict=False)
+    same = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    history = docker("history", "--format", "{{.Size}}", "--human=false", "unchanged:test").split()
+    docker("image", "rm", "--force", "changed:test", "unchanged:test")
+    nonempty = [int(size) for size in history if int(size)][::-1]
     assert max(nonempty) in nonempty[:same]
     assert same >= nonempty.index(max(nonempty)) + kept
 
