@@ -1112,6 +1112,14 @@ fail  server: jupyterlab-server ran out of memory
         id="server out of memory",
     ),
     pytest.param(
+        lambda: examined(containers=(server(health="unhealthy"),), crossings=(crossing(wrote=False),)),
+        1,
+        """\
+fail  server: jupyterlab-server is not healthy
+      fix: invoke up""",
+        id="server that is ill, and may end amid the probes",
+    ),
+    pytest.param(
         lambda: examined(crossings=(crossing(wrote=False),)),
         1,
         """\

@@ -59,4 +59,5 @@ UPON: Mapping[str, tuple[str, ...]] = {
     "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
     "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
     "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
+    "server": ("mounts-inside",),  # one that ends again and again may end amid the probes
 }
