@@ -54,7 +54,7 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
         achieve([engine], yes=yes)
     pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *words]
     if fast:
-        pytest += ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow"]
+        pytest += ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
     tools = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     commands = [*checkers(), *([] if lint else [pytest])]
