@@ -5,9 +5,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from host_tasks.act import group, mounts, stand_in
+from host_tasks.act import group, mounts
 from host_tasks.act.aftermath import remove
-from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
 from host_tasks.decide.engine import judge
 from host_tasks.decide.plan import OK, Step
 from host_tasks.ground import envfile, files, report, runner
@@ -78,6 +77,8 @@ def pull(step: Step, seen: Observation) -> None:
 
 def make_stand_in(step: Step, seen: Observation) -> None:
     """Make the stand-in where the engine has none of that name, and choose it as the base image."""
+    from host_tasks.act import stand_in  # late, as what follows a failed build: most tasks need none of it
+
     image = str(step.values["image"])
     if not stand_in.is_here(image):
         stand_in.make(image, seen.settings.values)
@@ -114,6 +115,8 @@ def require_engine() -> None:
 
 def build_failed(said: str, values: Mapping[str, str]) -> HostError:
     """Return the error of a failed build; one that reached no address names the proxy that it went through."""
+    from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
+
     if is_full_disk(said):
         return HostError("the disk is full", fix="docker system df", code=ExitCode.IO)
     fix = f"correct what the lines above name, then: {task_command('up')}"

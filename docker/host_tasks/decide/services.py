@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk
 from host_tasks.decide.plan import Finding, Step, fail, ok
 from host_tasks.decide.ports import refused
 from host_tasks.ground.commands import task_command
@@ -119,6 +118,8 @@ def culprit(seen: "Observation") -> Container | None:
 def _failed(seen: "Observation") -> Finding:
     """Return what keeps the services from running, after they were started."""
     first = culprit(seen)
+    from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk  # late: its patterns take a while
+
     if is_full_disk(seen.said):
         return fail(CODE, "the disk is full", "docker system df", ExitCode.IO)
     if first is None and (lacking := seen.lacking_images):
