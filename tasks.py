@@ -34,7 +34,8 @@ def env(c: Context, dry_run: bool = False) -> None:
     from host_tasks.act.run import reach
     from host_tasks.decide import goals
 
-    if reach(goals.SETTINGS, dry_run=dry_run) and not dry_run:
+    reach(goals.SETTINGS, dry_run=dry_run)
+    if not dry_run:
         report.note("docker/.env is up to date.")
 
 

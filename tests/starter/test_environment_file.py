@@ -2,7 +2,7 @@
 
 import pytest
 
-from host_tasks.decide.environment import Environment, located, missing, read_environment
+from host_tasks.decide.environment import Environment, missing, read_environment
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ENVIRONMENT_YML
 
@@ -110,20 +110,3 @@ def test_missing_file_is_found_under_its_other_names() -> None:
     """A project with environment.yaml is told to rename it; one without either, where to get it."""
     assert missing(["environment.yaml", "x"]).fix == "mv environment.yaml environment.yml"
     assert (missing([]).problem, missing([]).code) == ("there is no environment.yml", ExitCode.CONFIG)
-
-
-@pytest.mark.parametrize(
-    ("cause", "expected"),
-    [
-        ("No candidates were found for r-base >=4.", "environment.yml:3: No candidates were found for r-base >=4."),
-        ("nothing provides requested numpy 99**", "environment.yml:2: nothing provides requested numpy 99**"),
-        ("numpy-financial is not there", "numpy-financial is not there"),
-        ("environment.yml:9: numpy is wrong", "environment.yml:9: numpy is wrong"),
-        ("the disk is full", "the disk is full"),
-    ],
-)
-def test_cause_is_located(cause: str, expected: str) -> None:
-    """A package that cannot be had is told with the line that asks for it."""
-    found = read_environment("dependencies:\n- numpy=99\n- conda-forge::r-base>=4\n")
-
-    assert located(cause, found) == expected

@@ -10,7 +10,7 @@ import pytest
 from host_tasks.act import steps
 from host_tasks.decide import settings as rules
 from host_tasks.decide.clone import moved
-from host_tasks.decide.plan import FAIL, Finding, Step
+from host_tasks.decide.plan import FAIL, OK, Finding, Step
 from host_tasks.decide.settings import env_file as rule
 from host_tasks.ground.errors import ExitCode
 from host_tasks.observe import clone, containers, identity, network, settings
@@ -173,9 +173,11 @@ def test_index_of_pip_follows_the_shell_that_names_one(
     write()
     assert settings.ENV.read()["PIP_CONFIG"] == str(config)
     monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/2")
+    before = judged()
 
     write()
 
+    assert (before.state, before.step and before.step.action, judged().state) == (FAIL, "env", OK)
     assert config.read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}/2\n"
 
 

@@ -14,7 +14,7 @@ from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
-from host_tasks.observe import compose, engine, network
+from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.network import PROXIES
@@ -63,11 +63,11 @@ def _write_pip_config(seen: Observation) -> None:
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
-    text = network.pip_config()
-    if text and not (PIP_CONFIG.exists() and PIP_CONFIG.read_text(encoding="utf-8") == text):
-        files.write(PIP_CONFIG, text.encode())
-    if text and seen.is_root:  # it is mounted into the container, whose pip asks nobody where it cannot read it
-        os.chown(PIP_CONFIG, seen.settings.identity.uid, seen.settings.identity.gid)
+    wanted = seen.settings
+    if not wanted.pip_config_fits:
+        files.write(PIP_CONFIG, wanted.pip_config.encode())
+    if wanted.pip_config and seen.is_root:  # the container has it mounted, and its pip refuses what it cannot read
+        os.chown(PIP_CONFIG, wanted.identity.uid, wanted.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:

@@ -52,18 +52,6 @@ def read_environment(text: str) -> Environment:
         raise HostError(str(fault), fix=fix, code=ExitCode.DATA) from fault
 
 
-def located(cause: str, environment: Environment) -> str:
-    """Return the cause of a failed build with the line of environment.yml that asks for a package named in it."""
-    if cause.startswith(f"{NAME}:"):
-        return cause
-    for spec, line in environment.lines.items():
-        name = spec.rpartition("::")[2]
-        name = re.split(r"[\s=<>!~\[(]", name, maxsplit=1)[0]
-        if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-]*\w)", cause):
-            return f"{NAME}:{line}: {cause}"
-    return cause
-
-
 def missing(beside: Collection[str]) -> HostError:
     """Return the error of a project without environment.yml, by the names that lie where it should."""
     for name in OTHER_NAMES:

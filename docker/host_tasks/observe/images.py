@@ -33,7 +33,6 @@ class Image:
     id: str
     size_bytes: int = 0
     created: str = ""  # RFC 3339
-    architecture: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def find(name: str) -> Image | None:
             attrs: dict[str, Any] = client().images.get(name).attrs
     except docker.errors.NotFound:
         return None
-    return Image(attrs["Id"], int(attrs.get("Size") or 0), attrs.get("Created", ""), attrs.get("Architecture", ""))
+    return Image(attrs["Id"], int(attrs.get("Size") or 0), attrs.get("Created", ""))
 
 
 def stand_in() -> str:

@@ -28,6 +28,8 @@ class Settings:
     kept: dict[str, str]  # all that docker/.env holds now
     # What is true of own keys; a choice that is kept is not among them.
     observed: Mapping[str, str | None] = field(default_factory=dict)
+    pip_config: str = ""  # what docker/.pip.conf is to hold; "" = it is left as it is
+    pip_config_fits: bool = True  # whether it holds that
 
     @property
     def project(self) -> str:
@@ -45,7 +47,7 @@ def observe() -> Settings:
     Raises:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
-    kept = ENV.read()
+    kept, pip_config = ENV.read(), network.pip_config()
     who = identity.observe()
     observed: dict[str, str | None] = {
         "USER": who.user,
@@ -54,12 +56,21 @@ def observe() -> Settings:
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
         "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
-        "PIP_CONFIG": _text(PIP_CONFIG) if network.pip_config() else _still_there(kept.get("PIP_CONFIG")),
+        "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
         **network.proxies(),
     }
     after = {**kept, **observed}
     values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
-    return Settings(who, ENV.plan(observed), values, kept, observed)
+    fits = not pip_config or _content(PIP_CONFIG) == pip_config
+    return Settings(who, ENV.plan(observed), values, kept, observed, pip_config, fits)
+
+
+def _content(path: Path) -> str | None:
+    """Return the text of a file; None where there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _still_there(kept: str | None) -> str | None:
