@@ -1,9 +1,12 @@
 """What the tests share: waiting, processes, another user, programs that stand in for others."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +43,16 @@ def number_in(path: Path) -> int:
     """Return the process id that a process writes to a file, once it is there."""
     wait_until(lambda: path.exists() and path.read_text(encoding="utf-8").endswith("\n"), what=str(path))
     return int(path.read_text(encoding="utf-8"))
+
+
+def end_all(started: "Iterable[subprocess.Popen[str]]", folder: Path) -> None:
+    """End processes, and before them those whose ids stand in *.pid files of a folder: they hold the pipes open."""
+    for left in folder.glob("*.pid"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number_in(left), signal.SIGKILL)
+    for each in started:
+        each.kill()
+        each.communicate(timeout=20)
 
 
 def executable(path: Path, body: str, *, interpreter: str = "/bin/sh") -> Path:

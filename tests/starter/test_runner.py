@@ -1,6 +1,5 @@
 """Tests of host_tasks.ground.runner, with real processes, signals and a real terminal."""
 
-import contextlib
 import os
 import pty
 import signal
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aids import alive, number_in, wait_until
+from aids import alive, end_all, number_in, wait_until
 
 from host_tasks.ground import runner
 from host_tasks.ground.errors import ExitCode, HostError
@@ -54,12 +53,7 @@ def task(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         return started[-1]
 
     yield start
-    for left in tmp_path.glob("*.pid"):  # these first: they hold the pipes open
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(number_in(left), signal.SIGKILL)
-    for each in started:
-        each.kill()
-        each.communicate(timeout=20)
+    end_all(started, tmp_path)
 
 
 def test_words_are_passed_as_they_are(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Tests of host_tasks.ground.task and setup/program.py: tasks as processes, with signals, pipes, Invoke's switches."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aids import alive, number_in, wait_until
+from aids import alive, end_all, number_in, wait_until
 
 from host_tasks.ground.paths import DOCKER_DIR
 from host_tasks.setup.basics import CALLED_AS
@@ -66,12 +65,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         return started[-1]
 
     yield start
-    for left in tmp_path.glob("*.pid"):  # these first: they hold the pipes open
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(number_in(left), signal.SIGKILL)
-    for each in started:
-        each.kill()
-        each.wait(timeout=20)
+    end_all(started, tmp_path)
 
 
 def ending(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
