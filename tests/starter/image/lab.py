@@ -46,12 +46,19 @@ def submitted(link: str, code: str) -> tuple[str, websocket.WebSocket, str]:
 
 
 def executed(link: str, code: str) -> list[dict[str, object]]:
-    """Run code in a new kernel and return the messages up to its reply."""
+    """Run code in a new kernel and return its messages.
+
+    The reply and what the code printed come on two channels, in any order. The kernel has sent all that it has to say
+    when it is idle again (Messaging in Jupyter 5.3, "Kernel status").
+    """
     _, socket, request = submitted(link, code)
     messages: list[dict[str, object]] = []
-    while not any(m["msg_type"] == "execute_reply" for m in messages):
+    replied = idle = False
+    while not (replied and idle):
         received = json.loads(socket.recv())
         if received["parent_header"].get("msg_id") == request:
             messages.append(received)
+            replied = replied or received["msg_type"] == "execute_reply"
+            idle = idle or received["content"].get("execution_state") == "idle"
     socket.close()
     return messages
