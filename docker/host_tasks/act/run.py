@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 
-from host_tasks.act.steps import done
 from host_tasks.decide.plan import Rule, Step, plan
 from host_tasks.ground import lock, report
 from host_tasks.observe.observation import Observation
@@ -55,6 +54,8 @@ def rounds(
             raise planned.problem.error()
         if not planned.steps:
             return seen
+        from host_tasks.act.steps import done  # late: most often there is nothing to do
+
         step = planned.steps[0]
         _agree(step, seen, rules, yes=yes)
         report.note(f"{step.what[0].upper()}{step.what[1:]}: {step.why}.")

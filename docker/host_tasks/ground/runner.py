@@ -55,12 +55,14 @@ def run(
     keep: bool = False,
     interactive: bool = False,
     announce: bool = True,
+    watched: bool = True,
     also_stop: Sequence[str] = (),
 ) -> Finished:
     """Run a command to its end and return how it ended; where this process ends first, however, so does the command.
 
     Output goes to stderr unless captured; kept output does both, and its end is returned as stderr.
     An interactive command keeps the terminal and its signals; any other gets each signal once, in its own session.
+    A command that ends by itself at once needs no watcher; a captured one has none.
     also_stop is a second command, for what the first has started elsewhere; it runs where the first must end early.
 
     Raises:
@@ -71,8 +73,7 @@ def run(
     streams, terminal = _streams(capture=capture, keep=keep, interactive=interactive)
     options = {"cwd": cwd, "env": None if env is None else dict(env), "text": True, "errors": "replace", **streams}
     with _undisturbed() as came:
-        # A captured command is a question, which ends by itself.
-        watcher = None if capture else Watcher(also_stop, grace_s=GRACE_S)
+        watcher = Watcher(also_stop, grace_s=GRACE_S) if watched and not capture else None
         started = _Started(_process(argv, watcher, options), also_stop, watcher, interactive=interactive)
     shown = (lambda: _shown(started.process, terminal)) if keep else None
     return _wait(started, timeout_s=timeout_s, shown=shown, came=came)

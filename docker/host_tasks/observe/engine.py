@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -114,6 +113,8 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
 
 def _known_system() -> bool:
     """Return whether this system is of a kind that docker/install-engine.sh knows."""
+    import platform
+
     try:
         return platform.freedesktop_os_release().get("ID") in ("debian", "ubuntu")
     except OSError:

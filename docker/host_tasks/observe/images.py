@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import platform
 import re
 import shutil
 from collections.abc import Mapping
@@ -103,6 +102,8 @@ def stand_in() -> str:
 
 def system() -> str:
     """Return this machine's distribution, release and architecture."""
+    import platform  # late: most tasks need nothing of it
+
     try:
         release = platform.freedesktop_os_release()
     except OSError:

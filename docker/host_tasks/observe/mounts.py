@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,6 +126,8 @@ def cross(places: Sequence[Place], container: Container) -> tuple[Crossing, ...]
         HostError: a probe cannot be written for another reason than permission (74).
         UnreachableError: the engine gives no answer.
     """
+    import secrets
+
     name = f".probe-{secrets.token_hex(8)}"
     probed = [each for each in places if each.kind == FOLDER]
     targets = [each.mount.target for each in probed]

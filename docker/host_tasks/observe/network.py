@@ -1,6 +1,5 @@
 """What the build and the container need to reach the network the way this machine does."""
 
-import configparser
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,10 +46,10 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     Raises:
         HostError: pip could not read one of its files either (78).
     """
-    parser = _pip_files(environ)
+    said = _said_by_pip_files(environ)
     lines = []
     for option in PIP_OPTIONS:
-        found = [str(parser.get(section, option, fallback="")) for section in ("install", "global")]
+        found = [said.get(section, {}).get(option, "") for section in ("install", "global")]
         value = next(filter(None, [environ.get(f"PIP_{option.upper().replace('-', '_')}"), *found]), "")
         remote = [
             each for each in value.split() if option == "trusted-host" or each.startswith(("http://", "https://"))
@@ -60,27 +59,32 @@ def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     return "\n".join(["[global]", *lines, ""]) if lines else ""
 
 
-def _pip_files(environ: Mapping[str, str]) -> configparser.RawConfigParser:
-    """Return what pip's configuration files say, each after those that it wins over.
+def _said_by_pip_files(environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+    """Return what pip's configuration files say by section, each after those that it wins over.
 
     Raises:
         HostError: pip could not read one of them either (78).
     """
-    parser = configparser.RawConfigParser()
     home = Path(environ.get("HOME") or "~").expanduser()
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip" / "pip.conf"
     files = [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", user]
     if named := environ.get("PIP_CONFIG_FILE"):
         files.append(Path(named))
+    # /dev/null there turns every file off (same guide).
+    there = [] if named == os.devnull else [each for each in files if each.is_file()]
+    if not there:
+        return {}
+    import configparser  # late: few machines have such a file
+
+    parser = configparser.RawConfigParser()
     try:
-        # /dev/null there turns every file off (same guide).
-        parser.read([] if named == os.devnull else files, encoding="utf-8")
+        parser.read(there, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError) as err:
         line = getattr(err, "lineno", None) or next(iter(getattr(err, "errors", [])), [None])[0]
         where = f"{getattr(err, 'source', 'one of its files')}{f', line {line}' if line else ''}"
         problem = f"pip's configuration cannot be read: {where}"  # not what stands there: it may hold a password
         raise HostError(problem, fix="see which files: pip config debug", code=ExitCode.CONFIG) from err
-    return parser
+    return {section: dict(parser[section]) for section in parser.sections()}
 
 
 def named_addresses(values: Mapping[str, str], pip_config: str) -> dict[str, str]:

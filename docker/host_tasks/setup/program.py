@@ -7,6 +7,7 @@ is imported from.
 import importlib.util
 import os
 import sys
+import types
 from typing import Any
 
 # Compiled modules save a third of a short task; in a clone of somebody else's they would be files that are not theirs.
@@ -14,7 +15,12 @@ FOREIGN = os.name != "nt" and os.stat(__file__).st_uid != os.geteuid()
 sys.dont_write_bytecode = FOREIGN
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 
+# Invoke 3.0.3, context.py, takes Mock for a class that is only there for tests. unittest.mock loads asyncio and ssl,
+# a sixth of the time of a short task, so it is not there while Invoke is imported.
+sys.modules["unittest.mock"] = types.SimpleNamespace(Mock=None)  # type: ignore[assignment]
 import invoke
+
+del sys.modules["unittest.mock"]
 from invoke.collection import Collection
 from invoke.config import Config
 from invoke.program import Program

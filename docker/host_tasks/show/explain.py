@@ -14,7 +14,7 @@ from host_tasks.observe.observation import Observation
 from host_tasks.observe.settings import ENV, OWN_KEYS, Settings
 
 # ${NAME}, ${NAME:-default}, ${NAME?message} and $NAME (Compose specification, 12 "Interpolation"); $$ is a plain $.
-REFERENCE = re.compile(
+REFERENCE = (
     r"\$\$|\$(?:\{(?P<braced>[A-Za-z_]\w*)(?:(?P<dash>:?-)(?P<default>[^}]*)|:?[?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))"
 )
 UNSET = "(unset)"
@@ -51,7 +51,7 @@ def print_config(seen: Observation) -> None:
     Raises:
         HostError: Compose cannot read its files (78).
     """
-    finished = compose.call(seen.settings.values, "config", interactive=True)
+    finished = compose.call(seen.settings.values, "config", interactive=True, watched=False)
     if not finished.ok:
         _ = seen.model  # says why
         raise compose.unreadable(seen.settings.values, f"exit code {finished.returncode}")
@@ -105,7 +105,7 @@ def _defaults(folder: Path) -> dict[str, _Place | None]:
     for name in (each.name for each in (COMPOSE_FILE, *OVERRIDE_FILES)):
         text = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
-            for match in REFERENCE.finditer(line.partition("# ")[0]):
+            for match in re.finditer(REFERENCE, line.partition("# ")[0]):
                 key, default = match["braced"] or match["plain"], match["default"]
                 place = _Place(default, f"default in {shown(folder / name)}:{number}", match["dash"] == ":-")
                 if key:
