@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,49 +62,51 @@ def run(
 
     Output goes to stderr unless captured; kept output does both, and its end is returned as stderr.
     An interactive command keeps the terminal and its signals; any other gets each signal once, in its own session.
-    A command that ends by itself at once needs no watcher; a captured one has none.
-    also_stop is a second command, for what the first has started elsewhere; it runs where the first must end early.
+    A command that ends by itself at once needs no watcher; a captured one has none. also_stop is a second command, for
+    what the first has started elsewhere; it runs where the first must end early.
 
     Raises:
         HostError: the command is not on the PATH (69), or did not end within timeout_s (75).
     """
     if announce:
         report.command(shlex.join(argv))
-    streams, terminal = _streams(capture=capture, keep=keep, interactive=interactive)
-    options = {"cwd": cwd, "env": None if env is None else dict(env), "text": True, "errors": "replace", **streams}
+    options, terminal = _options(cwd, env, capture=capture, keep=keep, interactive=interactive)
     with _undisturbed() as came:
-        watcher = Watcher(also_stop, grace_s=GRACE_S) if watched and not capture else None
+        watcher = Watcher(also_stop, grace_s=GRACE_S, needed=watched and not capture)
         started = _Started(_process(argv, watcher, options), also_stop, watcher, interactive=interactive)
-    shown = (lambda: _shown(started.process, terminal)) if keep else None
-    return _wait(started, timeout_s=timeout_s, shown=shown, came=came)
+    return _wait(started, terminal, keep=keep, timeout_s=timeout_s, came=came)
 
 
-def _streams(*, capture: bool, keep: bool, interactive: bool) -> tuple[dict[str, Any], int | None]:
-    """Return where a command reads from and writes to, as options of Popen, and our end of a terminal of its own."""
+def _options(
+    cwd: Path, env: Mapping[str, str] | None, *, capture: bool, keep: bool, interactive: bool
+) -> tuple[dict[str, Any], int | None]:
+    """Return the options of Popen, and our end of a terminal of the command's own."""
     ours, theirs = (_own_terminal() if keep else None) or (None, subprocess.PIPE)
     return {
+        "cwd": cwd,
+        "env": env,
         "stdin": None if interactive else subprocess.DEVNULL,
         "stdout": theirs if capture or keep else None if interactive else sys.stderr,
         "stderr": subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
         "start_new_session": not interactive,
+        "text": True,
+        "errors": "replace",
     }, ours
 
 
-def _process(argv: Sequence[str], watcher: Watcher | None, options: Mapping[str, Any]) -> "subprocess.Popen[str]":
+def _process(argv: Sequence[str], watcher: Watcher, options: Mapping[str, Any]) -> "subprocess.Popen[str]":
     """Start a command under its watcher, or say that it is missing."""
     try:
         process = subprocess.Popen(list(argv), **options)
     except FileNotFoundError as err:
-        if watcher:
-            watcher.dismiss()
+        watcher.dismiss()
         raise HostError(
             f"{argv[0]} is not on the PATH", fix=f"install {argv[0]}, then try again", code=ExitCode.UNAVAILABLE
         ) from err
     finally:
         if isinstance(options["stdout"], int) and options["stdout"] >= 0:  # the command's end of a terminal
             os.close(options["stdout"])
-    if watcher:
-        watcher.watch(-process.pid if options["start_new_session"] else process.pid)
+    watcher.watch(-process.pid if options["start_new_session"] else process.pid)
     return process
 
 
@@ -114,7 +116,7 @@ class _Started:
 
     process: "subprocess.Popen[str]"
     also_stop: Sequence[str]
-    watcher: Watcher | None
+    watcher: Watcher
     interactive: bool = field(kw_only=True)
 
     def stop(self, how: signal.Signals) -> None:
@@ -169,7 +171,7 @@ def _own_terminal() -> tuple[int, int] | None:
 
 
 def _wait(
-    started: _Started, *, timeout_s: float | None, shown: Callable[[], str] | None, came: Sequence[int]
+    started: _Started, terminal: int | None, *, keep: bool, timeout_s: float | None, came: Sequence[int]
 ) -> Finished:
     """Wait for a process; pass a signal on once, and leave nothing of it running."""
     process = started.process
@@ -177,7 +179,7 @@ def _wait(
     try:
         for number in came[:1]:  # while it was being started
             signal.raise_signal(number)
-        stdout, stderr = ("", shown()) if shown else process.communicate(timeout=timeout_s)
+        stdout, stderr = ("", _shown(process, terminal)) if keep else process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as err:
         started.stop(KILL)
         raise HostError(
@@ -192,8 +194,7 @@ def _wait(
         started.stop(signal.SIGTERM)
         raise
     finally:
-        if started.watcher:
-            started.watcher.dismiss()
+        started.watcher.dismiss()
     return Finished(argv, process.returncode, stdout or "", stderr or "")
 
 

@@ -21,12 +21,12 @@ kill -s KILL -- "$target"
 
 
 class Watcher:
-    """A process that waits for the end of this one; on Windows there is none."""
+    """A process that waits for the end of this one; there is none where none is needed, and on Windows."""
 
-    def __init__(self, also_stop: Sequence[str], *, grace_s: float) -> None:
+    def __init__(self, also_stop: Sequence[str], *, grace_s: float, needed: bool) -> None:
         """Start it before the command, so that there is no moment without one."""
         self._process: subprocess.Popen[bytes] | None = None
-        if os.name != "nt":
+        if needed and os.name != "nt":
             argv = ["sh", "-c", SCRIPT, "sh", str(round(grace_s * 10)), *also_stop]
             devnull = subprocess.DEVNULL
             self._process = subprocess.Popen(
