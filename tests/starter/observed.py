@@ -140,9 +140,12 @@ def beside(service: str = "db", **differs: Any) -> Container:
     return replace(good, **differs)
 
 
-def model(*, ports: Iterable[Any] = ({"target": 8888, "published": "8888"},), **services: Any) -> dict[str, Any]:
+def model(
+    *, ports: Iterable[Any] = ({"target": 8888, "published": "8888"},), network_mode: str | None = None, **services: Any
+) -> dict[str, Any]:
     """Return Compose's model of the server, published there, and of further services."""
-    return {"services": {SERVICE: {"build": {"context": ".."}, "ports": list(ports)}, **services}}
+    network = {"network_mode": network_mode} if network_mode else {}  # as docker-compose.yml, which names none
+    return {"services": {SERVICE: {"build": {"context": ".."}, "ports": list(ports), **network}, **services}}
 
 
 def healthy(**differs: Any) -> Seen:

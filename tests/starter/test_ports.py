@@ -154,7 +154,7 @@ def test_port_asked_for_that_is_taken_ends_with_75(kept: int | None) -> None:
 
 @pytest.mark.parametrize("published", [[], [7777]], ids=["nowhere", "elsewhere"])
 def test_port_that_a_person_publishes_is_not_ours_to_change(published: list[int]) -> None:
-    """With a port of the override file, or network_mode: host, JUPYTER_PORT means nothing and is left alone."""
+    """With a port of the override file JUPYTER_PORT means nothing and is left alone."""
     found = judged(None, kept=9000, busy=[9000], published=published)
 
     assert (found.state, found.cause) == (OK, "the Compose files publish JupyterLab their own way")

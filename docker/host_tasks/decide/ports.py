@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from host_tasks.decide.plan import Finding, Rule, Step, fail, ok
+from host_tasks.decide.plan import Finding, Rule, Step, fail, ok, warn
 from host_tasks.decide.settings import HIGHEST_PORT, LOWEST_PORT, is_port
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
@@ -48,6 +48,9 @@ def port(asked: int | None) -> Rule:
 def _judge(seen: "Observation", asked: int | None) -> Finding:
     """Return what is wrong with the port."""
     now = own_port(seen.settings.values)
+    if seen.model["services"][SERVICE].get("network_mode") == "host":  # Compose discards the published ports
+        cause = f"network_mode: host puts the server on port {INSIDE_PORT} of every address of this machine"
+        return warn(CODE, cause, "take it out of docker/docker-compose.override.yml, and publish ports")
     if not is_managed(seen.model, now):
         return ok(CODE, "the Compose files publish JupyterLab their own way")
     if asked is not None and asked != now:

@@ -435,7 +435,8 @@ PORTS = (
         )
         for port in ("80", "0", "70000", "abc")
     ),
-    Row("port-beside-ours", override('ports: ["127.0.0.1:FREE_PORT:9999"]')),
+    Row("port-beside-ours", override('ports: ["FREE_PORT:9999"]')),
+    Row("port-on-every-address", override('ports: !override ["${JUPYTER_PORT:-8888}:8888"]')),
     Row(
         "own-port-of-a-program",
         faults.own_port_taken,
