@@ -296,13 +296,22 @@ def test_endpoint_order(stub: Stub, environ: dict[str, str], host: str) -> None:
     assert engine.endpoint(environ).host == host
 
 
-def test_podman_is_told_from_docker(stub: Stub) -> None:
-    """Podman's command in docker's place answers `info` in its own way, and must be called by its name."""
-    stub({"host": {"arch": "amd64"}, "version": {"Version": "5.4.2"}})
+@pytest.mark.parametrize(
+    ("answers", "compose", "cause"),
+    [
+        ({"host": {}, "version": {}}, "echo 'Error: unrecognized command `podman compose`' >&2; exit 125", "docker is"),
+        ({"ServerVersion": "4.3.1"}, "echo 2.26.1", f"{engine.DEFAULT_HOST} is"),
+    ],
+    ids=["its command", "its socket"],
+)
+def test_podman_is_told_from_docker(stub: Stub, answers: dict[str, object], compose: str, cause: str) -> None:
+    """Podman is called by its name: not a Docker that is too old, or lacks Compose and could be installed."""
+    stub(answers, compose=compose)
 
     found = problem()
 
-    assert found.cause == "docker is Podman's command here, and this project needs Docker's"
+    assert found.cause.startswith(cause)
+    assert "Podman's" in found.cause
     assert (found.exit_code, found.step) == (ExitCode.CONFIG, None)
 
 

@@ -43,9 +43,26 @@ def judge(found: Engine) -> Finding:
         return fail(CODE, problem, "rm -r .venv && python3 tasks.py --list", ExitCode.UNAVAILABLE)
     if found.compose is None or found.info is None:
         return _silent(found)
-    if wrong := _judge_compose(found) or _judge_server(found):
+    if wrong := _judge_podman(found) or _judge_compose(found) or _judge_server(found):
         return wrong
     return ok(CODE, f"engine {found.info['ServerVersion']}, Compose {found.compose}, at {found.where.host}")
+
+
+def _judge_podman(found: Engine) -> Finding | None:
+    """Return that what answers is Podman, which has no Compose and no buildx of its own; or None.
+
+    Its command prints a `podman info` of its own form. Behind docker's command it calls itself an engine of Podman's
+    own version (podman 4.3.1, pkg/api/handlers/compat/info.go), and Docker's went from 1.13 to 17.03.
+    """
+    info = found.info or {}
+    version = re.match(r"\d+", str(info.get("ServerVersion") or ""))
+    if "host" in info and "version" in info:
+        cause, fix = "docker is Podman's command here", "install Docker's own, see docs.docker.com/engine/install"
+    elif version and 1 < int(version[0]) < 17:
+        cause, fix = f"{found.where.host} is Podman's socket", found.where.back or "use Docker's own engine"
+    else:
+        return None
+    return fail(CODE, f"{cause}, and this project needs Docker's", fix)
 
 
 def _judge_compose(found: Engine) -> Finding | None:
@@ -67,9 +84,6 @@ def _judge_server(found: Engine) -> Finding | None:
     A missing server ends it with 1 (docker 28), or with 0 and ServerErrors (docker 26).
     """
     info = found.info or {}
-    if "host" in info and "version" in info:  # the answer of `podman info`
-        fix = "unset DOCKER_HOST; use Docker's own command and engine, see docs.docker.com/engine/install"
-        return fail(CODE, "docker is Podman's command here, and this project needs Docker's", fix)
     version = str(info.get("ServerVersion") or "")
     if not version:
         return _by_complaint(found.said, found) or _unreachable(found, found.said)

@@ -1,12 +1,11 @@
 """A person's browser: headless Chromium, and what a person does with JupyterLab in it."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import debian
 from selenium.common.exceptions import (
     ElementNotInteractableException,
     StaleElementReferenceException,
@@ -40,12 +39,7 @@ Found = TypeVar("Found")
 
 def missing() -> str:
     """Return why there is no browser here, or an empty text; root gets Debian's, where its archive can be reached."""
-    if not all(map(shutil.which, PROGRAMS)) and os.geteuid() == 0 and shutil.which("apt-get"):
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-            subprocess.run(["apt-get", "--quiet", *words], env=environ, capture_output=True, timeout=600, check=False)
-    absent = [name for name in PROGRAMS if not shutil.which(name)]
-    return f"no {' and no '.join(absent)} on the PATH; apt-get install {' '.join(PACKAGES)}" if absent else ""
+    return debian.missing(PROGRAMS, PACKAGES)
 
 
 def chromium(profile: Path) -> Chrome:
