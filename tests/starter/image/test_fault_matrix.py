@@ -14,7 +14,20 @@ from pathlib import Path
 import faults
 import pytest
 from conftest import Clone
-from faults import Fault, Stage, World, all_of, appended, edited, env_says, error_of, exported, override, replaced
+from faults import (
+    Fault,
+    Stage,
+    World,
+    all_of,
+    appended,
+    edited,
+    env_says,
+    error_of,
+    exported,
+    free_port,
+    override,
+    replaced,
+)
 from private import private_engine
 
 from host_tasks.observe import images
@@ -769,7 +782,7 @@ ROWS = sorted((each for each in TABLE if isinstance(each, Row)), key=lambda row:
 def stage(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The clone on which the faults are made; its server runs."""
     (clone.root / "data" / "mine.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    clone.succeed("up", "--yes")
+    clone.succeed("up", "--yes", "--port", str(free_port()))  # which no other clone of this machine would take
     return Stage(clone, tmp_path_factory.mktemp("faults"))
 
 
