@@ -216,9 +216,10 @@ def test(
 
 @task()
 def bench(c: Context) -> None:
-    """Measure what the tasks cost beside Docker's own commands.
+    """Measure a bare machine's first start, and what the tasks cost.
 
-    In a clone of its own, which is removed afterwards; some five minutes. Ends with 1 where a ratio is over its bound.
+    In clones of their own, which are removed afterwards; some eight minutes. The first is a table of its parts; the
+    others are ratios to Docker's own commands, and it ends with 1 where one is over its bound.
     """
     from host_tasks.act import testing
 

@@ -90,7 +90,7 @@ def test_stand_in_is_the_same_for_the_same_files(tree: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("environment.yml", "docker/activate.sh"),
+        "docker/activate.sh",
         *(f"docker/stand-in/{each.name}" for each in sorted(paths.STAND_IN_DIR.glob("*.*"))),
     ],
 )
@@ -101,6 +101,27 @@ def test_stand_in_of_other_files_is_another_one(tree: Path, name: str) -> None:
     changed(tree / name)
 
     assert images.stand_in() != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("numpy\n", "numpy >=2  # a comment\n", False),
+        ("numpy\n", "numpy  # a comment\n", True),
+        ("--requirement", "--constraint", True),
+        ("dependencies", "others", False),
+    ],
+    ids=["conda package", "comment", "pip package", "no list"],
+)
+def test_stand_in_is_another_one_where_its_channel_is(tree: Path, old: str, new: str, same: bool) -> None:  # noqa: FBT001
+    """Of environment.yml only the conda packages count."""
+    (tree / "environment.yml").write_text("dependencies:\n- numpy\n- pip:\n  - --requirement x.txt\n")
+    before = images.stand_in()
+    text = (tree / "environment.yml").read_text()
+
+    (tree / "environment.yml").write_text(text.replace(old, new))
+
+    assert (images.stand_in() == before) is same
 
 
 def test_stand_in_of_another_system_is_another_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

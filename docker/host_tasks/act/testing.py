@@ -84,6 +84,6 @@ def bench() -> None:
     """
     bootstrap.ensure(bootstrap.TESTS)
     require_engine(Observation())
-    script = STARTER_TESTS / "benchmarks" / "overhead.py"
-    if not runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok:
+    scripts = [STARTER_TESTS / "benchmarks" / name for name in ("bare.py", "overhead.py")]
+    if not all(runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok for script in scripts):
         raise Exit(message=error_text("a ratio is over its bound", fix=task_command("bench")), code=1)

@@ -93,11 +93,23 @@ def find(name: str) -> Image | None:
 
 def stand_in() -> str:
     """Return the stand-in that fits this clone: its tag is a digest of all that it is made from."""
-    digest = hashlib.sha256(system().encode())
+    digest = hashlib.sha256(system().encode() + _conda_lines())
     files = sorted(path for path in STAND_IN_DIR.iterdir() if path.is_file())  # a __pycache__ may lie there
-    for path in (*files, DOCKER_DIR / "activate.sh", ENVIRONMENT_YML):
+    for path in (*files, DOCKER_DIR / "activate.sh"):
         digest.update(path.name.encode() + b"\0" + _content(path) + b"\0")
     return f"{STAND_IN}:{digest.hexdigest()[:DIGEST_LENGTH]}"
+
+
+def _conda_lines() -> bytes:
+    """Return what the stand-in's channel holds of environment.yml: no comment, variable or pip package."""
+    import yaml  # late: `config` asks for no base image
+
+    content = _content(ENVIRONMENT_YML)
+    try:
+        asked = yaml.load(content, yaml.BaseLoader)["dependencies"]  # noqa: S506 # it makes strings and lists only
+        return "\n".join(sorted(each for each in asked if isinstance(each, str))).encode()
+    except (yaml.YAMLError, TypeError, KeyError):
+        return content  # its own rule says what is wrong
 
 
 def system() -> str:
