@@ -13,12 +13,21 @@ from host_tasks.act.run import achieve
 from host_tasks.decide.engine import engine
 from host_tasks.ground import report, runner
 from host_tasks.ground.commands import task_command
-from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, SCRIPTS, STAND_IN_DIR, STARTER_TESTS, TASKS_PY, TESTS
+from host_tasks.ground.paths import (
+    DOCKER_DIR,
+    DOCKERFILE,
+    ROOT,
+    SCRIPTS,
+    STAND_IN_DIR,
+    STARTER_TESTS,
+    STARTERS_SETTINGS,
+    TASKS_PY,
+    TESTS,
+)
 from host_tasks.observe.observation import Observation
 from host_tasks.setup import bootstrap
 from host_tasks.setup.basics import error_text
 
-SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
 HOST_CODE = (TASKS_PY, DOCKER_DIR, STARTER_TESTS)
 NO_TESTS = 5  # pytest's exit code where it has collected none (pytest documentation, "Exit codes")
 
@@ -52,7 +61,7 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not (fast or lint):
         achieve([engine], yes=yes)
-    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *words]
+    pytest = ["pytest", f"--config-file={STARTERS_SETTINGS}", f"--rootdir={ROOT}", *words]
     if fast:
         pytest += ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
     tools = Path(sys.executable).parent
@@ -65,9 +74,9 @@ def checkers() -> list[list[str]]:
     """Return the commands that read the files and run nothing of them."""
     scripts = [*map(str, SCRIPTS), str(ROOT / ".ci" / "run")]
     return [
-        ["ruff", "check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
-        ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
-        ["mypy", "--config-file", str(SETTINGS)],
+        ["ruff", "check", "--config", str(STARTERS_SETTINGS), *map(str, HOST_CODE)],
+        ["ruff", "format", "--check", "--config", str(STARTERS_SETTINGS), *map(str, HOST_CODE)],
+        ["mypy", "--config-file", str(STARTERS_SETTINGS)],
         ["shellcheck", "--norc", "--external-sources", "--shell=bash", *filter(os.path.isfile, scripts)],
         ["shfmt", "--diff", "--indent=4", "--language-dialect=bash", *filter(os.path.isfile, scripts)],
         ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],

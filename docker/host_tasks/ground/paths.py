@@ -13,6 +13,7 @@ INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
 TASKS_PY = ROOT / "tasks.py"
 TESTS = ROOT / "tests"
 STARTER_TESTS = TESTS / "starter"
+STARTERS_SETTINGS = DOCKER_DIR / "pyproject.toml"
 ENVIRONMENT_YML = ROOT / "environment.yml"
 LOCK_FILE = DOCKER_DIR / ".lock"
 PIP_CONFIG = DOCKER_DIR / ".pip.conf"
@@ -25,6 +26,7 @@ SCRIPTS = (
     ROOT / "postBuild",
 )
 
+STARTERS = ("tasks.py", "docker", "tests/starter", ".dockerignore", ".binder", ".ci", ".devcontainer", ".github")
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 
 
