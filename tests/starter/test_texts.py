@@ -8,7 +8,7 @@ import pytest
 from texts import Text, still_ours
 
 from host_tasks.ground.errors import ExitCode
-from host_tasks.ground.paths import ROOT, YOURS
+from host_tasks.ground.paths import ROOT, STARTERS, YOURS
 from host_tasks.observe.settings import OWN_KEYS
 
 TEXTS = still_ours()
@@ -59,7 +59,7 @@ def test_readme_is_short(readme: Text) -> None:
 
 def test_readmes_tree_is_what_git_tracks(readme: Text) -> None:
     """The tree names exactly the top level that git tracks: add what is missing, or write a README of your own."""
-    tree = re.search(r"^```\n(\.ci/.*?)^```", readme.content, re.DOTALL | re.MULTILINE)
+    tree = re.search(r"^```\n(\.binder/.*?)^```", readme.content, re.DOTALL | re.MULTILINE)
     assert tree
     in_tree = [line.split()[0].rstrip("/") for line in tree[1].splitlines()]
 
@@ -109,6 +109,13 @@ def test_manual_tells_every_key_of_env() -> None:
     in_table = [name for row in rows(MANUAL, "key") for name in names(row[0])]
 
     assert sorted(in_table) == sorted(OWN_KEYS)
+
+
+def test_manual_tells_what_upgrades_touch() -> None:
+    """The manual's table of owners has exactly what `upgrade` merges."""
+    in_table = [name for row in rows(MANUAL, "file or folder") if row[2] == "merges" for name in names(row[0])]
+
+    assert sorted(name.rstrip("/") for name in in_table) == sorted(STARTERS)
 
 
 def test_manual_tells_every_exit_code() -> None:

@@ -13,6 +13,7 @@ from host_tasks.act.run import achieve
 from host_tasks.decide import goals
 from host_tasks.ground import report, runner
 from host_tasks.ground.commands import task_command
+from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import (
     DOCKER_DIR,
     DOCKERFILE,
@@ -23,6 +24,7 @@ from host_tasks.ground.paths import (
     STARTERS_SETTINGS,
     TASKS_PY,
     TESTS,
+    shown,
 )
 from host_tasks.observe.observation import Observation
 from host_tasks.setup import bootstrap
@@ -58,6 +60,9 @@ def own_tests(words: Sequence[str], *, yes: bool) -> list[str]:
 
 def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list[str]:
     """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed."""
+    if not STARTER_TESTS.is_dir():
+        problem = f"{shown(STARTER_TESTS)} is not here: the starter's tests were deleted"
+        raise HostError(problem, fix=task_command("test"), code=ExitCode.CONFIG)
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not (fast or lint):
         achieve(goals.READY, yes=yes)  # the base image too: two tests that need it would both make it
