@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host_tasks.ground import envfile
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, PIP_CONFIG
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, PIP_CONFIG, ROOT
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
+    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
@@ -55,6 +55,7 @@ def observe() -> Settings:
         "GID": str(who.gid),
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
+        "PROJECT_FOLDER": str(ROOT) if envfile.can_hold(str(ROOT)) else None,
         "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
         **network.proxies(),

@@ -69,7 +69,7 @@ def test_files_are_there_and_can_be_saved(link: str) -> None:
     made = api(link, "contents/notebooks", method="POST", body={"type": "notebook"})
 
     said = [
-        each["content"]["text"]
+        each["content"]["text"]  # type: ignore[index]
         for each in executed(link, f"import os; os.chdir('/workspace/notebooks'); {code}")
         if each["msg_type"] == "stream"
     ]
