@@ -154,6 +154,13 @@ def start(step: Step, seen: Observation) -> str:
     return finished.stderr
 
 
+def take_upgrade(step: Step, seen: Observation) -> None:
+    """Take what a newer starter brings."""
+    from host_tasks.act import upgrade  # late, as few tasks need it
+
+    upgrade.take(seen)
+
+
 ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "install": install,
     "join": join,
@@ -165,4 +172,5 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "give": mounts.give,
     "build": build,
     "start": start,
+    "upgrade": take_upgrade,
 }

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host_tasks.ground import envfile
-from host_tasks.ground.paths import CA_BUNDLE, DOCKER_DIR, ENV_FILE, PIP_CONFIG
+from host_tasks.ground.paths import CA_BUNDLE, DOCKER_DIR, ENV_FILE, PIP_CONFIG, ROOT
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "MEMORY_LIMIT"),
+    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "JUPYTER_PORT", "BASE_IMAGE"),
+    *("CA_BUNDLE", "PIP_CONFIG", "MEMORY_LIMIT"),
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
@@ -60,6 +61,7 @@ def observe() -> Settings:
         "GID": str(who.gid),
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
+        "PROJECT_FOLDER": str(ROOT) if envfile.can_hold(str(ROOT)) else None,
         "CA_BUNDLE": chosen or (_text(CA_BUNDLE) if wanted[CA_BUNDLE] else _still_there(_text(CA_BUNDLE))),
         "MEMORY_LIMIT": kept.get("MEMORY_LIMIT") or memory_limit(),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
