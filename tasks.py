@@ -69,24 +69,28 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
         "dry-run": DRY_RUN,
     }
 )
-def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_run: bool = False) -> None:
+def up(
+    c: Context, yes: bool = False, port: str = "", workers: str = "", attach: bool = False, dry_run: bool = False
+) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
+    from host_tasks.decide.workers import wished_workers
     from host_tasks.observe import compose
 
-    asked = ports.wished_port(port)
+    rules, asked = goals.up(ports.wished_port(port)), wished_workers(workers)
     if dry_run:
-        run.reach(goals.up(asked), dry_run=True)
+        run.reach(rules, asked=asked, dry_run=True)
         return
-    seen = up.up(asked, yes=yes)
+    seen = up.up(rules, asked, yes=yes)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))

@@ -4,12 +4,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from host_tasks.act import group, mounts
 from host_tasks.act.aftermath import remove
 from host_tasks.decide.engine import judge
 from host_tasks.decide.plan import OK, Step
+from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
@@ -18,6 +20,7 @@ from host_tasks.ground.paths import BUILT_FILE, CA_BUNDLE, INSTALL_ENGINE, PIP_C
 from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
+from host_tasks.observe.images import Built
 from host_tasks.observe.network import PROXIES
 from host_tasks.observe.observation import Observation
 
@@ -99,8 +102,12 @@ def build(step: Step, seen: Observation) -> None:
         raise build_failed(finished.stderr, seen.settings.values)
     fresh = seen.after(step.key, "")
     if fresh.image:
-        record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
-        files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+        _write_down(Built(fresh.image.id, dict(seen.inputs)))  # what was read before the build, not since
+
+
+def _write_down(built: Built) -> None:
+    """Write docker/.built.json."""
+    files.write(BUILT_FILE, (json.dumps(asdict(built), indent=1) + "\n").encode())
 
 
 def require_engine() -> None:
@@ -135,7 +142,8 @@ def start(step: Step, seen: Observation) -> str:
     Not by its --wait, which looks every 500 ms even where all is healthy.
     """
     for each in seen.services:
-        if each.status in ("created", "dead"):  # what never ran, or cannot: its name is in the way of the next
+        # What never ran, or cannot, has a name that is in the way of the next.
+        if each.status in ("created", "dead") or outlived(each, seen):
             remove(each)
         if each.status == "paused":
             report.note(f"{each.name} is paused: it goes on.")
@@ -151,6 +159,8 @@ def start(step: Step, seen: Observation) -> str:
         if all(each.settled for each in seen.after(step.key, "").services):
             break
         time.sleep(POLL_S)
+    if seen.built.image and seen.built.services != seen.hashes:
+        _write_down(replace(seen.built, services=dict(seen.hashes)))
     return finished.stderr
 
 

@@ -12,6 +12,7 @@ from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
 from host_tasks.decide.services import services
 from host_tasks.decide.settings import compose_files, env_file
+from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
 READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, health.certificates, base_image)
@@ -27,7 +28,7 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
-    return (*READY, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+    return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
 DOCTOR: tuple[Rule, ...] = (
@@ -49,6 +50,7 @@ DOCTOR: tuple[Rule, ...] = (
     mounts_outside,
     port(None),
     image,
+    workers,
     services,
     mounts_inside,
     health.shared_memory,
