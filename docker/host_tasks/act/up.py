@@ -8,13 +8,13 @@ from host_tasks.observe import server
 from host_tasks.observe.observation import Observation
 
 
-def up(asked_port: int | None, *, yes: bool) -> Observation:
+def up(asked_port: int | None, asked_from: str, *, yes: bool) -> Observation:
     """Do what is missing, print the link, and return the last observation.
 
     Raises:
         HostError: something cannot be brought up, or the server does not answer.
     """
     with lock.held():
-        seen = rounds(Observation(), goals.up(asked_port), yes=yes, gave_up=give_up)
+        seen = rounds(Observation(), goals.up(asked_port, asked_from), yes=yes, gave_up=give_up)
         report.result(server.link(seen.server, seen.port))
     return seen

@@ -11,7 +11,7 @@ from host_tasks.observe.identity import Identity
 
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
+    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "ENVIRONMENT_FROM", "CA_BUNDLE", "PIP_CONFIG"),
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
