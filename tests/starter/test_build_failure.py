@@ -139,7 +139,7 @@ NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.or
         ("ERROR: No matching distribution found for no-such-thing>=1", ["requirements.txt:3"]),
         ("ERROR: No matching distribution found for foo.bar==1", ["environment.yml:12"]),
         (OF_ANOTHER, ["environment.yml:12"]),
-        (PIP_CONFLICT, ["requirements.txt:4"]),
+        (PIP_CONFLICT, ["requirements.txt:4", "environment.yml:12"]),
         (LINE_OF_FILE, ["requirements.txt:3"]),
         (SECTION, ["environment.yml:12"]),
         ("  ERROR: Failed to build 'b' when getting requirements to build wheel", ["requirements.txt:4"]),

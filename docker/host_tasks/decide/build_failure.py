@@ -135,7 +135,8 @@ def _items(below: Sequence[str]) -> list[str]:
     found: list[str] = []
     for line in below:
         text = line.strip().lstrip("├└─│╰>- ").strip()
-        if re.match(r"(?:The conflict is caused by|The following packages? .*):?$", text):
+        # pip writes its last word to stderr, which may come before what it says to stdout.
+        if re.match(r"(?:The conflict is caused by|The following packages? .*):?$", text) or _POINTS_UP.match(text):
             continue
         if not re.match(r"\s|[-├└│]", line) or _CAUSE.match(text) or re.match(r"\^|note: ", text):
             break

@@ -17,9 +17,10 @@ _WORD = r"[A-Za-z0-9][\w.+-]*"
 _FROM = re.compile(r"-[rc] (?:\S*/)?(\S+) \(line (\d+)\)")
 _FROM_LINE = re.compile(r"\(from line (\d+) of (?:\S*/)?(\S+)\)")
 _PIP = re.compile(
-    rf"requirement [^(]*\(from ({_WORD})\)|No matching distribution found for ({_WORD})|Cannot install ({_WORD})=="
+    rf"requirement [^(]*\(from ({_WORD})\)|No matching distribution found for ({_WORD})"
     rf"|(?:Failed to build|Failed building wheel for) '?({_WORD})|({_WORD}) has to be compiled"
 )
+_CONFLICT = re.compile(r"Cannot install (.+?) because")
 _APT = re.compile(rf"Unable to locate package ({_WORD})|Package '({_WORD})' has no installation candidate")
 _CONDA = re.compile(rf"No candidates were found for ({_WORD})|nothing provides requested ({_WORD})")
 _ROOT = re.compile(rf"[├└]─ ({_WORD})")  # rattler's and libmamba's trees: what was asked for; its branches were not
@@ -40,7 +41,7 @@ def places(cause: str, said: Sequence[str], files: Files) -> list[Place]:
     found = [
         *(_in_file(name, int(line), files) for name, line in _FROM.findall(cause)),
         *(_in_file(name, int(line), files) for line, name in _FROM_LINE.findall("\n".join(said))),
-        *_of_pip(_named(_PIP, _parent(said) or cause), files),
+        *_of_pip([*_named(_PIP, _parent(said) or cause), *_in_conflict(cause)], files),
         *_of_conda(cause, [match[1] for match in map(_ROOT.match, said) if match], files),
         *_of_texts(_named(_APT, cause), {"apt.txt": files.texts.get("apt.txt", "")}, str),
         *_of_channel(_ADDRESS.findall(cause), files.environment),
@@ -70,6 +71,12 @@ def _parent(said: Sequence[str]) -> str:
     """Return the line of pip that names who requires what cannot be found, "" where the files do."""
     lines = [line for line in said if "satisfies the requirement" in line]
     return lines[-1] if lines and re.search(rf"\(from (?!versions:){_WORD}\)", lines[-1]) else ""
+
+
+def _in_conflict(cause: str) -> list[str]:
+    """Return the names that pip cannot install together: `a==1, b and c>=2`."""
+    items = [item for text in _CONFLICT.findall(cause) for item in re.split(r", | and ", text)]
+    return [match[0] for match in map(re.compile(_WORD).match, items) if match]
 
 
 def _named(pattern: "re.Pattern[str]", text: str) -> list[str]:
