@@ -15,7 +15,7 @@ from host_tasks.decide.settings import compose_files, env_file
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
 ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file)
-READY: tuple[Rule, ...] = (*ENGINE, share.environment, base_image)
+READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 SHARED: tuple[Rule, ...] = (*READY, share.made)
