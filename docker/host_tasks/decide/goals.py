@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from host_tasks.decide import health
+from host_tasks.decide import health, share
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
@@ -15,15 +15,22 @@ from host_tasks.decide.settings import compose_files, env_file
 from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, health.certificates, base_image)
+ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file)
+READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
+SHARED: tuple[Rule, ...] = (*READY, share.made)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 
 def built(*, cache: bool) -> tuple[Rule, ...]:
     """Return what `invoke build` wants: one build, whatever there is."""
     return (*READY, build_anew(cache=cache))
+
+
+def pushed(to: str) -> tuple[Rule, ...]:
+    """Return what `invoke push` wants: the environment in a registry."""
+    return (*SHARED, share.pushed(to))
 
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
