@@ -22,6 +22,7 @@ from host_tasks.ground import report
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
+ON = "Another machine, as ssh names it: user@host."
 DRY_RUN = "Print what would be done, and why; change nothing."
 
 
@@ -70,19 +71,28 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
+        "on": ON,
         "dry-run": DRY_RUN,
     }
 )
-def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_run: bool = False) -> None:
+def up(
+    c: Context, yes: bool = False, port: str = "", attach: bool = False, on: str = "", dry_run: bool = False
+) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
+    With --on it does so on another machine: the project is sent there, and the link opens here.
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
     from host_tasks.observe import compose
 
     asked = ports.wished_port(port)
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.up(on, asked, yes=yes, attach=attach, dry_run=dry_run)
+        return
     if dry_run:
         run.reach(goals.up(asked), dry_run=True)
         return
@@ -92,15 +102,31 @@ def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_
         ended(compose.call(seen.settings.values, *words, interactive=True))
 
 
-@task()
-def down(c: Context) -> None:
+@task(help={"on": ON})
+def down(c: Context, on: str = "") -> None:
     """Stop JupyterLab and remove its containers and network.
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.down(on)
+        return
     from host_tasks.act import remove
 
     remove.down()
+
+
+@task(help={"on": ON, "folders": "Which of the six, with commas between them; default results."})
+def pull(c: Context, on: str, folders: str = "results") -> None:
+    """Bring back what was made on another machine.
+
+    No newer file here is touched, and an older one is kept in docker/.replaced. Safe to repeat.
+    """
+    from host_tasks.act import ssh
+
+    ssh.pull(on, folders.split(","))
 
 
 @task(
