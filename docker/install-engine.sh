@@ -3,7 +3,7 @@
 #
 # What it changes (only what is missing, and printed before it acts):
 #   1. Debian 12 only, whose own Compose is too old: two files that let apt take four packages, and nothing else,
-#      from the next stable suite (trixie) of the archive this machine already uses:
+#      from the next stable suite (trixie, and its security updates) of the archives this machine already uses:
 #      /etc/apt/sources.list.d/conda-pip-docker.sources and /etc/apt/preferences.d/conda-pip-docker
 #   2. packages, by apt-get: docker.io, the docker client, Compose, buildx and what they depend on;
 #      nothing is removed, libc stays as it is, recommended packages stay out
@@ -99,7 +99,8 @@ apt_targets() {
 }
 
 own_archive() {
-    apt_targets | awk '($2 == "bookworm" || $3 == "bookworm") && $4 == "main" && !seen++ { sub("/$", "", $1); print $1 }'
+    apt_targets | awk -v suite="$1" \
+        '($2 == suite || $3 == suite) && $4 == "main" && !seen++ { sub("/$", "", $1); print $1 }'
 }
 
 own_signed_by() {
@@ -117,6 +118,12 @@ own_signed_by() {
         awk '/^Signed-By:/ { seen++ } seen == 1'
 }
 
+stanza() {
+    local -r archive=$1 suite=$2 signed_by=$3
+    printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main%s\n' "${archive}" "${suite}" "${signed_by:+
+${signed_by}}"
+}
+
 write_file() {
     local -r file=$1 content=$2
     if [[ ! -e ${file} ]]; then rollback+=("${file}"); fi
@@ -126,15 +133,17 @@ write_file() {
 }
 
 borrow_from_trixie() {
-    local archive signed_by everything_else
-    archive=$(own_archive)
+    local archive security signed_by everything_else
+    archive=$(own_archive bookworm)
     if [[ -z ${archive} ]]; then
         apt_get update || true # the settings say "oldstable": only the lists tell its codename
-        archive=$(own_archive)
+        archive=$(own_archive bookworm)
     fi
+    security=$(own_archive bookworm-security)
+    local -r suites='n=/^trixie(-security)?$/' # apt_preferences(5): a regular expression between slashes
     [[ -n ${archive} ]] || fail 69 "apt's settings name no archive with bookworm" "sudo apt-get update && sudo docker/install-engine.sh"
     everything_else="Package: *
-Pin: release n=trixie
+Pin: release ${suites}
 Pin-Priority: -1
 "
     if [[ $(apt_targets) == *" trixie "* && ! -e ${SOURCES} ]]; then
@@ -143,16 +152,14 @@ Pin-Priority: -1
         signed_by=$(own_signed_by)
         write_file "${SOURCES}" "# Written by docker/install-engine.sh: Debian 12's own Compose is too old.
 # Delete this file and ${PREFERENCES} before an upgrade to Debian 13.
-Types: deb
-URIs: ${archive}
-Suites: trixie
-Components: main${signed_by:+
-${signed_by}}"
+$(stanza "${archive}" trixie "${signed_by}")${security:+
+
+$(stanza "${security}" trixie-security "${signed_by}")}"
     fi
     write_file "${PREFERENCES}" "# Written by docker/install-engine.sh: of trixie take these four packages and nothing else.
 ${everything_else}
 Package: docker.io docker-cli docker-compose docker-buildx
-Pin: release n=trixie
+Pin: release ${suites}
 Pin-Priority: 990"
 }
 
@@ -261,7 +268,7 @@ main() {
 
     if ((${#packages[@]})); then
         if [[ ${borrow} == yes ]]; then
-            changes+=("write ${SOURCES}: the suite trixie of this machine's own archive")
+            changes+=("write ${SOURCES}: the suite trixie of this machine's own archives, and its security updates")
             changes+=("write ${PREFERENCES}: of trixie only docker.io, docker-cli, docker-compose, docker-buildx")
         fi
         changes+=("install ${packages[*]} and what they depend on")

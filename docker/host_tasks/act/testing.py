@@ -10,7 +10,7 @@ from invoke.exceptions import Exit
 from host_tasks.act.inside import run_beside
 from host_tasks.act.remove import require_engine
 from host_tasks.act.run import achieve
-from host_tasks.decide.engine import engine
+from host_tasks.decide import goals
 from host_tasks.ground import report, runner
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, SCRIPTS, STAND_IN_DIR, STARTER_TESTS, TASKS_PY, TESTS
@@ -51,10 +51,12 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
     """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed."""
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not (fast or lint):
-        achieve([engine], yes=yes)
-    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *words]
+        achieve(goals.READY, yes=yes)  # the base image too: two tests that need it would both make it
     if fast:
-        pytest += ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
+        how = ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
+    else:  # a file at a time, for its tests share a clone; two files, for with an engine a test mostly waits
+        how = ["--numprocesses=2", "--dist=loadfile"]
+    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *how, *words]
     tools = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     commands = [*checkers(), *([] if lint else [pytest])]

@@ -421,7 +421,7 @@ PORTS = (
         "port-of-a-program",
         faults.port_of_a_program,
         75,
-        "port %(port)s is held by pytest \\(process \\d+\\)",
+        "port %(port)s is held by py\\w+ \\(process \\d+\\)",
         "invoke up",
         ANSWERS,
         task="up --yes --port $PORT",
@@ -453,7 +453,7 @@ PORTS = (
     Row(
         "own-port-of-a-program",
         faults.own_port_taken,
-        says="Publish on port \\d+: port %(port)s is held by pytest \\(process \\d+\\)",
+        says="Publish on port \\d+: port %(port)s is held by py\\w+ \\(process \\d+\\)",
         doctor="port",
     ),
 )
@@ -634,7 +634,7 @@ OTHERS = (
             faults.port_of_a_program, beside("    entrypoint: [sleep, '600']\n    ports: ['127.0.0.1:${PORT}:1']\n")
         ),
         70,
-        "other could not be started: .*%(port)s.*, held by pytest \\(process \\d+\\)",
+        "other could not be started: .*%(port)s.*, held by py\\w+ \\(process \\d+\\)",
         "correct other in your Compose files, then: invoke up",
         PERSON,
         runs=True,
