@@ -251,6 +251,25 @@ def bench(c: Context) -> None:
     testing.bench()
 
 
+@task(
+    help={
+        "partition": "Of the cluster, like all of these; default: as slurm.yml says.",
+        "time": "How long: 2:00:00.",
+        "memory": "How much: 16G.",
+        "account": "Whose.",
+    }
+)
+def slurm(c: Context, partition: str = "", time: str = "", memory: str = "", account: str = "") -> None:
+    """Print a batch script for Slurm: JupyterLab, or -- <command>.
+
+    Run it on the cluster, and give its output to sbatch. Unpacks the image in docker/.slurm where it is new.
+    """
+    from host_tasks.act.slurm import script
+
+    asked = {"partition": partition, "time": time, "mem": memory, "account": account}
+    report.result(script(after_dashes(default=()), asked))
+
+
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})
 def clean(c: Context, dry_run: bool = False) -> None:
     """Delete this clone's containers, image and Lab settings.

@@ -6,9 +6,7 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +19,12 @@ from conftest import Clone, cloned, git, removed
 from debian import missing
 from faults import World
 from lab import executed, status_of
+from texts import FAR, still_ours
+from users import User, ending, free_port, second_user
 
 from host_tasks.ground.errors import ExitCode
 
-USER = "starter-far"
+MANUAL = still_ours()["docker/README.md"]
 SSHD = """
 Port {port}
 ListenAddress 127.0.0.1
@@ -78,48 +78,43 @@ class Far:
 
 
 @pytest.fixture(scope="module")
-def sshd() -> Iterator[tuple[Path, int]]:
-    """A server with keys and a port of its own, and an ssh that knows them: its folder and port."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to make a second user")
+def user() -> Iterator[User]:
+    """The user there, who may use the engine."""
     if reason := missing(["sshd", "rsync", "ssh"], ["openssh-server", "rsync", "openssh-client"]):
         pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp())  # pytest's own folders are closed to the user there
-    folder.chmod(0o755)
-    for name in ("host", "key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    (folder / "sshd").write_text(SSHD.format(port=port, folder=folder), encoding="utf-8")
-    (folder / "ssh").write_text(SSH.format(folder=folder), encoding="utf-8")
-    executable(folder / "bin" / "ssh", f'exec {shutil.which("ssh")} -F {folder}/ssh "$@"')
-    Path("/run/sshd").mkdir(exist_ok=True)
-    server = subprocess.Popen(
-        [str(shutil.which("sshd")), "-D", "-e", "-f", str(folder / "sshd")], stderr=subprocess.DEVNULL
-    )
-    wait_until((folder / "sshd.pid").exists, what="sshd")
-    yield folder, port
-    server.terminate()
-    server.wait(timeout=20)
-    shutil.rmtree(folder)
+    with second_user("docker") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def far(sshd: tuple[Path, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
-    """A clone here, and a user there who may use the engine; no project is there yet."""
-    folder, port = sshd
-    home = folder / "home"
-    account = ["useradd", "--create-home", "--home-dir", str(home), "--shell", "/bin/bash", "--password", "*"]
-    subprocess.run([*account, "--groups", "docker", USER], check=True)
+def port(user: User) -> Iterator[int]:
+    """The port of a server with keys of its own, for an ssh that knows them."""
+    folder = user.folder
+    for name in ("host", "key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    number = free_port()
+    (folder / "sshd").write_text(SSHD.format(port=number, folder=folder), encoding="utf-8")
+    (folder / "ssh").write_text(SSH.format(folder=folder), encoding="utf-8")
+    executable(folder / "bin" / "ssh", f'exec {shutil.which("ssh")} -F {folder}/ssh "$@"')
+    Path("/run/sshd").mkdir(exist_ok=True)
+    argv = [str(shutil.which("sshd")), "-D", "-e", "-f", str(folder / "sshd")]
+    with ending(subprocess.Popen(argv, stderr=subprocess.DEVNULL)):
+        wait_until((folder / "sshd.pid").exists, what="sshd")
+        yield number
+
+
+@pytest.fixture(scope="module")
+def far(user: User, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far]:
+    """A clone here; no project is there yet."""
     clone = cloned(tmp_path_factory.mktemp("near") / "my project")
     for words in (["init", "--quiet"], ["add", "--all"]):
         git(clone, *words)
-    environ = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "HOME": str(folder)}
-    yield Far(clone, f"{USER}@127.0.0.1:{port}", home, environ)
-    subprocess.run(["pkill", "-u", USER], check=False)
-    removed(Clone(home / clone.project))
-    subprocess.run(["userdel", "--remove", USER], capture_output=True, check=False)
+    environ = {"PATH": f"{user.folder / 'bin'}:{os.environ['PATH']}", "HOME": str(user.folder)}
+    made = Far(clone, f"{user.name}@127.0.0.1:{port}", user.home, environ)
+    yield made
+    for each in made.connections():
+        os.kill(each, signal.SIGTERM)
+    removed(Clone(made.folder))
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +125,9 @@ def link(far: Far) -> str:
     return far.succeed("up", "--yes", "--on", far.on).splitlines()[-1]
 
 
-def test_link_opens_here_what_runs_there(far: Far, link: str) -> None:
+def test_link_opens_here_what_runs_there(far: Far, user: User, link: str) -> None:
     """The server there runs as the user there; the link is of a port of this machine, and its token is asked for."""
-    there = pwd.getpwnam(USER)
+    there = pwd.getpwnam(user.name)
 
     said = executed(link, "import os, pathlib; pathlib.Path('results/r').write_text('far'); print(os.getuid())")
 
@@ -143,11 +138,11 @@ def test_link_opens_here_what_runs_there(far: Far, link: str) -> None:
     assert status_of(link.replace("token=", "token=0")) == 403
 
 
-def test_what_git_ignores_is_not_sent_and_what_is_new_is(far: Far, link: str) -> None:
+def test_what_git_ignores_is_not_sent_and_what_is_new_is(far: Far, user: User, link: str) -> None:
     """The project there is what git tracks or would track, and a docker/.env of its own."""
     assert (far.folder / "src" / "mine.py").read_text(encoding="utf-8") == "x = 1\n"
     assert not (far.folder / "data" / "big").exists()
-    assert f"USER={USER}\n" in (far.folder / "docker" / ".env").read_text(encoding="utf-8")
+    assert f"USER={user.name}\n" in (far.folder / "docker" / ".env").read_text(encoding="utf-8")
     assert os.access(far.folder / "postBuild", os.X_OK)
 
 
@@ -242,11 +237,14 @@ def test_fix_of_a_refused_docker_host_is_up_on_that_machine(far: Far, link: str)
 
 
 def test_down_ends_server_and_connection_and_leaves_the_files(far: Far, link: str) -> None:
-    """After `down --on` nothing runs there, nothing is connected, and the files are there; again is no error."""
+    """The manual's commands end with `down --on`: nothing runs there or is connected, and the files are there."""
     assert far.connections()
+    shown = next(block for block in MANUAL.blocks if FAR in block).replace(FAR, far.on)
 
+    done = World(far.clone, far.environ).shell(f"set -e\n{shown.replace('python3 tasks.py', 'invoke')}")
     far.succeed("down", "--on", far.on)
-    far.succeed("down", "--on", far.on)
+
+    assert done.returncode == 0, done.stderr
 
     assert far.connections() == []
     assert Clone(far.folder).container_id() == ""
@@ -255,7 +253,7 @@ def test_down_ends_server_and_connection_and_leaves_the_files(far: Far, link: st
 
 def test_machine_that_is_not_there_is_one_error(far: Far) -> None:
     """No connection is an error of two lines with an exit code of its own."""
-    done = far.task("pull", "--on", f"{USER}@127.0.0.1:1")
+    done = far.task("pull", "--on", "nobody@127.0.0.1:1")
 
     assert done.returncode == ExitCode.UNAVAILABLE
     assert "error: no connection to" in done.stderr
