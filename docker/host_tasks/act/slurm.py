@@ -119,7 +119,7 @@ def _assemble(parts: Path, root: Path, environment: Path, archive: Path) -> None
         problem = f"{shown(archive)} is no archive of `docker save`: {err}"
         raise HostError(problem, fix=f"tar --list --file {path_word(archive)}", code=ExitCode.DATA) from err
     for layer in layers:
-        names = [Path(name) for name in tar(layer, "--list").splitlines()]
+        names = [Path(name) for name in tar(layer, "--list", into=root).splitlines()]
         for folder in {name.parent for name in names}:
             if not (root / folder).resolve().is_relative_to(root):
                 problem = f"{shown(archive)} writes to /{folder}, which a link leads out of the image"
@@ -141,7 +141,7 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
-def tar(archive: Path, *words: str, into: Path = KEPT) -> str:
+def tar(archive: Path, *words: str, into: Path) -> str:
     """Return what tar prints.
 
     Raises:

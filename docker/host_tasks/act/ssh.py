@@ -113,7 +113,7 @@ def up(on: str, asked: int | None, *, yes: bool, attach: bool, dry_run: bool) ->
         Exit: something failed there.
     """
     with lock.held():
-        far = connected(_far(on), asked)
+        far = connected(machine(on), asked)
         send(far, *(["--dry-run"] if dry_run else []))
         if dry_run:
             return
@@ -132,7 +132,7 @@ def down(on: str) -> None:
         Exit: something failed there.
     """
     with lock.held():
-        far = _far(on)
+        far = machine(on)
         far.require(far.task("down"), "`down`")
         far.connection("exit")
 
@@ -143,7 +143,7 @@ def pull(on: str, folders: Sequence[str]) -> None:
     Raises:
         HostError: one is none of the six (64), or cannot be brought (74).
     """
-    far = _far(on)
+    far = machine(on)
     if strange := sorted(set(folders) - set(YOURS)):
         problem = f"{strange[0]} is none of {' '.join(YOURS)}"
         raise HostError(problem, fix=task_command(f"pull --on {on}"), code=ExitCode.USAGE)
@@ -246,7 +246,7 @@ def opened(far: Far, link: str, asked: int | None) -> str:
     return here
 
 
-def _far(on: str) -> Far:
+def machine(on: str) -> Far:
     """Return a machine by user@host, host or ssh://user@host:port.
 
     Raises:
