@@ -90,8 +90,8 @@ def unpacked(archive: Path) -> Path:
         HostError: there is none (69), it is no archive of an image (65), or it cannot be unpacked (74).
     """
     if not archive.is_file():
-        images = "$(docker compose --project-directory docker images --quiet)"
-        fix = f"where Docker is, after `up`: docker save --output {archive.name} {images}"
+        image = '"$(docker compose --project-directory docker config --images)"'
+        fix = f"docker save --output {path_word(archive)} {image} # where Docker is; then bring it here"
         raise HostError(f"{shown(archive)} is not there", fix=fix, code=ExitCode.UNAVAILABLE)
     found = archive.stat()
     digest = hashlib.sha256(f"{archive} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Clone, cloned, docker, git, removed
-from texts import CLUSTER, FAR, FORK, STARTER, Text, still_ours
+from texts import ARCHIVE, CLUSTER, FAR, FORK, STARTER, Text, still_ours
 
 TEXTS = [text for text in still_ours().values() if text.blocks]
 BLOCKS = still_ours()["README.md"].blocks if "README.md" in still_ours() else []
@@ -14,6 +14,7 @@ NOT_RUN = {
     "python3 tasks.py test --all --yes": IN_THE_SUITE,
     "python3 tasks.py test --fast": IN_THE_SUITE,
     FAR: "test_ssh.py runs these, with another machine",
+    ARCHIVE: "test_slurm.py runs this",
     CLUSTER: "test_slurm.py runs these, with a cluster",
     STARTER: "test_texts.py runs the upgrade, on a starter and a project of its own",
 }

@@ -15,10 +15,10 @@ from urllib.error import HTTPError
 
 import pytest
 from aids import wait_until
-from conftest import Clone, cloned, docker, removed
+from conftest import Clone, cloned, removed
 from debian import missing
 from lab import api, executed, status_of
-from texts import CLUSTER, still_ours
+from texts import ARCHIVE, CLUSTER, still_ours
 from users import User, ending, free_port, second_user
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "ch-run")
@@ -113,7 +113,8 @@ def cluster(user: User, slurm: None) -> Iterator[Cluster]:
     clone = cloned(user.home / "project")
     subprocess.run(["chown", "--recursive", f"{user.name}:", str(clone.root)], check=True)
     clone.succeed("build", "--yes")
-    docker("save", "--output", str(clone.root / "image.tar"), f"{clone.project}-jupyterlab-server")
+    saved = clone.run("bash", "-c", next(block for block in MANUAL.blocks if ARCHIVE in block))
+    assert saved.returncode == 0, saved.stderr
     shutil.chown(clone.root / "image.tar", user.name)
     (clone.root / "slurm.yml").write_text("sbatch: {partition: short, mem: 1G}\nlogin: ada@login\n", encoding="utf-8")
     made = Cluster(user, clone)
