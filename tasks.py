@@ -22,6 +22,7 @@ from host_tasks.ground import report
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
+ON = "Another machine, as ssh names it: user@host."
 DRY_RUN = "Print what would be done, and why; change nothing."
 
 
@@ -72,6 +73,7 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
         "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
+        "on": ON,
         "dry-run": DRY_RUN,
     }
 )
@@ -82,11 +84,13 @@ def up(
     workers: str = "",
     from_: str = "",
     attach: bool = False,
+    on: str = "",
     dry_run: bool = False,
 ) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
+    With --on it does so on another machine: the project is sent there, and the link opens here.
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
@@ -94,6 +98,11 @@ def up(
     from host_tasks.decide.workers import wished_workers
     from host_tasks.observe import compose
 
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
+        return
     rules, asked = goals.up(ports.wished_port(port)), {**wished_workers(workers), **wished_environment(from_)}
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
@@ -104,15 +113,31 @@ def up(
         ended(compose.call(seen.settings.values, *words, interactive=True))
 
 
-@task()
-def down(c: Context) -> None:
+@task(help={"on": ON})
+def down(c: Context, on: str = "") -> None:
     """Stop JupyterLab and remove its containers and network.
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.down(on)
+        return
     from host_tasks.act import remove
 
     remove.down()
+
+
+@task(help={"on": ON, "folders": "Which of the six, with commas between them; default results."})
+def pull(c: Context, on: str, folders: str = "results") -> None:
+    """Bring back what was made on another machine.
+
+    No newer file here is touched, and an older one is kept in docker/.replaced. Safe to repeat.
+    """
+    from host_tasks.act import ssh
+
+    ssh.pull(on, folders.split(","))
 
 
 @task(
@@ -284,6 +309,25 @@ def load(c: Context, file: str) -> None:
     from host_tasks.act.archive import load
 
     load(Path(file).absolute())
+
+
+@task(
+    help={
+        "partition": "Of the cluster, like all of these; default: as slurm.yml says.",
+        "time": "How long: 2:00:00.",
+        "memory": "How much: 16G.",
+        "account": "Whose.",
+    }
+)
+def slurm(c: Context, partition: str = "", time: str = "", memory: str = "", account: str = "") -> None:
+    """Print a batch script for Slurm: JupyterLab, or -- <command>.
+
+    Run it on the cluster, and give its output to sbatch. Unpacks the image in docker/.slurm where it is new.
+    """
+    from host_tasks.act.slurm import script
+
+    asked = {"partition": partition, "time": time, "mem": memory, "account": account}
+    report.result(script(after_dashes(default=()), asked))
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})

@@ -240,8 +240,8 @@ Then it would stop:
         UP,
         """\
 Then it would stop:
-   error: DOCKER_HOST=ssh://u@far is another machine: containers there would see its files, not yours; this is not supported yet
-   fix: unset DOCKER_HOST""",
+   error: DOCKER_HOST=ssh://u@far is another machine: containers there would see its files, not yours
+   fix: unset DOCKER_HOST && invoke up --on ssh://u@far""",
         id="engine on another machine",
     ),
     pytest.param(
