@@ -425,6 +425,15 @@ Then it would stop:
         id="environment to be pushed",
     ),
     pytest.param(
+        lambda: stopped(environment=replace(ENVIRONMENT, image=Image("sha256:e"))),
+        goals.pushed("r.example/study"),
+        """\
+1. push r.example/study:e1e1-amd64
+   why: a push was asked for
+   touches: r.example/study:e1e1-amd64""",
+        id="environment that is here, to be pushed",
+    ),
+    pytest.param(
         lambda: healthy(root=Path("/x/100% of it/a"), engine=engine(compose="2.40.3-3")),
         UP,
         """\
@@ -1078,6 +1087,25 @@ Then it would stop:
 def test_plan_is_what_is_missing_and_why(seen: Callable[[], Seen], rules: tuple[Rule, ...], text: str) -> None:
     """The plan names each step with its reason and what it touches, or the problem that no step cures."""
     assert str(plan(seen(), rules)) == text
+
+
+@pytest.mark.parametrize(
+    ("store", "has_scanner", "options"),
+    [
+        ("extfs", True, {}),
+        ("io.containerd.snapshotter.v1", False, {"provenance": "mode=min"}),
+        ("io.containerd.snapshotter.v1", True, {"provenance": "mode=min", "sbom": "true"}),
+    ],
+)
+def test_environment_says_what_it_was_made_of_where_it_can(
+    store: str, options: dict[str, str], *, has_scanner: bool
+) -> None:
+    """Provenance and a list of packages are asked for only where the engine keeps them: else the build would fail."""
+    seen = stopped(engine=engine(info={"DriverStatus": [["driver-type", store]]}), has_sbom_scanner=has_scanner)
+
+    [step] = plan(seen, goals.SHARED).steps
+
+    assert step.values == options
 
 
 def test_two_folders_are_made_in_one_step() -> None:

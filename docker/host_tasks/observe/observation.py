@@ -243,6 +243,11 @@ class Observation:
         tag = images.environment_tag(self.inputs, self.base.name)
         return Environment(repository, tag, self._found(f"{repository}:{tag}"))
 
+    @cached_property
+    def has_sbom_scanner(self) -> bool:
+        """Whether the builder can have what lists an image's packages."""
+        return images.is_in_registry(images.SBOM_SCANNER)
+
     @staticmethod
     def _found(name: str) -> Image | None:
         """Return an image; where no engine answers there is none, and a rule of its own says why."""
