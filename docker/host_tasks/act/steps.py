@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from host_tasks.act import group, mounts
 from host_tasks.act.aftermath import remove
@@ -13,7 +14,7 @@ from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
+from host_tasks.ground.paths import BUILT_FILE, CA_BUNDLE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
 from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
@@ -50,24 +51,24 @@ def join(step: Step, seen: Observation) -> None:
 
 
 def write_settings(step: Step, seen: Observation) -> None:
-    """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
-    _write_pip_config(seen)
+    """Write docker/.env as it is to be, with what the step chooses, and the files that it names."""
+    _write_beside(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _write_pip_config(seen: Observation) -> None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password: by the container's user.
+def _write_beside(seen: Observation) -> None:
+    """Write pip's configuration, which may hold a password, and the certificates: for the container's user only.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
-    wanted = seen.settings
-    if not wanted.pip_config_fits:
-        files.write(PIP_CONFIG, wanted.pip_config.encode())
-    if wanted.pip_config and seen.is_root:  # the container has it mounted, and its pip refuses what it cannot read
-        os.chown(PIP_CONFIG, wanted.identity.uid, wanted.identity.gid)
+    for path, text in seen.settings.beside.items():
+        files.write(path, text.encode())
+    if seen.is_root:  # the container has them mounted, and its pip refuses what it cannot read
+        for path in filter(Path.is_file, (PIP_CONFIG, CA_BUNDLE)):
+            os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:
