@@ -19,6 +19,7 @@ basics.refuse_foreign_python()
 from invoke.context import Context
 
 from host_tasks.ground import report
+from host_tasks.ground.commands import task_command
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
@@ -70,10 +71,13 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
+        "open": "Then open it in your browser.",
         "dry-run": DRY_RUN,
     }
 )
-def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_run: bool = False) -> None:
+def up(
+    c: Context, yes: bool = False, port: str = "", attach: bool = False, open: bool = False, dry_run: bool = False
+) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
@@ -86,7 +90,9 @@ def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_
     if dry_run:
         run.reach(goals.up(asked), dry_run=True)
         return
-    seen = up.up(asked, yes=yes)
+    seen = up.up(goals.up(asked), yes=yes)
+    if open:
+        open_link(c)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
@@ -101,6 +107,18 @@ def down(c: Context) -> None:
     from host_tasks.act import remove
 
     remove.down()
+
+
+@task(help={"yes": YES})
+def restart(c: Context, yes: bool = False) -> None:
+    """Restart JupyterLab in its container, and print its link.
+
+    What runs in it ends: kernels and terminals. What was installed in it stays, and so does the link.
+    """
+    from host_tasks.act import up
+    from host_tasks.decide import goals
+
+    up.up(goals.restarted(), yes=yes)
 
 
 @task(
@@ -145,7 +163,12 @@ def open_link(c: Context) -> None:
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
     """Print the log of the server, and of what runs beside it."""
     from host_tasks.observe import clone, compose
+    from host_tasks.observe.observation import Observation
 
+    if not Observation().containers:
+        report.note(
+            f"Nothing runs here yet, so there is no log; what a build says is shown by: {task_command('build')}"
+        )
     words = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
     ended(compose.call_by_name(clone.project_name(), *words, interactive=True))
 
