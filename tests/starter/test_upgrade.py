@@ -13,7 +13,7 @@ from observed import Seen
 
 from host_tasks.decide.plan import OK, plan
 from host_tasks.decide.starter import newest, taken
-from host_tasks.ground.paths import ROOT, SETTINGS
+from host_tasks.ground.paths import ROOT, STARTERS_SETTINGS
 from host_tasks.observe.starter import Change, Starter, entry, number
 
 PROGRAM = "docker/host_tasks/setup/program.py"
@@ -251,4 +251,4 @@ def test_versions_are_compared_by_their_numbers() -> None:
 def test_settings_name_version_and_address() -> None:
     """A clone knows what it came from."""
     assert number(f"v{entry('version')}")
-    assert entry("urls.Repository"), SETTINGS
+    assert entry("urls.Repository"), STARTERS_SETTINGS

@@ -7,6 +7,7 @@ from pathlib import Path
 from host_tasks.ground.paths import ROOT
 
 FORK = "https://example.org/your/fork.git"  # stands for the person's repository
+REGISTRY = "registry.example.org"  # stands for a registry
 # Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.
 FIRST_LINES = {
     "README.md": "# Conda + pip + Docker Compose, driven by Invoke",

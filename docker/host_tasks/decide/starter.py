@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
 from host_tasks.ground.commands import task_command
-from host_tasks.ground.paths import SETTINGS, shown
+from host_tasks.ground.paths import STARTERS_SETTINGS, shown
 from host_tasks.observe.starter import Change, Starter
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def taken(found: Starter) -> tuple[Change, ...]:
 def _compared(found: Starter, changed: tuple[str, ...]) -> Finding:
     """Return whether there is a newer starter, and what keeps it from being taken."""
     if not found.known:
-        settings = shown(SETTINGS)
+        settings = shown(STARTERS_SETTINGS)
         problem = f"{settings} says {found.here}, and {found.source} has no such version, but {found.newest or 'none'}"
         return fail(CODE, problem, f"correct version and Repository in {settings}, then: {task_command('upgrade')}")
     if not found.behind:

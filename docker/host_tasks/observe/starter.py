@@ -10,7 +10,7 @@ from typing import Any
 
 from host_tasks.ground import runner
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import ROOT, SETTINGS, STARTERS, shown
+from host_tasks.ground.paths import ROOT, STARTERS, STARTERS_SETTINGS, shown
 
 REFS = "refs/starter/"
 FETCH_S = 300.0
@@ -64,7 +64,7 @@ def look() -> Starter:
 
 def entry(key: str) -> str:
     """Return a text that docker/pyproject.toml sets; Python 3.10 has no reader for it."""
-    found = re.search(rf'^{key} = "([^"\n]+)"', SETTINGS.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(rf'^{key} = "([^"\n]+)"', STARTERS_SETTINGS.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else ""
 
 
@@ -98,7 +98,7 @@ def git(*words: str) -> str:
     if not any((each / ".git").exists() for each in (ROOT, *ROOT.parents)):
         problem, fix = f"{ROOT} is no git repository", "git init && git add --all && git commit --message 'Begin'"
     elif fetch:
-        problem = f"the starter cannot be fetched from {words[-2]}, which {shown(SETTINGS)} names"
+        problem = f"the starter cannot be fetched from {words[-2]}, which {shown(STARTERS_SETTINGS)} names"
         fix = f"git ls-remote --tags {words[-2]}"
     raise HostError(problem, fix=fix, code=ExitCode.UNAVAILABLE)
 

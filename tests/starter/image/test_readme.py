@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Clone, cloned, docker, git, removed
-from texts import FORK, Text, still_ours
+from texts import FORK, REGISTRY, Text, still_ours
 
 TEXTS = [text for text in still_ours().values() if text.blocks]
 BLOCKS = still_ours()["README.md"].blocks if "README.md" in still_ours() else []
@@ -14,6 +14,9 @@ NOT_RUN = {
     "python3 tasks.py test --all --yes": IN_THE_SUITE,
     "python3 tasks.py test --fast": IN_THE_SUITE,
     "python3 tasks.py upgrade": "test_upgrade.py runs it, on a starter and a project of its own",
+    REGISTRY: "test_share.py runs it, with a registry of its own",
+    "save environment.tar": "test_offline.py runs it, on two engines",
+    "PIP_NO_INDEX=1": "test_offline.py runs it, without a network",
 }
 # Root stands for the post's default user where the texts ask for the caller's ids: no image runs as root.
 AS_DEFAULT_USER = """
