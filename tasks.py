@@ -19,6 +19,7 @@ basics.refuse_foreign_python()
 from invoke.context import Context
 
 from host_tasks.ground import report
+from host_tasks.ground.commands import task_command
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
@@ -74,6 +75,7 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
         "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
         "on": ON,
+        "open": "Then open it in your browser.",
         "dry-run": DRY_RUN,
     }
 )
@@ -85,6 +87,7 @@ def up(
     from_: str = "",
     attach: bool = False,
     on: str = "",
+    open: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Build and start JupyterLab, and print its link.
@@ -108,6 +111,8 @@ def up(
         run.reach(rules, asked=asked, dry_run=True)
         return
     seen = up.up(rules, asked, yes=yes)
+    if open:
+        open_link(c)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
@@ -138,6 +143,18 @@ def pull(c: Context, on: str, folders: str = "results") -> None:
     from host_tasks.act import ssh
 
     ssh.pull(on, folders.split(","))
+
+
+@task(help={"yes": YES})
+def restart(c: Context, yes: bool = False) -> None:
+    """Restart JupyterLab in its container, and print its link.
+
+    What runs in it ends: kernels and terminals. What was installed in it stays, and so does the link.
+    """
+    from host_tasks.act import up
+    from host_tasks.decide import goals
+
+    up.up(goals.restarted(), {}, yes=yes)
 
 
 @task(
@@ -182,7 +199,12 @@ def open_link(c: Context) -> None:
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
     """Print the log of the server, and of what runs beside it."""
     from host_tasks.observe import clone, compose
+    from host_tasks.observe.observation import Observation
 
+    if not Observation().containers:
+        report.note(
+            f"Nothing runs here yet, so there is no log; what a build says is shown by: {task_command('build')}"
+        )
     words = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
     ended(compose.call_by_name(clone.project_name(), *words, interactive=True))
 

@@ -1401,3 +1401,12 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
             "fix": "invoke env",
         }
     ]
+
+
+def test_restart_is_one_step_for_a_server_that_runs() -> None:
+    """It is done once, and what does not run is started instead."""
+    step = plan(healthy(), goals.restarted()).steps[0]
+
+    assert (step.key, step.touches) == ("restart", "what runs in it ends; its files and its link stay")
+    assert str(plan(healthy(tried=("restart",)), goals.restarted())) == "Nothing to do."
+    assert [each.action for each in plan(stopped(), goals.restarted()).steps] == ["start"]

@@ -144,6 +144,11 @@ def start(step: Step, seen: Observation) -> str:
     return finished.stderr
 
 
+def restart(step: Step, seen: Observation) -> None:
+    """Restart the server in its container; the next round sees whether it came back."""
+    compose.call(seen.settings.values, "restart", SERVICE)
+
+
 def take_upgrade(step: Step, seen: Observation) -> None:
     """Take what a newer starter brings."""
     from host_tasks.act import upgrade  # late, as few tasks need it
@@ -165,5 +170,6 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "take": share,
     "push": share,
     "start": start,
+    "restart": restart,
     "upgrade": take_upgrade,
 }

@@ -10,7 +10,7 @@ from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
-from host_tasks.decide.services import services
+from host_tasks.decide.services import restart, services
 from host_tasks.decide.settings import compose_files, env_file
 from host_tasks.decide.workers import workers
 
@@ -36,6 +36,12 @@ def pushed(to: str) -> tuple[Rule, ...]:
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
     return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+
+
+def restarted() -> tuple[Rule, ...]:
+    """Return what `invoke restart` wants: that of `up`, with a server that was started anew."""
+    *before, started, mounted = up(None)
+    return (*before, restart, started, mounted)
 
 
 DOCTOR: tuple[Rule, ...] = (
