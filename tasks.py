@@ -69,24 +69,37 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "bind": "Address of this machine to publish on, instead of 127.0.0.1: it opens the server to others; kept.",
+        "hardened": "Let nothing of the container's own be written; kept. It costs `pip install` at run time.",
+        "no-hardened": "Go back to the usual container.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
         "dry-run": DRY_RUN,
     }
 )
-def up(c: Context, yes: bool = False, port: str = "", attach: bool = False, dry_run: bool = False) -> None:
+def up(
+    c: Context,
+    yes: bool = False,
+    port: str = "",
+    bind: str = "",
+    hardened: bool = False,
+    no_hardened: bool = False,
+    attach: bool = False,
+    dry_run: bool = False,
+) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
     """
     from host_tasks.act import run, up
-    from host_tasks.decide import goals, ports
+    from host_tasks.decide import choices, goals, ports
     from host_tasks.observe import compose
 
-    asked = ports.wished_port(port)
+    chosen = choices.choices(bind=bind, hardened=hardened, no_hardened=no_hardened)
+    wanted = goals.up(ports.wished_port(port), chosen)
     if dry_run:
-        run.reach(goals.up(asked), dry_run=True)
+        run.reach(wanted, dry_run=True)
         return
-    seen = up.up(asked, yes=yes)
+    seen = up.up(wanted, yes=yes)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
@@ -125,12 +138,15 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
         print_mounts(seen, json=json)
 
 
-@task()
-def url(c: Context) -> None:
-    """Print the link of the running JupyterLab."""
+@task(help={"rotate": "Make another token first: the link of before opens nothing any more."})
+def url(c: Context, rotate: bool = False) -> None:
+    """Print the link of the running JupyterLab.
+
+    With --rotate whoever has the old link is shut out, your own browser too; kernels and open terminals go on.
+    """
     from host_tasks.act.link import current_link
 
-    report.result(current_link())
+    report.result(current_link(rotate=rotate))
 
 
 @task(name="open")

@@ -230,6 +230,118 @@ def test_unchanged_configuration_of_pip_is_not_written_again(
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_changed_configuration_of_pip_is_the_same_file(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running container has the file mounted, and would never see another one that took its place."""
+    monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/a-longer-one")
+    write()
+    before = (tmp_path / ".pip.conf").stat()
+    monkeypatch.setenv("PIP_INDEX_URL", INDEX)
+
+    write()
+
+    assert (tmp_path / ".pip.conf").stat().st_ino == before.st_ino
+    assert (tmp_path / ".pip.conf").read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}\n"
+
+
+# What nobody else may read
+
+
+@pytest.fixture
+def secrets(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker/secrets of the test's own, with a README that is no secret."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "README.md").touch(mode=0o644)
+    for module, name, value in (
+        *((settings, name, value) for name, value in (("ENV_FILE", env_file), ("SECRETS_DIR", folder))),
+        (steps, "SECRETS_DIR", folder),
+    ):
+        monkeypatch.setattr(module, name, value)
+    kept(env_file)
+    env_file.chmod(0o600)
+    return folder
+
+
+def exposed(uid: int) -> dict[str, str]:
+    """Return the files that are not their owner's only."""
+    return {path.name: why for path, why in settings.exposed_files(uid).items()}
+
+
+def test_files_that_others_can_read_are_closed(env_file: Path, secrets: Path) -> None:
+    """docker/.env and each file of docker/secrets, below a folder too; what a link leads to is left alone."""
+    (secrets / "team").mkdir(mode=0o755)
+    (secrets / "team" / "key").touch(mode=0o640)
+    (secrets / "link").symlink_to(__file__)
+    env_file.chmod(0o644)
+    mode = Path(__file__).stat().st_mode
+    before = exposed(os.getuid())
+
+    steps.close(Step("close", "", ""), Observation(is_root=False))
+
+    assert before == {".env": "has the mode 0644", "team": "has the mode 0755", "key": "has the mode 0640"}
+    assert exposed(os.getuid()) == {}
+    assert Path(__file__).stat().st_mode == mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file away")
+def test_secret_is_given_to_who_reads_it(secrets: Path) -> None:
+    """Where root runs the tasks, the container's user could not read a file that is root's and nobody else's."""
+    (secrets / "key").touch(mode=0o600)
+    before = exposed(1815)
+
+    steps.close(Step("close", "", ""), Observation(is_root=True))
+
+    assert before == {"key": "belongs to uid 0, and the container is 1815"}
+    assert exposed(1815) == {}
+
+
+# The Compose files
+
+
+@pytest.mark.parametrize(
+    ("named", "override", "hardened", "expected"),
+    [
+        (None, False, True, "docker-compose.yml:docker-compose.hardened.yml"),
+        (None, True, True, "docker-compose.yml:docker-compose.override.yml:docker-compose.hardened.yml"),
+        ("docker-compose.yml:docker-compose.hardened.yml", True, False, None),
+        ("docker-compose.yml:gpu.yml", True, True, "docker-compose.yml:gpu.yml:docker-compose.hardened.yml"),
+        ("docker-compose.yml:gpu.yml:docker-compose.hardened.yml", False, False, "docker-compose.yml:gpu.yml"),
+    ],
+)
+def test_files_of_a_hardened_container(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: str | None,
+    override: bool,  # noqa: FBT001
+    hardened: bool,  # noqa: FBT001
+    expected: str | None,
+) -> None:
+    """Where files are named Compose reads no override unasked; files of a person's own stay, and the last wins."""
+    monkeypatch.setattr(os, "pathsep", ":")
+    monkeypatch.setattr(settings, "OVERRIDE_FILES", (tmp_path / "docker-compose.override.yml",))
+    if override:
+        (tmp_path / "docker-compose.override.yml").touch()
+
+    assert settings.compose_files(named, hardened=hardened) == expected
+
+
+def test_override_that_comes_later_is_read_by_a_hardened_clone_too(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list in docker/.env follows the files that are there."""
+    monkeypatch.setattr(settings, "OVERRIDE_FILES", (tmp_path / "docker-compose.override.yml",))
+    write(COMPOSE_FILE=settings.compose_files(None, hardened=True))
+    first = settings.ENV.read()["COMPOSE_FILE"]
+    (tmp_path / "docker-compose.override.yml").touch()
+
+    write()
+
+    assert "override" not in first
+    assert "docker-compose.override.yml" in settings.ENV.read()["COMPOSE_FILE"].split(os.pathsep)
+
+
 # How it is judged
 
 

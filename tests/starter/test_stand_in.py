@@ -1,10 +1,15 @@
 """Tests of host_tasks.act.stand_in without an engine: how a stand-in is made, and chosen."""
 
+import os
+import shutil
+import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aids import executable
 from observed import settings
 
 from host_tasks.act import stand_in, steps
@@ -149,3 +154,34 @@ def test_stand_in_that_cannot_be_made_names_the_cause(
 
     assert (refusal.value.problem, refusal.value.code) == (problem, ExitCode.UNAVAILABLE)
     assert chosen == []
+
+
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="the script is for Debian and Ubuntu")
+def test_root_file_system_has_no_password_of_apts(tmp_path: Path) -> None:
+    """What apt needs to reach its archives goes into it without the passwords of a proxy and of an archive."""
+    config = tmp_path / "apt.conf"
+    config.write_text('Acquire::http::Proxy::example.invalid "http://ada:lovelace@127.0.0.1:9";\n', encoding="utf-8")
+    # It does with its options what mmdebstrap does (mmdebstrap 1.3, mmdebstrap(1), --aptopt and --customize-hook).
+    executable(
+        tmp_path / "bin" / "mmdebstrap",
+        """
+        root="$(mktemp -d)"; mkdir -p "$root/etc/apt/apt.conf.d"
+        sed 's|//|//ada:lovelace@|' >"$root/etc/apt/sources.list"
+        for word; do case "$word" in
+            --aptopt=*) cp "${word#*=}" "$root/etc/apt/apt.conf.d/99mmdebstrap" ;;
+            --customize-hook=*) hook="${word#*=}" ;;
+            */root.tar) file="$word" ;;
+        esac; done
+        sh -c "$hook" exec "$root"; tar -cf "$file" -C "$root" .; rm -r "$root"
+        """,
+    )
+    environ = {**os.environ, "APT_CONFIG": str(config), "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    script = paths.STAND_IN_DIR / "root-file-system.sh"
+
+    subprocess.run(["bash", str(script), str(tmp_path / "root.tar")], check=True, env=environ, capture_output=True)
+
+    with tarfile.open(tmp_path / "root.tar") as made:
+        files = {each.name: made.extractfile(each).read().decode() for each in made if each.isreg()}  # type: ignore[union-attr]
+    assert 'Acquire::http::Proxy::example.invalid "http://127.0.0.1:9"' in files["./etc/apt/apt.conf.d/99mmdebstrap"]
+    assert "deb http" in files["./etc/apt/sources.list"]
+    assert [name for name, text in files.items() if "lovelace" in text] == []

@@ -1,5 +1,6 @@
 """Each action of a plan, by its name."""
 
+import contextlib
 import json
 import os
 import time
@@ -13,7 +14,7 @@ from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
+from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, SECRETS_DIR, shown
 from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
@@ -64,10 +65,24 @@ def _write_pip_config(seen: Observation) -> None:
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
     wanted = seen.settings
-    if not wanted.pip_config_fits:
+    if not wanted.pip_config_fits and PIP_CONFIG.is_file():
+        files.write_in_place(PIP_CONFIG, wanted.pip_config.encode())  # a running container has this very file mounted
+    elif not wanted.pip_config_fits:
         files.write(PIP_CONFIG, wanted.pip_config.encode())
     if wanted.pip_config and seen.is_root:  # the container has it mounted, and its pip refuses what it cannot read
         os.chown(PIP_CONFIG, wanted.identity.uid, wanted.identity.gid)
+
+
+def close(step: Step, seen: Observation) -> None:
+    """Let nobody but their owner read files that may hold a secret; root gives those in docker/secrets to their reader.
+
+    What cannot be changed is left to the next round.
+    """
+    for path in seen.exposed_files:
+        with contextlib.suppress(OSError):
+            path.chmod(path.stat().st_mode & 0o700)
+            if seen.is_root and path.parent == SECRETS_DIR:
+                os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:
@@ -158,6 +173,7 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "join": join,
     "env": write_settings,
     "choose": write_settings,
+    "close": close,
     "pull": pull,
     "stand-in": make_stand_in,
     "folders": mounts.make,

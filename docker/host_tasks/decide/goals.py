@@ -1,20 +1,21 @@
 """What each task wants to be true: rules, in the order in which their steps are done."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from host_tasks.decide import health
 from host_tasks.decide.base import base_image
+from host_tasks.decide.choices import Choice, chosen
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
 from host_tasks.decide.image import build_anew, environment_yml, image
-from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
+from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside, planted
 from host_tasks.decide.plan import Rule
-from host_tasks.decide.ports import port
+from host_tasks.decide.ports import port, reach
 from host_tasks.decide.services import services
-from host_tasks.decide.settings import compose_files, env_file
+from host_tasks.decide.settings import compose_files, env_file, private_files
 
-SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
+SETTINGS: tuple[Rule, ...] = (path, moved, env_file, private_files)
+READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, private_files, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
@@ -25,9 +26,10 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
     return (*READY, build_anew(cache=cache))
 
 
-def up(asked_port: int | None) -> tuple[Rule, ...]:
-    """Return what `invoke up` wants, with the port that was asked for; None = any."""
-    return (*READY, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+def up(asked_port: int | None, choices: Iterable[Choice] = ()) -> tuple[Rule, ...]:
+    """Return what `invoke up` wants, with the port that was asked for, None = any, and what else was chosen."""
+    wanted = (chosen(choices), port(asked_port), image, services, mounts_inside)
+    return (*READY, mounts_outside, folders_of_another, *wanted)
 
 
 DOCTOR: tuple[Rule, ...] = (
@@ -35,6 +37,7 @@ DOCTOR: tuple[Rule, ...] = (
     engine_closely,
     moved,
     env_file,
+    private_files,
     health.env_owner,
     health.shell,
     health.proxy,
@@ -47,7 +50,9 @@ DOCTOR: tuple[Rule, ...] = (
     base_image,
     health.stand_in,
     mounts_outside,
+    planted,
     port(None),
+    reach,
     image,
     services,
     mounts_inside,
@@ -56,8 +61,18 @@ DOCTOR: tuple[Rule, ...] = (
 
 # The rules that stand on what another one asks for: where it fails they would blame the wrong thing.
 UPON: Mapping[str, tuple[str, ...]] = {
-    "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
-    "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
-    "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
+    "env-file": (
+        "private-files",
+        "compose-files",
+        "mounts-outside",
+        "planted",
+        "port",
+        "reach",
+        "image",
+        "services",
+        "mounts-inside",
+    ),
+    "engine": ("base-image", "port", "reach", "image", "services", "mounts-inside", "shared-memory"),
+    "compose-files": ("mounts-outside", "planted", "port", "reach", "services", "mounts-inside"),
     "server": ("mounts-inside",),  # one that ends again and again may end amid the probes
 }
