@@ -28,8 +28,8 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (settings, rules):
         monkeypatch.setattr(module, "ENV", dataclasses.replace(settings.ENV, path=path))
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
-    for module in (settings, steps):
-        monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
+    monkeypatch.setattr(settings, "PIP_CONFIG", tmp_path / ".pip.conf")
+    monkeypatch.setattr(settings, "PROXY_CONFIG", tmp_path / ".proxies.conf")
     names = [*network.CA_VARIABLES, *network.PROXIES, *map(str.lower, network.PROXIES), "XDG_CONFIG_HOME"]
     for name in (*names, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"):
         monkeypatch.delenv(name, raising=False)
@@ -245,6 +245,26 @@ def test_changed_configuration_of_pip_is_the_same_file(
     assert (tmp_path / ".pip.conf").read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}\n"
 
 
+def test_proxies_go_to_a_file_while_there_are_any(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in a container's environment shows in `docker inspect`; the file is closed, and follows docker/.env."""
+    proxies = tmp_path / ".proxies.conf"
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy:1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    write()
+    text, mode, named = proxies.read_text(encoding="utf-8"), proxies.stat().st_mode, settings.ENV.read()["PROXY_CONFIG"]
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    kept(env_file, **{key: value for key, value in settings.ENV.read().items() if not key.endswith("_PROXY")})
+
+    write()
+
+    assert text == "HTTPS_PROXY=http://me:secret@proxy:1\nNO_PROXY=localhost\n"
+    assert (stat.S_IMODE(mode), named) == (0o600, str(proxies))
+    assert "PROXY_CONFIG" not in settings.ENV.read()
+
+
 # What nobody else may read
 
 
@@ -363,11 +383,12 @@ def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monke
     assert found.cause == (
         f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/ca.pem; "
         "it says HTTP_PROXY=http://****@proxy:1, but it is http://****@proxy:2; "
-        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}"
+        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}; "
+        f"it does not say PROXY_CONFIG={tmp_path}/.proxies.conf"
     )
     assert found.step is not None
     assert found.step.touches == (
-        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, HTTP_PROXY in docker/.env; every other line stays"
+        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, HTTP_PROXY, PROXY_CONFIG in docker/.env; every other line stays"
     )
 
 

@@ -29,17 +29,15 @@ class Machine:
     def __init__(self) -> None:
         self.here: set[str] = set()
         self.commands: list[list[str]] = []
-        self.environ: dict[str, str] = {}
         self.fails = ""  # what a command says that fails
 
     def find(self, name: str) -> Image | None:
         """Return an image."""
         return Image(f"sha256:{name}") if name in self.here else None
 
-    def run(self, argv: list[str], *, env: dict[str, str] | None = None, **_: Any) -> runner.Finished:
+    def run(self, argv: list[str], **_: Any) -> runner.Finished:
         """Pretend to run a command."""
         self.commands.append(argv)
-        self.environ = env or {}
         if not self.fails:
             self.here.add(argv[argv.index("--tag") + 1] if "--tag" in argv else argv[-1])
         return runner.Finished(tuple(argv), 1 if self.fails else 0, "", self.fails)
@@ -74,7 +72,7 @@ Choices = list[dict[str, str | None]]
 
 def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
     """It is built from this machine's root file system and the project, with its proxies, CA bundle and index."""
-    values = {"HTTP_PROXY": "http://me:secret@p:1", "CA_BUNDLE": "/ca.pem"}
+    values = {"HTTP_PROXY": "http://me:secret@p:1", "PROXY_CONFIG": "/p.conf", "CA_BUNDLE": "/ca.pem"}
 
     steps.make_stand_in(STEP, seen(**values))
 
@@ -85,11 +83,11 @@ def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
     assert build == [
         *("docker", "buildx", "build", "--load", "--progress", "plain", "--tag", IMAGE),
         *("--file", str(paths.STAND_IN_DIR / "Dockerfile")),
-        *("--build-arg", f"ROOT_FILE_SYSTEM={root}", "--build-arg", "HTTP_PROXY"),
+        *("--build-arg", f"ROOT_FILE_SYSTEM={root}"),
         *("--secret", "id=ca_bundle,src=/ca.pem", "--secret", f"id=pip_config,src={paths.DOCKER_DIR / 'pip.conf'}"),
+        *("--secret", "id=proxies,src=/p.conf"),
         str(paths.ROOT),
     ]
-    assert machine.environ["HTTP_PROXY"] == "http://me:secret@p:1"
     assert not any("secret@" in word for argv in machine.commands for word in argv)
     assert chosen == [{"BASE_IMAGE": IMAGE}]
 

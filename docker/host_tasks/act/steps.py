@@ -14,7 +14,7 @@ from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, SECRETS_DIR, shown
+from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, ROOT, SECRETS_DIR, shown
 from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
@@ -51,26 +51,24 @@ def join(step: Step, seen: Observation) -> None:
 
 
 def write_settings(step: Step, seen: Observation) -> None:
-    """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
-    _write_pip_config(seen)
+    """Write docker/.env as it is to be, with what the step chooses, and the files that go with it."""
+    _hand_in(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _write_pip_config(seen: Observation) -> None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password: by the container's user.
+def _hand_in(seen: Observation) -> None:
+    """Write what is handed to the container as a file, readable by its user only, since it may hold a password.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
-    wanted = seen.settings
-    if not wanted.pip_config_fits and PIP_CONFIG.is_file():
-        files.write_in_place(PIP_CONFIG, wanted.pip_config.encode())  # a running container has this very file mounted
-    elif not wanted.pip_config_fits:
-        files.write(PIP_CONFIG, wanted.pip_config.encode())
-    if wanted.pip_config and seen.is_root:  # the container has it mounted, and its pip refuses what it cannot read
-        os.chown(PIP_CONFIG, wanted.identity.uid, wanted.identity.gid)
+    for path, text in seen.settings.handed.items():
+        if path in seen.settings.stale:  # a running container has this very file mounted
+            (files.write_in_place if path.is_file() else files.write)(path, text.encode())
+        if seen.is_root:  # and its pip refuses what it cannot read
+            os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def close(step: Step, seen: Observation) -> None:

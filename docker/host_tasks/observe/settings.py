@@ -13,6 +13,7 @@ from host_tasks.ground.paths import (
     HARDENED_FILE,
     OVERRIDE_FILES,
     PIP_CONFIG,
+    PROXY_CONFIG,
     SECRETS_DIR,
 )
 from host_tasks.observe import clone, identity, network
@@ -21,7 +22,7 @@ from host_tasks.observe.identity import Identity
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
     *("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "JUPYTER_PORT", "JUPYTER_BIND"),
-    *("BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
+    *("BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG"),
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
@@ -38,8 +39,8 @@ class Settings:
     kept: dict[str, str]  # all that docker/.env holds now
     # What is true of own keys; a choice that is kept is not among them.
     observed: Mapping[str, str | None] = field(default_factory=dict)
-    pip_config: str = ""  # what docker/.pip.conf is to hold; "" = it is left as it is
-    pip_config_fits: bool = True  # whether it holds that
+    handed: Mapping[Path, str] = field(default_factory=dict)  # what is handed in as a file: what it is to hold
+    stale: tuple[Path, ...] = ()  # which of them hold something else
 
     @property
     def hardened(self) -> bool:
@@ -77,9 +78,12 @@ def observe() -> Settings:
     if is_hardened(kept.get("COMPOSE_FILE")):
         observed["COMPOSE_FILE"] = compose_files(kept.get("COMPOSE_FILE"), hardened=True)
     after = {**kept, **observed}
+    proxies = "".join(f"{name}={after[name]}\n" for name in network.PROXIES if after.get(name))
+    observed["PROXY_CONFIG"] = after["PROXY_CONFIG"] = _text(PROXY_CONFIG) if proxies else None
+    handed = {path: text for path, text in ((PIP_CONFIG, pip_config), (PROXY_CONFIG, proxies)) if text}
     values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
-    fits = not pip_config or _content(PIP_CONFIG) == pip_config
-    return Settings(who, ENV.plan(observed), values, kept, observed, pip_config, fits)
+    stale = tuple(path for path, text in handed.items() if _content(path) != text)
+    return Settings(who, ENV.plan(observed), values, kept, observed, handed, stale)
 
 
 def exposed_files(uid: int) -> dict[Path, str]:
@@ -92,7 +96,7 @@ def exposed_files(uid: int) -> dict[Path, str]:
         return {}
     found = {}
     yours = [each for each in sorted(SECRETS_DIR.rglob("*")) if each.name != "README.md"]
-    for path in (ENV_FILE, PIP_CONFIG, *yours):
+    for path in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG, *yours):
         if path.is_symlink() or not path.exists():
             continue
         status = path.stat()

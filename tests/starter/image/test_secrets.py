@@ -1,23 +1,28 @@
-"""Secrets of the person's own: given to the container's user as files, and shown nowhere."""
+"""Secrets, the person's own and a proxy's password: given to the container's user as files, and shown nowhere."""
 
 import os
+import secrets
 import stat
 
 import pytest
 from conftest import Clone, docker, git
 
-SECRET = "s3cr3t-0f-ada-l0velace"  # noqa: S105
+SECRET = secrets.token_hex(12)
+PROXY = f"http://ada:{SECRET}@127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
 def given(clone: Clone) -> Clone:
-    """A running clone with a secret that was written as any other file, and a docker/.env that anybody could read."""
-    clone.succeed("env")
+    """A running clone with a secret that was written as any other file, and a docker/.env that anybody could read.
+
+    The proxy, where nothing listens, is named when the image is built already.
+    """
+    clone.succeed("build", "--yes")
     for path in (clone.root / "docker" / "secrets" / "api_key", clone.root / "docker" / ".env"):
         with path.open("a", encoding="utf-8") as file:
             file.write(SECRET if path.name == "api_key" else f"DB_PASSWORD={SECRET}\n")
         path.chmod(0o644)
-    clone.succeed("up", "--yes")
+    clone.succeed("up", "--yes", HTTP_PROXY=PROXY, NO_PROXY="localhost,127.0.0.1")
     return clone
 
 
@@ -26,7 +31,7 @@ def test_secret_is_read_by_the_containers_user_only(given: Clone) -> None:
     file = "/run/secrets/yours/api_key"
 
     own = given.inside("cat", file)
-    written = given.inside("sh", "-c", f": >>{file}; rm -f {file}; touch /run/secrets/yours/other")
+    written = given.inside("sh", "-c", f"cp /dev/null {file}; rm -f {file}; touch /run/secrets/yours/other")
     other = docker("inspect", "--format", "{{.Id}}", given.container_id())
     stranger = given.run("docker", "exec", "--user", "65534:65534", other, "cat", file)
 
@@ -40,9 +45,11 @@ def test_files_that_others_could_read_are_closed(given: Clone) -> None:
     """Secrets, and a docker/.env that held a password before the tasks saw it, are their owner's only."""
     folder = given.root / "docker"
 
-    modes = {name: stat.S_IMODE((folder / name).stat().st_mode) for name in (".env", "secrets/api_key")}
+    modes = {
+        path: stat.S_IMODE((folder / path).stat().st_mode) for path in (".env", ".proxies.conf", "secrets/api_key")
+    }
 
-    assert modes == {".env": 0o600, "secrets/api_key": 0o600}
+    assert modes == dict.fromkeys(modes, 0o600)
     assert str((folder / "secrets" / "api_key").stat().st_uid) == given.values()["UID"]
 
 
@@ -56,6 +63,16 @@ def test_secret_of_later_is_there_without_a_restart(given: Clone) -> None:
 
     assert given.container_id() == container
     assert given.inside("cat", "/run/secrets/yours/later").stdout == SECRET[::-1]
+
+
+@pytest.mark.parametrize("program", [["bash", "-c", "python -c '{}'"], ["python", "-c", "{}"]], ids=["shell", "python"])
+def test_proxy_is_known_inside(given: Clone, program: list[str]) -> None:
+    """In both cases of its name, with a shell or without one."""
+    code = 'import os; print(*(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "no_proxy")))'
+
+    done = given.inside(*(word.replace("{}", code) for word in program))
+
+    assert done.stdout.split() == [PROXY, PROXY, "localhost,127.0.0.1"], done.stderr
 
 
 def test_secret_shows_nowhere(given: Clone) -> None:
