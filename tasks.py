@@ -69,9 +69,10 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
-        "bind": "Address of this machine to publish on, instead of 127.0.0.1: it opens the server to others; kept.",
+        "bind": "Address of this machine to publish on instead of 127.0.0.1, which opens the server to others; kept.",
         "hardened": "Let nothing of the container's own be written; kept. It costs `pip install` at run time.",
         "no-hardened": "Go back to the usual container.",
+        "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
         "dry-run": DRY_RUN,
     }
@@ -83,6 +84,7 @@ def up(
     bind: str = "",
     hardened: bool = False,
     no_hardened: bool = False,
+    workers: str = "",
     attach: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -91,15 +93,17 @@ def up(
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
     """
     from host_tasks.act import run, up
-    from host_tasks.decide import choices, goals, ports
+    from host_tasks.decide import goals, ports
+    from host_tasks.decide.choices import choices
+    from host_tasks.decide.workers import wished_workers
     from host_tasks.observe import compose
 
-    chosen = choices.choices(bind=bind, hardened=hardened, no_hardened=no_hardened)
-    wanted = goals.up(ports.wished_port(port), chosen)
+    asked = {**wished_workers(workers), **choices(bind=bind, hardened=hardened, no_hardened=no_hardened)}
+    rules = goals.up(ports.wished_port(port))
     if dry_run:
-        run.reach(wanted, dry_run=True)
+        run.reach(rules, asked=asked, dry_run=True)
         return
-    seen = up.up(wanted, yes=yes)
+    seen = up.up(rules, asked, yes=yes)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
@@ -239,6 +243,20 @@ def bench(c: Context) -> None:
     from host_tasks.act import testing
 
     testing.bench()
+
+
+@task(help={"dry-run": "Print which files would change, and how; change none."})
+def upgrade(c: Context, dry_run: bool = False) -> None:
+    """Take what a newer version of the starter brings.
+
+    Changes the starter's own files only, and commits nothing; a clash is marked. Safe to repeat.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide.starter import newest
+
+    reach([newest], dry_run=dry_run)
+    if not dry_run:
+        report.note("The starter is up to date.")
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})

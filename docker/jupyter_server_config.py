@@ -21,6 +21,9 @@ from mounted_contents import MountedContents
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
+TOKEN_FILE = Path(os.environ["JUPYTER_TOKEN_FILE"])
+
+
 class LinkOnly(IdentityProvider):
     """The link with its token is the only way in: there is no login page, and no password can be set.
 
@@ -28,14 +31,14 @@ class LinkOnly(IdentityProvider):
     """
 
     login_available = False
+    in_file = TOKEN_FILE.read_text(encoding="ascii") if TOKEN_FILE.is_file() else ""
     token: str  # the trait, whose type is not told
 
     def get_user(self, handler: JupyterHandler) -> Any:
         """Return who asks, by the token that its file holds now."""
-        token = Path(os.environ["JUPYTER_TOKEN_FILE"])
-        fresh = token.read_text(encoding="ascii") if token.is_file() else ""
-        if fresh and fresh != self.token:
-            self.token = fresh
+        fresh = TOKEN_FILE.read_text(encoding="ascii") if TOKEN_FILE.is_file() else ""
+        if fresh and fresh != self.in_file == self.token:  # else it was given another way, as Binder's hub does
+            self.token = self.in_file = fresh
             handler.settings["cookie_secret"] = os.urandom(32)  # who came by the old link has to come by the new one
             handler.settings.setdefault("page_config_data", {})["token"] = fresh  # JupyterLab's pages ask with it
             self.parent.write_server_info_file()

@@ -1,28 +1,30 @@
 """What the options of `up` choose for a clone."""
 
 import pytest
-from observed import settings
 
-from host_tasks.decide.choices import OPENED, choices
+from host_tasks.decide.choices import choices
 from host_tasks.ground.errors import ExitCode, HostError
 
 
 @pytest.mark.parametrize(
-    ("text", "value", "opens"),
+    ("text", "value"),
     [
-        ("127.0.0.1", None, False),
-        ("::1", "[::1]", False),
-        ("0.0.0.0", "0.0.0.0", True),  # noqa: S104
-        ("192.0.2.1", "192.0.2.1", True),
-        ("[2001:db8::1]", "[2001:db8::1]", True),
+        ("127.0.0.1", None),
+        ("::1", "[::1]"),
+        ("0.0.0.0", "0.0.0.0"),  # noqa: S104
+        ("192.0.2.1", "192.0.2.1"),
+        ("[2001:db8::1]", "[2001:db8::1]"),
     ],
 )
-def test_address_is_kept_as_compose_reads_it(text: str, value: str | None, *, opens: bool) -> None:
-    """The loopback is the default and no key; what opens the server to others says what it opens."""
-    [choice] = choices(bind=text, hardened=False, no_hardened=False)
+def test_address_is_kept_as_compose_reads_it(text: str, value: str | None) -> None:
+    """The loopback is the default and no key."""
+    assert choices(bind=text, hardened=False, no_hardened=False) == {"JUPYTER_BIND": value}
 
-    assert (choice.key, choice.wanted(settings())) == ("JUPYTER_BIND", value)
-    assert (choice.means == OPENED) is opens
+
+@pytest.mark.parametrize(("on", "value"), [(True, "yes"), (False, None)])
+def test_hardening_is_kept_until_it_is_taken_back(*, on: bool, value: str | None) -> None:
+    """Either is a choice; saying nothing is none."""
+    assert choices(bind="", hardened=on, no_hardened=not on) == {"HARDENED": value}
 
 
 @pytest.mark.parametrize("text", ["eth0", "localhost", "192.0.2", "192.0.2.1:8888", "$(x)", "1.2.3.4/8"])
@@ -44,4 +46,4 @@ def test_contradiction_ends_with_64() -> None:
 
 def test_nothing_asked_for_is_no_choice() -> None:
     """Plain `up` keeps what was chosen before."""
-    assert choices(bind="", hardened=False, no_hardened=False) == []
+    assert choices(bind="", hardened=False, no_hardened=False) == {}

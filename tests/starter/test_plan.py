@@ -2,7 +2,6 @@
 """The plan of every kind of observation, as `up --dry-run` prints it, without an engine."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +31,8 @@ from observed import (
 )
 
 from host_tasks.decide import goals
-from host_tasks.decide.choices import COST, OPENED, choices
 from host_tasks.decide.plan import Rule, plan
+from host_tasks.decide.ports import OPENED
 from host_tasks.ground.envfile import Change
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
@@ -53,7 +52,6 @@ DB_PORT = f"driver failed on endpoint db ({'0a' * 32}): Bind for 0.0.0.0:5432 fa
 STEP_FAILED = 'process "x" did not complete successfully: exit code: 1'
 FAILED_BUILD = f"#9 1.2 ERROR: no such package: pandsa\n#9 ERROR: {STEP_FAILED}\nfailed to solve: {STEP_FAILED}"
 START = "start port=8888"
-HARDENED = f"docker-compose.yml{os.pathsep}docker-compose.hardened.yml"
 
 
 def with_db(*containers: Any, **differs: Any) -> Seen:
@@ -531,36 +529,6 @@ Then it would stop:
         goals.up(8888),
         "Nothing to do.",
         id="port asked for is ours",
-    ),
-    pytest.param(
-        healthy,
-        goals.up(None, choices(bind="192.0.2.1", hardened=True, no_hardened=False)),
-        f"""\
-1. keep --bind 192.0.2.1
-   why: --bind 192.0.2.1 was asked for: {OPENED}
-   touches: JUPYTER_BIND in docker/.env
-2. keep --hardened
-   why: --hardened was asked for: docker/docker-compose.hardened.yml is used, which costs: {COST}
-   touches: COMPOSE_FILE in docker/.env""",
-        id="address and hardening chosen",
-    ),
-    pytest.param(
-        lambda: healthy(settings=settings(JUPYTER_BIND="192.0.2.1", COMPOSE_FILE=HARDENED)),
-        goals.up(None, choices(bind="192.0.2.1", hardened=True, no_hardened=False)),
-        "Nothing to do.",
-        id="address and hardening kept",
-    ),
-    pytest.param(
-        lambda: healthy(settings=settings(JUPYTER_BIND="192.0.2.1", COMPOSE_FILE=HARDENED)),
-        goals.up(None, choices(bind="127.0.0.1", hardened=False, no_hardened=True)),
-        """\
-1. keep --bind 127.0.0.1
-   why: --bind 127.0.0.1 was asked for: only this machine reaches it
-   touches: JUPYTER_BIND in docker/.env
-2. keep --no-hardened
-   why: --no-hardened was asked for: docker/docker-compose.hardened.yml is not used
-   touches: COMPOSE_FILE in docker/.env""",
-        id="address and hardening taken back",
     ),
     pytest.param(
         lambda: healthy(settings=settings(JUPYTER_BIND="192.0.2.1"), busy=[0]),
@@ -1119,6 +1087,12 @@ warn  reach: jupyterlab-server on 192.0.2.1:8888 is open to other machines: {OPE
 warn  reach: jupyterlab-server on 0.0.0.0:1 is open to other machines: {OPENED}
       fix: invoke up --bind 127.0.0.1""",
         id="open to other machines",
+    ),
+    pytest.param(
+        lambda: examined(settings=settings(HARDENED="yes")),
+        0,
+        "",
+        id="hardened is no warning",
     ),
     pytest.param(
         lambda: examined(planted={ROOT / "data" / ".git" / "config": "has git run what it says"}),

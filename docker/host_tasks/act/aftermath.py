@@ -16,7 +16,7 @@ def give_up(seen: Observation) -> None:
     first = culprit(seen)
     if first and (lines := containers.last_lines(first)):
         report.note(lines)
-    ill = [each for each in seen.services if not at_work(each)]
+    ill = [each for each in seen.services if not at_work(each, seen)]
     for each in ill:
         if each.id not in seen.before:
             remove(each)

@@ -5,19 +5,32 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from host_tasks.act import group, mounts
 from host_tasks.act.aftermath import remove
 from host_tasks.decide.engine import judge
 from host_tasks.decide.plan import OK, Step
+from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, ROOT, SECRETS_DIR, shown
+from host_tasks.ground.paths import (
+    BUILT_FILE,
+    CA_BUNDLE,
+    INSTALL_ENGINE,
+    PIP_CONFIG,
+    PROXY_CONFIG,
+    ROOT,
+    SECRETS_DIR,
+    shown,
+)
 from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
+from host_tasks.observe.images import Built
 from host_tasks.observe.network import PROXIES
 from host_tasks.observe.observation import Observation
 
@@ -51,23 +64,24 @@ def join(step: Step, seen: Observation) -> None:
 
 
 def write_settings(step: Step, seen: Observation) -> None:
-    """Write docker/.env as it is to be, with what the step chooses, and the files that go with it."""
-    _hand_in(seen)
+    """Write docker/.env as it is to be, with what the step chooses, and the files that it names."""
+    _write_beside(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _hand_in(seen: Observation) -> None:
-    """Write what is handed to the container as a file, readable by its user only, since it may hold a password.
+def _write_beside(seen: Observation) -> None:
+    """Write pip's configuration and the proxies, which may hold a password, and the certificates: for one user only.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
-    for path, text in seen.settings.handed.items():
-        if path in seen.settings.stale:  # a running container has this very file mounted
-            (files.write_in_place if path.is_file() else files.write)(path, text.encode())
-        if seen.is_root:  # and its pip refuses what it cannot read
+    for path, text in seen.settings.beside.items():
+        # A running container has this very file mounted, where there is one.
+        (files.write_in_place if path.is_file() else files.write)(path, text.encode())
+    if seen.is_root:  # the container has them mounted, and its pip refuses what it cannot read
+        for path in filter(Path.is_file, (PIP_CONFIG, PROXY_CONFIG, CA_BUNDLE)):
             os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
@@ -79,7 +93,7 @@ def close(step: Step, seen: Observation) -> None:
     for path in seen.exposed_files:
         with contextlib.suppress(OSError):
             path.chmod(path.stat().st_mode & 0o700)
-            if seen.is_root and path.parent == SECRETS_DIR:
+            if seen.is_root and SECRETS_DIR in path.parents:
                 os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
@@ -111,8 +125,12 @@ def build(step: Step, seen: Observation) -> None:
         raise build_failed(finished.stderr, seen.settings.values)
     fresh = seen.after(step.key, "")
     if fresh.image:
-        record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
-        files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+        _write_down(Built(fresh.image.id, dict(seen.inputs)))  # what was read before the build, not since
+
+
+def _write_down(built: Built) -> None:
+    """Write docker/.built.json."""
+    files.write(BUILT_FILE, (json.dumps(asdict(built), indent=1) + "\n").encode())
 
 
 def require_engine() -> None:
@@ -147,7 +165,8 @@ def start(step: Step, seen: Observation) -> str:
     Not by its --wait, which looks every 500 ms even where all is healthy.
     """
     for each in seen.services:
-        if each.status in ("created", "dead"):  # what never ran, or cannot: its name is in the way of the next
+        # What never ran, or cannot, has a name that is in the way of the next.
+        if each.status in ("created", "dead") or outlived(each, seen):
             remove(each)
         if each.status == "paused":
             report.note(f"{each.name} is paused: it goes on.")
@@ -163,7 +182,16 @@ def start(step: Step, seen: Observation) -> str:
         if all(each.settled for each in seen.after(step.key, "").services):
             break
         time.sleep(POLL_S)
+    if seen.built.image and seen.built.services != seen.hashes:
+        _write_down(replace(seen.built, services=dict(seen.hashes)))
     return finished.stderr
+
+
+def take_upgrade(step: Step, seen: Observation) -> None:
+    """Take what a newer starter brings."""
+    from host_tasks.act import upgrade  # late, as few tasks need it
+
+    upgrade.take(seen)
 
 
 ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
@@ -178,4 +206,5 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "give": mounts.give,
     "build": build,
     "start": start,
+    "upgrade": take_upgrade,
 }

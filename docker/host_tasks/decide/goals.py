@@ -1,10 +1,10 @@
 """What each task wants to be true: rules, in the order in which their steps are done."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from host_tasks.decide import health
 from host_tasks.decide.base import base_image
-from host_tasks.decide.choices import Choice, chosen
+from host_tasks.decide.choices import hardened
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
 from host_tasks.decide.image import build_anew, environment_yml, image
@@ -13,9 +13,12 @@ from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port, reach
 from host_tasks.decide.services import services
 from host_tasks.decide.settings import compose_files, env_file, private_files
+from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file, private_files)
-READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, private_files, base_image)
+READY: tuple[Rule, ...] = (
+    *(path, environment_yml, engine, moved, env_file, private_files, health.certificates, base_image),
+)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
@@ -26,10 +29,9 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
     return (*READY, build_anew(cache=cache))
 
 
-def up(asked_port: int | None, choices: Iterable[Choice] = ()) -> tuple[Rule, ...]:
-    """Return what `invoke up` wants, with the port that was asked for, None = any, and what else was chosen."""
-    wanted = (chosen(choices), port(asked_port), image, services, mounts_inside)
-    return (*READY, mounts_outside, folders_of_another, *wanted)
+def up(asked_port: int | None) -> tuple[Rule, ...]:
+    """Return what `invoke up` wants, with the port that was asked for; None = any."""
+    return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
 DOCTOR: tuple[Rule, ...] = (
@@ -53,7 +55,9 @@ DOCTOR: tuple[Rule, ...] = (
     planted,
     port(None),
     reach,
+    hardened,
     image,
+    workers,
     services,
     mounts_inside,
     health.shared_memory,
@@ -62,15 +66,8 @@ DOCTOR: tuple[Rule, ...] = (
 # The rules that stand on what another one asks for: where it fails they would blame the wrong thing.
 UPON: Mapping[str, tuple[str, ...]] = {
     "env-file": (
-        "private-files",
-        "compose-files",
-        "mounts-outside",
-        "planted",
-        "port",
-        "reach",
-        "image",
-        "services",
-        "mounts-inside",
+        *("private-files", "compose-files", "mounts-outside", "planted", "port", "reach", "hardened", "image"),
+        *("services", "mounts-inside"),
     ),
     "engine": ("base-image", "port", "reach", "image", "services", "mounts-inside", "shared-memory"),
     "compose-files": ("mounts-outside", "planted", "port", "reach", "services", "mounts-inside"),

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from host_tasks.decide.choices import OPENED
 from host_tasks.decide.plan import Finding, Rule, Step, fail, ok, warn
 from host_tasks.decide.settings import HIGHEST_PORT, LOWEST_PORT, is_port
 from host_tasks.ground.commands import task_command
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
 
 CODE = "port"
 OWN_PORTS = 1000  # how many there are to choose from
+OPENED = (
+    "whoever reaches that address and has the link has a shell in the container and your six folders; the link "
+    "crosses the network in plain text, and the firewall of this machine is passed by"
+)
 
 
 def wished_port(text: str) -> int | None:

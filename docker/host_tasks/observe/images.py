@@ -58,10 +58,11 @@ class Base:
 
 @dataclass(frozen=True)
 class Built:
-    """What `invoke build` and `invoke up` wrote down of their last build."""
+    """What `invoke build` and `invoke up` wrote down of their last build, and of what was started from it."""
 
     image: str = ""  # its id
     inputs: Mapping[str, str] = field(default_factory=dict)  # what it was made from, by name
+    services: Mapping[str, str] = field(default_factory=dict)  # Compose's hash of each that was started, by name
 
 
 def published() -> str:
@@ -134,8 +135,13 @@ def built() -> Built:
     """
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         read = json.loads(BUILT_FILE.read_text(encoding="utf-8"))
-        return Built(str(read["image"]), {str(name): str(digest) for name, digest in read["inputs"].items()})
+        return Built(str(read["image"]), _texts(read["inputs"]), _texts(read.get("services", {})))
     return Built()
+
+
+def _texts(read: Mapping[str, Any]) -> dict[str, str]:
+    """Return names and digests as texts, whatever was read."""
+    return {str(name): str(digest) for name, digest in read.items()}
 
 
 def _content(path: Path) -> bytes:

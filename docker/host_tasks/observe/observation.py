@@ -1,11 +1,13 @@
 """One observation: what is true now, each part looked at when it is first asked for, and at most once."""
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from host_tasks.ground.errors import HostError
 from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
@@ -16,6 +18,9 @@ from host_tasks.observe.engine import Engine
 from host_tasks.observe.images import Base, Built, Image
 from host_tasks.observe.mounts import Crossing, Place
 from host_tasks.observe.settings import Settings
+
+if TYPE_CHECKING:
+    from host_tasks.observe.starter import Starter
 
 
 class Observation:
@@ -28,11 +33,18 @@ class Observation:
     LASTING = ("engine",)  # what no step of ours changes, but the installation of an engine
 
     def __init__(
-        self, *, tried: tuple[str, ...] = (), said: str = "", before: frozenset[str] = frozenset(), **known: Any
+        self,
+        *,
+        tried: tuple[str, ...] = (),
+        said: str = "",
+        before: frozenset[str] = frozenset(),
+        asked: Mapping[str, str | None] = MappingProxyType({}),
+        **known: Any,
     ) -> None:
         self.tried = tried  # the keys of the steps that were done before this observation
         self.said = said  # what Compose wrote in the last of them
         self.before = before  # the ids of the containers that were there before the first of them
+        self.asked = asked  # the choices of docker/.env that this call asks for: key and value, None = without it
         self.__dict__.update(known)  # functools: a cached_property is taken from here
 
     def after(self, key: str, said: str) -> "Observation":
@@ -40,7 +52,7 @@ class Observation:
         lasting = {name: self.__dict__[name] for name in self.LASTING if name in self.__dict__ and key != "install"}
         # Only where a rule has looked at them: now they would be those of after the step, and `env` asks no engine.
         before = self.before if self.tried else frozenset(each.id for each in self.__dict__.get("containers", ()))
-        return Observation(tried=(*self.tried, key), said=said, before=before, **lasting)
+        return Observation(tried=(*self.tried, key), said=said, before=before, asked=self.asked, **lasting)
 
     # The clone and its values.
 
@@ -64,7 +76,7 @@ class Observation:
     @cached_property
     def settings(self) -> Settings:
         """The identity, and what docker/.env holds and is to hold."""
-        return settings.observe()
+        return settings.observe(self.asked)
 
     @cached_property
     def exposed_files(self) -> Mapping[Path, str]:
@@ -113,6 +125,12 @@ class Observation:
         return ENVIRONMENT_YML.read_text(encoding="utf-8", errors="replace") if ENVIRONMENT_YML.is_file() else None
 
     @cached_property
+    def asked_packages(self) -> str:
+        """What environment.yml, and the files beside it that pip reads, say without their comments."""
+        texts = (path.read_text(encoding="utf-8", errors="replace") for path in ROOT.glob("requirements*.txt"))
+        return re.sub(r"#.*", "", "\n".join([self.environment_yml or "", *texts]))
+
+    @cached_property
     def names_at_top(self) -> tuple[str, ...]:
         """The names that stand at the top of the clone."""
         return tuple(sorted(each.name for each in ROOT.iterdir()))
@@ -133,6 +151,20 @@ class Observation:
             return shutil.disk_usage(folder).free
         except OSError:
             return None
+
+    @cached_property
+    def starter(self) -> "Starter":
+        """The version of the starter here, and the newest one."""
+        from host_tasks.observe import starter  # late, as nothing but `upgrade` asks
+
+        return starter.look()
+
+    @cached_property
+    def unfinished(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The files of the last commit that have changed since, and those of them that clash."""
+        from host_tasks.observe import starter
+
+        return starter.unfinished()
 
     # The engine and what is on it.
 

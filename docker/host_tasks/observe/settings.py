@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from host_tasks.ground import envfile
 from host_tasks.ground.paths import (
+    CA_BUNDLE,
     COMPOSE_FILE,
     DOCKER_DIR,
     ENV_FILE,
@@ -14,15 +16,20 @@ from host_tasks.ground.paths import (
     OVERRIDE_FILES,
     PIP_CONFIG,
     PROXY_CONFIG,
+    ROOT,
     SECRETS_DIR,
+    WORKERS_FILE,
 )
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
+# Keys that, where they have a value, put a further Compose file after docker-compose.yml.
+OPTIONS = {"DASK_WORKERS": WORKERS_FILE.name, "HARDENED": HARDENED_FILE.name}
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "JUPYTER_PORT", "JUPYTER_BIND"),
-    *("BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG"),
+    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "JUPYTER_BIND"),
+    *("BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG", "MEMORY_LIMIT"),
+    *OPTIONS,
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
@@ -39,13 +46,7 @@ class Settings:
     kept: dict[str, str]  # all that docker/.env holds now
     # What is true of own keys; a choice that is kept is not among them.
     observed: Mapping[str, str | None] = field(default_factory=dict)
-    handed: Mapping[Path, str] = field(default_factory=dict)  # what is handed in as a file: what it is to hold
-    stale: tuple[Path, ...] = ()  # which of them hold something else
-
-    @property
-    def hardened(self) -> bool:
-        """Whether docker/.env names the Compose file of a hardened container, for Compose itself reads it there."""
-        return is_hardened(self.values.get("COMPOSE_FILE"))
+    beside: Mapping[Path, str] = field(default_factory=dict)  # what files beside docker/.env are to hold, and do not
 
     @property
     def project(self) -> str:
@@ -57,33 +58,65 @@ class Settings:
         return ENV.plan({**self.observed, **choices})
 
 
-def observe() -> Settings:
-    """Return the settings of this moment.
+def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
+    """Return the settings of this moment, with what was asked for of the keys that are a person's choice.
 
     Raises:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
-    kept, pip_config = ENV.read(), network.pip_config()
+    kept, pip_config, trusted = ENV.read(), network.pip_config(), network.ca_bundle()
     who = identity.observe()
+    # The engine may not see where this machine keeps its certificates, so they are copied into the clone.
+    ours = kept.get("CA_BUNDLE") in (None, str(trusted)) or Path(kept["CA_BUNDLE"]).name == CA_BUNDLE.name
+    chosen = None if ours else _still_there(kept["CA_BUNDLE"])
+    wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
+    wanted[PROXY_CONFIG] = network.proxy_config({**kept, **network.proxies()})
+    beside = {path: text for path, text in wanted.items() if text and _content(path) != text}
     observed: dict[str, str | None] = {
         "USER": who.user,
         "UID": str(who.uid),
         "GID": str(who.gid),
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
-        "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
+        "PROJECT_FOLDER": str(ROOT) if envfile.can_hold(str(ROOT)) else None,
+        "CA_BUNDLE": chosen or (_text(CA_BUNDLE) if wanted[CA_BUNDLE] else _still_there(_text(CA_BUNDLE))),
+        "MEMORY_LIMIT": kept.get("MEMORY_LIMIT") or memory_limit(),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
+        "PROXY_CONFIG": _text(PROXY_CONFIG) if wanted[PROXY_CONFIG] else None,
+        "COMPOSE_FILE": compose_file({**kept, **asked}),
         **network.proxies(),
+        **asked,
     }
-    if is_hardened(kept.get("COMPOSE_FILE")):
-        observed["COMPOSE_FILE"] = compose_files(kept.get("COMPOSE_FILE"), hardened=True)
     after = {**kept, **observed}
-    proxies = "".join(f"{name}={after[name]}\n" for name in network.PROXIES if after.get(name))
-    observed["PROXY_CONFIG"] = after["PROXY_CONFIG"] = _text(PROXY_CONFIG) if proxies else None
-    handed = {path: text for path, text in ((PIP_CONFIG, pip_config), (PROXY_CONFIG, proxies)) if text}
     values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
-    stale = tuple(path for path, text in handed.items() if _content(path) != text)
-    return Settings(who, ENV.plan(observed), values, kept, observed, handed, stale)
+    return Settings(who, ENV.plan(observed), values, kept, observed, beside)
+
+
+def memory_limit() -> str | None:
+    """Return nine tenths of this machine's memory, as Compose writes it; None where the system does not tell (Windows).
+
+    A kernel that takes more ends then, and not what else runs here.
+    """
+    if not hasattr(os, "sysconf"):
+        return None
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 9 // 10 // 2**20}m"
+
+
+def compose_file(values: Mapping[str, str | None]) -> str | None:
+    """Return COMPOSE_FILE for the options among the values; None = Compose's own choice of files, which is ours.
+
+    Plain Compose reads it from docker/.env too, and then leaves out docker-compose.override.yml where it is not named
+    (Compose 5 documentation, "Configure pre-defined environment variables"). Further files that a person names stay.
+    """
+    named, overrides = values.get("COMPOSE_FILE"), [path.name for path in OVERRIDE_FILES]
+    first, *others = named.split(os.pathsep) if named else [COMPOSE_FILE.name]
+    chosen = [name for key, name in OPTIONS.items() if values.get(key)]
+    if named and not chosen and not set(others) & set(OPTIONS.values()):
+        return named
+    others = [name for name in others if name not in (*OPTIONS.values(), *overrides)]
+    if not chosen and not others and first == COMPOSE_FILE.name:
+        return None
+    return os.pathsep.join([first, *chosen, *others, *(name for name in overrides if (DOCKER_DIR / name).is_file())])
 
 
 def exposed_files(uid: int) -> dict[Path, str]:
@@ -102,28 +135,9 @@ def exposed_files(uid: int) -> dict[Path, str]:
         status = path.stat()
         if status.st_mode & 0o077:
             found[path] = f"has the mode {status.st_mode & 0o7777:04o}"
-        elif path.parent == SECRETS_DIR and status.st_uid != uid:
+        elif path not in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG) and status.st_uid != uid:
             found[path] = f"belongs to uid {status.st_uid}, and the container is {uid}"
     return found
-
-
-def is_hardened(named: str | None) -> bool:
-    """Return whether a value of COMPOSE_FILE names the file of a hardened container."""
-    return HARDENED_FILE.name in (named or "").split(os.pathsep)
-
-
-def compose_files(named: str | None, *, hardened: bool) -> str | None:
-    """Return what COMPOSE_FILE is to be from what it is, hardened or not; None = Compose finds its files by itself.
-
-    Where it is set Compose looks for no override (Compose 5 documentation, "Pre-defined environment variables"), so
-    that is named as long as it is there. Files of a person's own stay. The last file wins.
-    """
-    found = [each.name for each in (COMPOSE_FILE, *OVERRIDE_FILES) if each.is_file()]
-    standard = (HARDENED_FILE.name, COMPOSE_FILE.name, *(each.name for each in OVERRIDE_FILES))
-    before = [each for each in (named or "").split(os.pathsep) if each not in ("", HARDENED_FILE.name)]
-    own = any(each not in standard for each in before)
-    files = [*(before if own else found), *([HARDENED_FILE.name] if hardened else [])]
-    return os.pathsep.join(files) if own or hardened else None
 
 
 def _content(path: Path) -> str | None:

@@ -41,7 +41,7 @@ def _link(seen: Observation) -> str:
 
 
 def _hardened(seen: Observation) -> str:
-    return "yes: nothing of the container's own can be written" if seen.settings.hardened else "no"
+    return "yes: nothing of the container's own can be written" if seen.settings.values.get("HARDENED") else "no"
 
 
 def _others(seen: Observation) -> str:

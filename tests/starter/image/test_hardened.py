@@ -10,7 +10,8 @@ from lab import api, executed, status_of
 from test_container import NO_PRIVILEGES, privileges, set_id_files
 
 # Where the engine mounts; it makes the points in the container's layer before it makes that read-only.
-OF_THE_ENGINE = {"/run", "/run/secrets", "/run/secrets/ca_bundle", "/run/secrets/pip_config", "/run/secrets/yours"}
+OF_THE_ENGINE = {"/run", "/run/secrets", "/run/secrets/ca_bundle", "/run/secrets/pip_config"}
+OF_THE_ENGINE |= {"/run/secrets/proxies", "/run/secrets/yours"}
 OF_THE_ENGINE |= {"/usr", "/usr/sbin", "/usr/sbin/docker-init", "/sbin", "/sbin/docker-init"}
 NOTEBOOK = {
     "cells": [
@@ -117,5 +118,5 @@ def test_clone_stays_hardened_until_it_is_told_otherwise(running: Clone, hardene
     assert (again, kept) == (hardened, container)
     assert json.loads(plain.stdout)["services"]["jupyterlab-server"]["read_only"] is True
     assert facts["hardened"].startswith("yes")
-    assert (usual["ReadonlyRootfs"], usual["Memory"]) == (False, 0)
-    assert "COMPOSE_FILE" not in running.values()
+    assert (usual["ReadonlyRootfs"], usual["NanoCpus"]) == (False, 0)
+    assert {"COMPOSE_FILE", "HARDENED"}.isdisjoint(running.values())
