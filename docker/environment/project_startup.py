@@ -10,6 +10,7 @@ import sys
 CA_BUNDLE = "/run/secrets/ca_bundle"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 PIP_CONFIG = "/run/secrets/pip_config"
+PROXIES = "/run/secrets/proxies"
 
 
 def _read(path: str) -> str:
@@ -29,12 +30,21 @@ def _activate() -> None:
     if "BEGIN CERTIFICATE" in _read(CA_BUNDLE):
         for name in CA_VARIABLES:
             os.environ.setdefault(name, CA_BUNDLE)
+    for line in _read(PROXIES).splitlines():
+        name, _, value = line.partition("=")
+        if name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+            os.environ.setdefault(name, value)
+            os.environ.setdefault(name.lower(), value)
     if os.path.exists(PIP_CONFIG) and not os.access(PIP_CONFIG, os.R_OK):  # noqa: PTH110
         os.environ.setdefault("PIP_INDEX_URL", f"file://{PIP_CONFIG}-cannot-be-read")
     elif any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):
         os.environ.setdefault("PIP_CONFIG_FILE", PIP_CONFIG)
 
 
+# The Dask scheduler that listens beside the Lab, in its network (docker-compose.workers.yml), for `Client()` to find.
+# Port 8786 of 127.0.0.1, in the state of listening (proc(5), /proc/net/tcp).
+if "0100007F:2252 00000000:0000 0A" in _read("/proc/net/tcp"):
+    os.environ.setdefault("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
 if "CONDA_SHLVL" not in os.environ:
     _activate()
 if "PROJECT_DIR" in os.environ:

@@ -15,7 +15,7 @@ from host_tasks.observe.compose import SERVICE, Mount
 from host_tasks.observe.containers import Binding, Container
 from host_tasks.observe.engine import Endpoint, Engine
 from host_tasks.observe.identity import Identity
-from host_tasks.observe.images import Base, Built, Image
+from host_tasks.observe.images import Base, Built, Environment, Image
 from host_tasks.observe.mounts import FOLDER, Crossing, Place
 from host_tasks.observe.observation import Observation
 from host_tasks.observe.settings import Settings
@@ -26,6 +26,7 @@ STAND_IN = "conda-pip-docker/stand-in:0123456789ab"
 GIB = 1024**3
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": PROJECT}
 INPUTS = {"the base image": "b1", "the user": "u1", "environment.yml": "e1", "docker/Dockerfile": "d1"}
+ENVIRONMENT = Environment(f"{PROJECT}-environment", "e1e1-amd64", None)
 SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -141,7 +142,10 @@ def beside(service: str = "db", **differs: Any) -> Container:
 
 
 def model(
-    *, ports: Iterable[Any] = ({"target": 8888, "published": "8888"},), network_mode: str | None = None, **services: Any
+    *,
+    ports: Iterable[Any] = ({"target": 8888, "published": "8888", "host_ip": "127.0.0.1"},),
+    network_mode: str | None = None,
+    **services: Any,
 ) -> dict[str, Any]:
     """Return Compose's model of the server, published there, and of further services."""
     network = {"network_mode": network_mode} if network_mode else {}  # as docker-compose.yml, which names none
@@ -157,6 +161,7 @@ def healthy(**differs: Any) -> Seen:
         "project": PROJECT,
         "left_behind": (),
         "settings": settings(),
+        "exposed_files": {},
         "has_compose": True,
         "is_root": False,
         "containers": (server(),),
@@ -164,6 +169,7 @@ def healthy(**differs: Any) -> Seen:
         "image": Image("sha256:i"),
         "built": Built("sha256:i", INPUTS),
         "inputs": INPUTS,
+        "environment": ENVIRONMENT,
         "model": model(),
         "hashes": {SERVICE: "h1"},
         "places": (place(),),
@@ -194,6 +200,7 @@ def examined(**differs: Any) -> Seen:
         "proxies_of_shell": {},
         "addresses": {},
         "silent_addresses": {},
+        "planted": {},
         "scripts": {ROOT / "postBuild": (False, True)},
     }
     return healthy(**{**known, **differs})

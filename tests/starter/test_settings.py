@@ -13,12 +13,14 @@ from host_tasks.decide.clone import moved
 from host_tasks.decide.plan import FAIL, OK, Finding, Step
 from host_tasks.decide.settings import env_file as rule
 from host_tasks.ground.errors import ExitCode
+from host_tasks.ground.paths import ROOT
 from host_tasks.observe import clone, containers, identity, network, settings
 from host_tasks.observe.containers import Container
 from host_tasks.observe.identity import Identity
 from host_tasks.observe.observation import Observation
 
 INDEX = "https://index.example/simple"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB{}\n-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture
@@ -28,12 +30,15 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (settings, rules):
         monkeypatch.setattr(module, "ENV", dataclasses.replace(settings.ENV, path=path))
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
+    monkeypatch.setattr(settings, "memory_limit", lambda: "7372m")
     for module in (settings, steps):
         monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
+        monkeypatch.setattr(module, "PROXY_CONFIG", tmp_path / ".proxies.conf")
+        monkeypatch.setattr(module, "CA_BUNDLE", tmp_path / ".ca-bundle.pem")
     names = [*network.CA_VARIABLES, *network.PROXIES, *map(str.lower, network.PROXIES), "XDG_CONFIG_HOME"]
     for name in (*names, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"):
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "ca.pem").touch()
+    (tmp_path / "ca.pem").write_text(CERTIFICATE.format(1), encoding="utf-8")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     return path
@@ -65,12 +70,21 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
         "GID": "1852",
         "APP_USER": "ada",
         "COMPOSE_PROJECT_NAME": clone.project_name(),
-        "CA_BUNDLE": str(tmp_path / "ca.pem"),
+        "PROJECT_FOLDER": str(ROOT),
+        "CA_BUNDLE": str(tmp_path / ".ca-bundle.pem"),
+        "MEMORY_LIMIT": "7372m",
     }
     assert found.values == values
     assert {change.key: change.new for change in found.plan.changes} == values
     assert found.project == clone.project_name()
     assert not env_file.exists()
+
+
+def test_folder_that_no_env_file_can_hold_is_left_out(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone in a folder with a quote in its name is one like the others; only an editor's tool has to be told."""
+    monkeypatch.setattr(settings, "ROOT", Path("/home/ada/it's"))
+
+    assert "PROJECT_FOLDER" not in settings.observe().values
 
 
 def test_second_observation_changes_nothing(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +165,39 @@ def test_ca_bundle_that_a_person_chose_stays_while_it_exists(env_file: Path, tmp
 
     assert settings.observe().values["CA_BUNDLE"] == str(own)
     own.unlink()
-    assert settings.observe().values["CA_BUNDLE"] == str(tmp_path / "ca.pem")
+    assert settings.observe().values["CA_BUNDLE"] == str(tmp_path / ".ca-bundle.pem")
+
+
+def test_certificates_of_this_machine_are_copied_once_each(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may not see the machine's own file, and BuildKit takes no more than 500 KiB."""
+    copy, other = tmp_path / ".ca-bundle.pem", tmp_path / "other.pem"
+    one, two = CERTIFICATE.format(1), CERTIFICATE.format(2)
+    other.write_text(f"# the first\n{one}{two}# the first again\n{one}", encoding="utf-8")
+    write()
+    before = copy.read_text(encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    found = judged()
+
+    write()
+
+    assert before == one
+    assert found.cause == f"{copy} does not hold what this machine says now"
+    assert (copy.read_text(encoding="utf-8"), judged().state) == (one + two, OK)
+    assert settings.ENV.read()["CA_BUNDLE"] == str(copy)
+
+
+def test_certificates_stay_in_a_shell_that_trusts_none(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose refuses a secret without its file, so what docker/.env names stays."""
+    write()
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setattr(network, "CA_FILES", ())
+
+    assert settings.observe().values["CA_BUNDLE"] == str(tmp_path / ".ca-bundle.pem")
+    assert judged().state == OK
 
 
 def test_ca_bundle_that_is_relative_is_seen_from_docker(
@@ -230,6 +276,131 @@ def test_unchanged_configuration_of_pip_is_not_written_again(
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_changed_configuration_of_pip_is_the_same_file(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running container has the file mounted, and would never see another one that took its place."""
+    monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/a-longer-one")
+    write()
+    before = (tmp_path / ".pip.conf").stat()
+    monkeypatch.setenv("PIP_INDEX_URL", INDEX)
+
+    write()
+
+    assert (tmp_path / ".pip.conf").stat().st_ino == before.st_ino
+    assert (tmp_path / ".pip.conf").read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}\n"
+
+
+def test_proxies_go_to_a_file_while_there_are_any(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in a container's environment shows in `docker inspect`; the file is its owner's only."""
+    proxies = tmp_path / ".proxies.conf"
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy:1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    write()
+    text, mode, named = proxies.read_text(encoding="utf-8"), proxies.stat().st_mode, settings.ENV.read()["PROXY_CONFIG"]
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    kept(env_file, **{key: value for key, value in settings.ENV.read().items() if not key.endswith("_PROXY")})
+
+    write()
+
+    assert text == "HTTPS_PROXY=http://me:secret@proxy:1\nNO_PROXY=localhost\n"
+    assert (stat.S_IMODE(mode), named) == (0o600, str(proxies))
+    assert "PROXY_CONFIG" not in settings.ENV.read()
+
+
+# What nobody else may read
+
+
+@pytest.fixture
+def secrets(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker/secrets of the test's own, with a README that is no secret."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "README.md").touch(mode=0o644)
+    for module, name, value in (
+        *((settings, name, value) for name, value in (("ENV_FILE", env_file), ("SECRETS_DIR", folder))),
+        (steps, "SECRETS_DIR", folder),
+    ):
+        monkeypatch.setattr(module, name, value)
+    kept(env_file)
+    env_file.chmod(0o600)
+    return folder
+
+
+def exposed(uid: int) -> dict[str, str]:
+    """Return the files that are not their owner's only."""
+    return {path.name: why for path, why in settings.exposed_files(uid).items()}
+
+
+def test_files_that_others_can_read_are_closed(env_file: Path, secrets: Path) -> None:
+    """docker/.env and each file of docker/secrets, below a folder too; what a link leads to is left alone."""
+    (secrets / "team").mkdir(mode=0o755)
+    (secrets / "team" / "key").touch(mode=0o640)
+    (secrets / "link").symlink_to(__file__)
+    env_file.chmod(0o644)
+    mode = Path(__file__).stat().st_mode
+    before = exposed(os.getuid())
+
+    steps.close(Step("close", "", ""), Observation(is_root=False))
+
+    assert before == {".env": "has the mode 0644", "team": "has the mode 0755", "key": "has the mode 0640"}
+    assert exposed(os.getuid()) == {}
+    assert Path(__file__).stat().st_mode == mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file away")
+def test_secret_is_given_to_who_reads_it(secrets: Path) -> None:
+    """Where root runs the tasks, the container's user could not read a file that is root's and nobody else's."""
+    (secrets / "key").touch(mode=0o600)
+    before = exposed(1815)
+
+    steps.close(Step("close", "", ""), Observation(is_root=True))
+
+    assert before == {"key": "belongs to uid 0, and the container is 1815"}
+    assert exposed(1815) == {}
+
+
+# The Compose files
+
+
+@pytest.mark.parametrize(
+    ("named", "hardened", "expected"),
+    [
+        (None, "yes", "docker-compose.yml:docker-compose.hardened.yml"),
+        ("docker-compose.yml:docker-compose.hardened.yml", None, None),
+        ("docker-compose.yml:gpu.yml", "yes", "docker-compose.yml:docker-compose.hardened.yml:gpu.yml"),
+        ("docker-compose.yml:docker-compose.hardened.yml:gpu.yml", None, "docker-compose.yml:gpu.yml"),
+    ],
+)
+def test_hardened_container_is_a_further_compose_file(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, hardened: str | None, expected: str | None
+) -> None:
+    """Plain Compose reads the list in docker/.env too; files of a person's own stay."""
+    monkeypatch.setattr(os, "pathsep", ":")
+
+    assert settings.compose_file({"COMPOSE_FILE": named, "HARDENED": hardened}) == expected
+
+
+def test_memory_is_limited_to_a_share_of_the_machine() -> None:
+    """A kernel that takes more ends, and not the machine."""
+    bytes_of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    share = settings.memory_limit()
+
+    assert share is not None
+    assert 0.89 < int(share.removesuffix("m")) * 2**20 / bytes_of_machine <= 0.9
+
+
+def test_memory_limit_of_a_person_stays(env_file: Path) -> None:
+    """No limit is a choice too."""
+    kept(env_file, MEMORY_LIMIT="0")
+
+    assert settings.observe().values["MEMORY_LIMIT"] == "0"
+
+
 # How it is judged
 
 
@@ -242,20 +413,23 @@ def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monke
         UID="7",
         GID="1852",
         APP_USER="ada",
+        PROJECT_FOLDER=str(ROOT),
         HTTP_PROXY="http://me:older@proxy:1",
         CA_BUNDLE="/gone.pem",
+        MEMORY_LIMIT="0",
     )
 
     found = judged()
 
     assert found.cause == (
-        f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/ca.pem; "
+        f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/.ca-bundle.pem; "
         "it says HTTP_PROXY=http://****@proxy:1, but it is http://****@proxy:2; "
-        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}"
+        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}; "
+        f"it does not say PROXY_CONFIG={tmp_path}/.proxies.conf"
     )
     assert found.step is not None
     assert found.step.touches == (
-        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, HTTP_PROXY in docker/.env; every other line stays"
+        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, PROXY_CONFIG, HTTP_PROXY in docker/.env; every other line stays"
     )
 
 

@@ -8,14 +8,23 @@ ENV_FILE = DOCKER_DIR / ".env"
 COMPOSE_FILE = DOCKER_DIR / "docker-compose.yml"
 OVERRIDE_FILES = (DOCKER_DIR / "docker-compose.override.yml", DOCKER_DIR / "docker-compose.override.yaml")
 DOCKERFILE = DOCKER_DIR / "Dockerfile"
+HARDENED_FILE = DOCKER_DIR / "docker-compose.hardened.yml"
+WORKERS_FILE = DOCKER_DIR / "docker-compose.workers.yml"
 STAND_IN_DIR = DOCKER_DIR / "stand-in"
 INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
 TASKS_PY = ROOT / "tasks.py"
 TESTS = ROOT / "tests"
 STARTER_TESTS = TESTS / "starter"
+STARTERS_SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
+LINT_DIR = STARTER_TESTS / "lint"
+LINT_ENVIRONMENT = ROOT / ".venv" / "lint"
+WORKFLOWS_DIR = ROOT / ".github" / "workflows"
 ENVIRONMENT_YML = ROOT / "environment.yml"
 LOCK_FILE = DOCKER_DIR / ".lock"
 PIP_CONFIG = DOCKER_DIR / ".pip.conf"
+CA_BUNDLE = DOCKER_DIR / ".ca-bundle.pem"
+PROXY_CONFIG = DOCKER_DIR / ".proxies.conf"
+SECRETS_DIR = DOCKER_DIR / "secrets"
 BUILT_FILE = DOCKER_DIR / ".built.json"
 DOCKERIGNORE = ROOT / ".dockerignore"
 SCRIPTS = (
@@ -25,6 +34,7 @@ SCRIPTS = (
     ROOT / "postBuild",
 )
 
+STARTERS = ("tasks.py", "docker", "tests/starter", ".dockerignore", ".binder", ".ci", ".devcontainer", ".github")
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 
 

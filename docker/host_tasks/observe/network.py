@@ -1,9 +1,11 @@
 """What the build and the container need to reach the network the way this machine does."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
 
 # The order of the clients that set them: OpenSSL, requests, pip, curl.
@@ -30,10 +32,32 @@ def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:
     return next((Path(each).absolute() for each in (*named, *CA_FILES) if Path(each).is_file()), None)
 
 
+def certificates(bundle: Path) -> str:
+    """Return the certificates of a file (RFC 7468), each once: some have some twice, and BuildKit takes 500 KiB.
+
+    Raises:
+        HostError: the file cannot be read (77).
+    """
+    try:
+        text = bundle.read_text(encoding="utf-8", errors="replace")
+    except OSError as err:
+        fix = f"chmod a+r {path_word(bundle)}"
+        raise HostError(f"{bundle} cannot be read: {err.strerror}", fix=fix, code=ExitCode.PERMISSION) from err
+    found = re.findall(
+        r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", text, re.DOTALL
+    )
+    return "".join(f"{each}\n" for each in dict.fromkeys(found))
+
+
 def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the proxy variables that are set, by their upper-case names; curl and most others read either case."""
     found = {name: environ.get(name) or environ.get(name.lower(), "") for name in PROXIES}
     return {name: value for name, value in found.items() if value}
+
+
+def proxy_config(values: Mapping[str, str]) -> str:
+    """Return what docker/activate.sh reads of the proxies among the values: NAME=value, one a line."""
+    return "".join(f"{name}={values[name]}\n" for name in PROXIES if values.get(name))
 
 
 def pip_config(environ: Mapping[str, str] = os.environ) -> str:
