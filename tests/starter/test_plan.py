@@ -1020,11 +1020,13 @@ ok    disk: the clone has 100 GiB free in {root}
 ok    compose-files: they declare jupyterlab-server
 ok    base-image: base:1 is here
 ok    stand-in: not in use
+ok    environment-lock: there is no environment.lock: a build takes the newest packages that fit
 ok    mounts: 1 of 1 are good on this machine
 ok    port: 127.0.0.1:8888
 ok    image: the image was made from what is here now
 ok    server: jupyterlab-server runs
 ok    mounts: 1 of 1 carry files both ways
+ok    by-hand: nothing was installed by hand that no file names
 ok    shared-memory: large enough"""
 
 

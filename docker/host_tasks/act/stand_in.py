@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from host_tasks.ground import runner
@@ -29,7 +29,9 @@ def make(image: str, values: Mapping[str, str]) -> None:
         HostError: it cannot be made, and why (69).
     """
     base = _root_file_system()
-    finished = runner.run(_build_command(image, base, values), cwd=ROOT, keep=True, env=_environment(values))
+    options = ("--load", "--progress", "plain", "--tag", image)
+    command = build_command(STAND_IN_DIR / "Dockerfile", values, options, [f"ROOT_FILE_SYSTEM={base}"])
+    finished = runner.run(command, cwd=ROOT, keep=True, env=environment(values))
     if not finished.ok:
         causes = re.findall(r"error: (.+)", finished.stderr)
         raise HostError(
@@ -39,22 +41,26 @@ def make(image: str, values: Mapping[str, str]) -> None:
         )
 
 
-def _environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the build: a proxy's password goes there, since a command line is seen by everybody."""
+def environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a build: a proxy's password goes there, since a command line is seen by everybody."""
     return {**os.environ, **{name: values[name] for name in PROXIES if name in values}}
 
 
-def _build_command(image: str, base: str, values: Mapping[str, str]) -> list[str]:
-    """Return the command that builds the stand-in; its context is the project, as that of the image itself."""
-    arguments = [f"ROOT_FILE_SYSTEM={base}", *(name for name in PROXIES if name in values)]
+def build_command(
+    dockerfile: Path, values: Mapping[str, str], options: Iterable[str], arguments: Iterable[str]
+) -> list[str]:
+    """Return the command of a build that Compose does not know; its context is the project, as the image's own is."""
     secrets = {
         "ca_bundle": values.get("CA_BUNDLE", str(DOCKER_DIR / "ca-bundle.pem")),
         "pip_config": values.get("PIP_CONFIG", str(DOCKER_DIR / "pip.conf")),
     }
     return [
-        *("docker", "buildx", "build", "--load", "--progress", "plain", "--tag", image),
-        *("--file", str(STAND_IN_DIR / "Dockerfile")),
-        *(word for each in arguments for word in ("--build-arg", each)),
+        *("docker", "buildx", "build", *options, "--file", str(dockerfile)),
+        *(
+            word
+            for each in (*arguments, *(name for name in PROXIES if name in values))
+            for word in ("--build-arg", each)
+        ),
         *(word for name, path in secrets.items() for word in ("--secret", f"id={name},src={path}")),
         str(ROOT),
     ]

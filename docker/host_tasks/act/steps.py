@@ -85,6 +85,20 @@ def make_stand_in(step: Step, seen: Observation) -> None:
     write_settings(Step("choose", "", "", values={"BASE_IMAGE": image}), seen)
 
 
+def write_lock(step: Step, seen: Observation) -> None:
+    """Write environment.lock."""
+    from host_tasks.act import environment_lock  # late: few projects have one
+
+    environment_lock.write(step, seen)
+
+
+def record(step: Step, seen: Observation) -> None:
+    """Add what was installed by hand to the files that the environment is made from."""
+    from host_tasks.act import recording
+
+    recording.record(seen)
+
+
 def build(step: Step, seen: Observation) -> None:
     """Build the image, and write down what it was made from.
 
@@ -162,6 +176,8 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "stand-in": make_stand_in,
     "folders": mounts.make,
     "give": mounts.give,
+    "lock": write_lock,
     "build": build,
     "start": start,
+    "record": record,
 }

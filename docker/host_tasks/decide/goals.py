@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from host_tasks.decide import health
 from host_tasks.decide.base import base_image
+from host_tasks.decide.by_hand import by_hand
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
+from host_tasks.decide.environment_lock import environment_lock, write_lock
 from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
@@ -14,15 +16,22 @@ from host_tasks.decide.services import services
 from host_tasks.decide.settings import compose_files, env_file
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
+BASED: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
+READY: tuple[Rule, ...] = (*BASED, environment_lock)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
+RECORDED: tuple[Rule, ...] = (path, environment_yml, engine, by_hand)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 
 def built(*, cache: bool) -> tuple[Rule, ...]:
     """Return what `invoke build` wants: one build, whatever there is."""
     return (*READY, build_anew(cache=cache))
+
+
+def locked(update: str) -> tuple[Rule, ...]:
+    """Return what `invoke lock` wants: one lock, whatever there is; update may change, which is a package or `*`."""
+    return (*BASED, write_lock(update))
 
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
@@ -46,18 +55,20 @@ DOCTOR: tuple[Rule, ...] = (
     compose_files,
     base_image,
     health.stand_in,
+    environment_lock,
     mounts_outside,
     port(None),
     image,
     services,
     mounts_inside,
+    by_hand,
     health.shared_memory,
 )
 
 # The rules that stand on what another one asks for: where it fails they would blame the wrong thing.
 UPON: Mapping[str, tuple[str, ...]] = {
     "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
-    "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
+    "engine": ("base-image", "port", "image", "services", "mounts-inside", "by-hand", "shared-memory"),
     "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
     "server": ("mounts-inside",),  # one that ends again and again may end amid the probes
 }

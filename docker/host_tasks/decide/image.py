@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from host_tasks.decide.environment_lock import unused
 from host_tasks.decide.plan import Finding, Rule, Step, fail, ok
 from host_tasks.ground.commands import task_command
 
@@ -61,5 +62,6 @@ def _needed(seen: "Observation", cause: str) -> Finding:
 def _step(seen: "Observation", *, cache: bool = True) -> Step:
     """Return the step that builds."""
     how = "from the cache where nothing changed" if cache else "every step anew"
+    how += f"; {without}" if (without := unused(seen)) else ""
     values = {} if cache else {"cache": "no"}
     return Step("build", f"build the image, {how}", f"the image of {seen.project}", values=values)

@@ -16,6 +16,7 @@ STARTER_TESTS = TESTS / "starter"
 ENVIRONMENT_YML = ROOT / "environment.yml"
 LOCK_FILE = DOCKER_DIR / ".lock"
 PIP_CONFIG = DOCKER_DIR / ".pip.conf"
+LOCK_DIR = ROOT / "environment.lock"
 BUILT_FILE = DOCKER_DIR / ".built.json"
 DOCKERIGNORE = ROOT / ".dockerignore"
 SCRIPTS = (

@@ -9,10 +9,24 @@ from typing import Any
 
 from host_tasks.ground.errors import HostError
 from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
-from host_tasks.observe import clone, compose, containers, engine, images, mounts, network, ports, settings
+from host_tasks.observe import (
+    by_hand,
+    clone,
+    compose,
+    containers,
+    engine,
+    environment_lock,
+    images,
+    mounts,
+    network,
+    ports,
+    settings,
+)
+from host_tasks.observe.by_hand import Package
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Container
 from host_tasks.observe.engine import Engine
+from host_tasks.observe.environment_lock import Line, Lock
 from host_tasks.observe.images import Base, Built, Image
 from host_tasks.observe.mounts import Crossing, Place
 from host_tasks.observe.settings import Settings
@@ -108,6 +122,21 @@ class Observation:
         return ENVIRONMENT_YML.read_text(encoding="utf-8", errors="replace") if ENVIRONMENT_YML.is_file() else None
 
     @cached_property
+    def lock_inputs(self) -> tuple[Line, ...]:
+        """The lines that a lock would be made from."""
+        return environment_lock.inputs()
+
+    @cached_property
+    def lock(self) -> Lock | None:
+        """The lock that is to be committed; None where there is none."""
+        return environment_lock.find()
+
+    @cached_property
+    def stand_in_lock(self) -> Lock | None:
+        """The lock of a stand-in's packages, for this machine only; None where there is none."""
+        return environment_lock.find(environment_lock.STAND_IN)
+
+    @cached_property
     def names_at_top(self) -> tuple[str, ...]:
         """The names that stand at the top of the clone."""
         return tuple(sorted(each.name for each in ROOT.iterdir()))
@@ -169,6 +198,11 @@ class Observation:
     def server(self) -> Container | None:
         """The newest container of the server, in whatever state; None where there is none."""
         return next((each for each in self.services if each.service == SERVICE), None)
+
+    @cached_property
+    def by_hand(self) -> tuple[Package, ...]:
+        """What was installed by hand in the running environment."""
+        return by_hand.installed(self.server) if self.server and self.server.status == "running" else ()
 
     @cached_property
     def left_behind(self) -> tuple[Container, ...]:

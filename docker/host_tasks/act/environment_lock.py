@@ -1,0 +1,59 @@
+"""Write environment.lock: a stage of the Dockerfile solves, so this machine needs neither conda nor a solver."""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from host_tasks.act import stand_in
+from host_tasks.act.steps import build_failed, require_engine
+from host_tasks.decide.environment_lock import NAME
+from host_tasks.decide.plan import Step
+from host_tasks.ground import files, report, runner
+from host_tasks.ground.paths import DOCKERFILE, LOCK_DIR, ROOT
+from host_tasks.observe.environment_lock import STAND_IN
+from host_tasks.observe.observation import Observation
+
+NAMES = ("inputs.txt", *(f"{part}-linux-{each}.txt" for part in ("conda", "pip") for each in ("64", "aarch64")))
+SIZE_BYTES = 20_000_000  # 200 packages are 200 KB
+
+
+def write(step: Step, seen: Observation) -> None:
+    """Solve in a stage of the build, and put what comes of it in the place of the old lock.
+
+    Raises:
+        HostError: there is no solution, or a channel or an index cannot be reached (70).
+    """
+    values = seen.settings.values
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "lock.tar"
+        options = ("--target", "lock", "--no-cache-filter", "locked", "--output", f"type=tar,dest={archive}")
+        arguments = [f"UPDATE={step.values['update']}", f"BASE_IMAGE={seen.base.name}"]
+        command = stand_in.build_command(DOCKERFILE, values, options, arguments)
+        finished = runner.run(command, cwd=ROOT, keep=True, env=stand_in.environment(values))
+        if not finished.ok:
+            require_engine()
+            raise build_failed(finished.stderr, values)
+        found = dict(_read(archive))
+    for name in NAMES:
+        for place in {Path(each).parent for each in found}:
+            path = LOCK_DIR / place / name
+            if text := found.get(str(place / name)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write(path, text, private=False)
+            else:
+                path.unlink(missing_ok=True)
+    if any(each.startswith(STAND_IN) for each in found):
+        # Never committed by mistake, whatever the project's own .gitignore says.
+        files.write(LOCK_DIR / STAND_IN / ".gitignore", b"*\n", private=False)
+        report.note(f"{NAME}/{STAND_IN} is for this machine's stand-in only, and git ignores it.")
+
+
+def _read(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a lock by their names; what a build writes is not trusted with others."""
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            path = Path(member.name)
+            known = path.name in NAMES and str(path.parent) in (".", STAND_IN)
+            if known and member.isreg() and member.size <= SIZE_BYTES and (file := opened.extractfile(member)):
+                yield str(path), file.read()
