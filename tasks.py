@@ -273,6 +273,20 @@ def bench(c: Context) -> None:
     testing.bench()
 
 
+@task(help={"dry-run": "Print which files would change, and how; change none."})
+def upgrade(c: Context, dry_run: bool = False) -> None:
+    """Take what a newer version of the starter brings.
+
+    Changes the starter's own files only, and commits nothing; a clash is marked. Safe to repeat.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide.starter import newest
+
+    reach([newest], dry_run=dry_run)
+    if not dry_run:
+        report.note("The starter is up to date.")
+
+
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})
 def clean(c: Context, dry_run: bool = False) -> None:
     """Delete this clone's containers, image and Lab settings.

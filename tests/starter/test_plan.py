@@ -1277,7 +1277,7 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
 
     found = json.loads(capsys.readouterr().out)
     assert verdict == 0
-    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 21
+    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 23
     assert [each for each in found if each["state"] != "ok"] == [
         {
             "code": "env-file",

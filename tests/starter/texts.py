@@ -7,7 +7,6 @@ from pathlib import Path
 from host_tasks.ground.paths import ROOT
 
 FORK = "https://example.org/your/fork.git"  # stands for the person's repository
-STARTER = "https://example.org/starter.git"  # stands for the starter's
 # Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.
 FIRST_LINES = {
     "README.md": "# Conda + pip + Docker Compose, driven by Invoke",

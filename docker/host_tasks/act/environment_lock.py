@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from host_tasks.act import stand_in
-from host_tasks.act.steps import build_failed, require_engine
 from host_tasks.decide.environment_lock import NAME
 from host_tasks.decide.plan import Step
 from host_tasks.ground import files, report, runner
@@ -18,12 +17,8 @@ NAMES = ("inputs.txt", *(f"{part}-linux-{each}.txt" for part in ("conda", "pip")
 SIZE_BYTES = 20_000_000  # 200 packages are 200 KB
 
 
-def write(step: Step, seen: Observation) -> None:
-    """Solve in a stage of the build, and put what comes of it in the place of the old lock.
-
-    Raises:
-        HostError: there is no solution, or a channel or an index cannot be reached (70).
-    """
+def write(step: Step, seen: Observation) -> runner.Finished:
+    """Solve in a stage of the build, put what comes of it in the place of the old lock, and return how it ended."""
     values = seen.settings.values
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "lock.tar"
@@ -31,10 +26,7 @@ def write(step: Step, seen: Observation) -> None:
         arguments = [f"UPDATE={step.values['update']}", f"BASE_IMAGE={seen.base.name}"]
         command = stand_in.build_command(DOCKERFILE, values, options, arguments)
         finished = runner.run(command, cwd=ROOT, keep=True, env=stand_in.environment(values))
-        if not finished.ok:
-            require_engine()
-            raise build_failed(finished.stderr, values)
-        found = dict(_read(archive))
+        found = dict(_read(archive)) if finished.ok else {}
     for name in NAMES:
         for place in {Path(each).parent for each in found}:
             path = LOCK_DIR / place / name
@@ -47,6 +39,7 @@ def write(step: Step, seen: Observation) -> None:
         # Never committed by mistake, whatever the project's own .gitignore says.
         files.write(LOCK_DIR / STAND_IN / ".gitignore", b"*\n", private=False)
         report.note(f"{NAME}/{STAND_IN} is for this machine's stand-in only, and git ignores it.")
+    return finished
 
 
 def _read(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from host_tasks.act import group, mounts
 from host_tasks.act.aftermath import remove
@@ -13,7 +14,7 @@ from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
+from host_tasks.ground.paths import BUILT_FILE, CA_BUNDLE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
 from host_tasks.observe import compose, engine
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
@@ -50,24 +51,24 @@ def join(step: Step, seen: Observation) -> None:
 
 
 def write_settings(step: Step, seen: Observation) -> None:
-    """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
-    _write_pip_config(seen)
+    """Write docker/.env as it is to be, with what the step chooses, and the files that it names."""
+    _write_beside(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _write_pip_config(seen: Observation) -> None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password: by the container's user.
+def _write_beside(seen: Observation) -> None:
+    """Write pip's configuration, which may hold a password, and the certificates: for the container's user only.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
-    wanted = seen.settings
-    if not wanted.pip_config_fits:
-        files.write(PIP_CONFIG, wanted.pip_config.encode())
-    if wanted.pip_config and seen.is_root:  # the container has it mounted, and its pip refuses what it cannot read
-        os.chown(PIP_CONFIG, wanted.identity.uid, wanted.identity.gid)
+    for path, text in seen.settings.beside.items():
+        files.write(path, text.encode())
+    if seen.is_root:  # the container has them mounted, and its pip refuses what it cannot read
+        for path in filter(Path.is_file, (PIP_CONFIG, CA_BUNDLE)):
+            os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:
@@ -86,10 +87,14 @@ def make_stand_in(step: Step, seen: Observation) -> None:
 
 
 def write_lock(step: Step, seen: Observation) -> None:
-    """Write environment.lock."""
+    """Write environment.lock.
+
+    Raises:
+        HostError: there is no solution, or a channel or an index cannot be reached (70).
+    """
     from host_tasks.act import environment_lock  # late: few projects have one
 
-    environment_lock.write(step, seen)
+    require_built(environment_lock.write(step, seen), seen)
 
 
 def record(step: Step, seen: Observation) -> None:
@@ -107,13 +112,22 @@ def build(step: Step, seen: Observation) -> None:
     """
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
-    if not finished.ok:
-        require_engine()
-        raise build_failed(finished.stderr, seen.settings.values)
+    require_built(finished, seen)
     fresh = seen.after(step.key, "")
     if fresh.image:
         record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
         files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def require_built(finished: runner.Finished, seen: Observation) -> None:
+    """Return where a build has ended well.
+
+    Raises:
+        HostError: a step of it failed (70), the disk is full (74), or the engine went away.
+    """
+    if not finished.ok:
+        require_engine()
+        raise build_failed(finished.stderr, seen.settings.values)
 
 
 def require_engine() -> None:
@@ -167,6 +181,13 @@ def start(step: Step, seen: Observation) -> str:
     return finished.stderr
 
 
+def take_upgrade(step: Step, seen: Observation) -> None:
+    """Take what a newer starter brings."""
+    from host_tasks.act import upgrade  # late, as few tasks need it
+
+    upgrade.take(seen)
+
+
 ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "install": install,
     "join": join,
@@ -180,4 +201,5 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "build": build,
     "start": start,
     "record": record,
+    "upgrade": take_upgrade,
 }

@@ -16,7 +16,7 @@ from host_tasks.decide.services import services
 from host_tasks.decide.settings import compose_files, env_file
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-BASED: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
+BASED: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, health.certificates, base_image)
 READY: tuple[Rule, ...] = (*BASED, environment_lock)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host_tasks.ground.errors import HostError
 from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
@@ -30,6 +30,9 @@ from host_tasks.observe.environment_lock import Line, Lock
 from host_tasks.observe.images import Base, Built, Image
 from host_tasks.observe.mounts import Crossing, Place
 from host_tasks.observe.settings import Settings
+
+if TYPE_CHECKING:
+    from host_tasks.observe.starter import Starter
 
 
 class Observation:
@@ -157,6 +160,20 @@ class Observation:
             return shutil.disk_usage(folder).free
         except OSError:
             return None
+
+    @cached_property
+    def starter(self) -> "Starter":
+        """The version of the starter here, and the newest one."""
+        from host_tasks.observe import starter  # late, as nothing but `upgrade` asks
+
+        return starter.look()
+
+    @cached_property
+    def unfinished(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The files of the last commit that have changed since, and those of them that clash."""
+        from host_tasks.observe import starter
+
+        return starter.unfinished()
 
     # The engine and what is on it.
 

@@ -20,6 +20,7 @@ PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs
 
 # These are the person's to delete, and their tests go with them.
 GO_WITH = {
+    "test_binder.py": ".binder/Dockerfile",
     "test_browser.py": "notebooks/penguins.ipynb",
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",

@@ -169,7 +169,7 @@ def test_environment_is_active_without_a_shell(running: Clone) -> None:
 
 
 def test_what_was_installed_by_hand_is_recorded(running: Clone) -> None:
-    """What conda and pip were asked for is shown, without what they depend on, and added to the files; nothing else is."""
+    """What conda and pip were asked for is shown and added to the files, without what that depends on."""
     names = ("environment.yml", "requirements.txt")
     before = {name: (running.root / name).read_text(encoding="utf-8") for name in names}
     assert "Nothing was installed by hand" in running.succeed("diff")
