@@ -1,13 +1,16 @@
 """The lock without an engine: when it fits, on the host and in the image alike, and what is added to the files."""
 
 import importlib
+import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 from observed import STAND_IN, Seen, base, healthy
 
+from host_tasks.act.environment_lock import read_archive
 from host_tasks.decide import recording
 from host_tasks.decide.by_hand import by_hand, unrecorded
 from host_tasks.decide.environment_lock import differences, environment_lock
@@ -226,9 +229,24 @@ def test_only_names_and_versions_come_out_of_a_container() -> None:
     assert (conda["name"], conda["version"]) == ("a-b", "1.0")
     assert pip
     assert (pip["name"], pip["version"]) == ("a_b", "1")
-    assert not CONDA.fullmatch("/opt/env/conda-meta/a\n- evil-1-0.json")
+    assert not CONDA.fullmatch("/opt/env/conda-meta/a, evil-1-0.json")
     assert not PIP.fullmatch(f"{site}/a -r x-1.dist-info/REQUESTED")
     assert NAME.findall("""# update specs: ['wheel', "conda-forge::scipy >=1"]""") == ["wheel", "scipy"]
+
+
+def test_archive_of_a_build_is_not_trusted(tmp_path: Path) -> None:
+    """Files of a lock are taken by their names; links, other names and other folders are not."""
+    path = tmp_path / "lock.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("inputs.txt", "stand-in/pip-linux-64.txt", "other.txt", "../inputs.txt", "/etc/inputs.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+        link = tarfile.TarInfo("conda-linux-64.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+
+    assert dict(read_archive(path)) == {"inputs.txt": b"x", "stand-in/pip-linux-64.txt": b"x"}
 
 
 def test_record_of_a_package_survives_the_lock() -> None:

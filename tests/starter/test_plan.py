@@ -35,9 +35,11 @@ from host_tasks.decide.plan import Rule, plan
 from host_tasks.ground.envfile import Change
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
+from host_tasks.observe.by_hand import Package
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Binding
 from host_tasks.observe.engine import Endpoint
+from host_tasks.observe.environment_lock import Line, Lock
 from host_tasks.observe.images import Image
 from host_tasks.observe.mounts import DANGLING, FILE, MISSING, OTHER
 from host_tasks.show import doctor
@@ -327,6 +329,31 @@ Then it would stop:
    error: conda-pip-docker/stand-in:0123456789ab is not on this engine any more
    fix: invoke up --yes""",
         id="stand-in made, and still not here",
+    ),
+    pytest.param(
+        lambda: stopped(
+            lock=Lock(()),
+            lock_inputs=(Line("environment.yml", "  - scipy", 9),),
+            inputs={**INPUTS, "environment.yml": "e2"},
+        ),
+        goals.RUNNABLE,
+        """\
+1. write environment.lock, what it names stays, where that still fits
+   why: environment.lock was made from other lines: environment.yml:9 `- scipy` is new
+   touches: environment.lock
+2. build the image, from the cache where nothing changed
+   why: changed since the image was built: environment.yml
+   touches: the image of study-1a2b3c4d""",
+        id="lock older than environment.yml",
+    ),
+    pytest.param(
+        lambda: stopped(lock=Lock(()), base=base(name=STAND_IN, chosen=True), image=None),
+        goals.RUNNABLE,
+        f"""\
+1. build the image, from the cache where nothing changed; {STAND_IN} is a stand-in, which has none of the packages that environment.lock names: it is not used here
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="lock that a stand-in does not use",
     ),
     pytest.param(
         lambda: healthy(settings=settings(plan=FIRST_ENV, kept={})),
@@ -1054,6 +1081,14 @@ warn  stand-in: the base image conda-pip-docker/stand-in:0123456789ab was made o
 warn  image: changed since the image was built: environment.yml
       fix: invoke build""",
         id="image older than its inputs",
+    ),
+    pytest.param(
+        lambda: examined(by_hand=(Package("pip", "humanize", "4.1"),), lock_inputs=()),
+        0,
+        """\
+warn  by-hand: installed by hand and named in no file: humanize 4.1
+      fix: invoke record""",
+        id="package installed by hand",
     ),
     pytest.param(
         lambda: examined(containers=()),

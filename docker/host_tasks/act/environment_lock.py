@@ -26,7 +26,7 @@ def write(step: Step, seen: Observation) -> runner.Finished:
         arguments = [f"UPDATE={step.values['update']}", f"BASE_IMAGE={seen.base.name}"]
         command = stand_in.build_command(DOCKERFILE, values, options, arguments)
         finished = runner.run(command, cwd=ROOT, keep=True, env=stand_in.environment(values))
-        found = dict(_read(archive)) if finished.ok else {}
+        found = dict(read_archive(archive)) if finished.ok else {}
     for name in NAMES:
         for place in {Path(each).parent for each in found}:
             path = LOCK_DIR / place / name
@@ -42,7 +42,7 @@ def write(step: Step, seen: Observation) -> runner.Finished:
     return finished
 
 
-def _read(archive: Path) -> Iterator[tuple[str, bytes]]:
+def read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a lock by their names; what a build writes is not trusted with others."""
     with tarfile.open(archive) as opened:
         for member in opened:
