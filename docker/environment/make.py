@@ -18,12 +18,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import compiled
 import rattler
 import records
 from channels import conda_settings, sources, spelled_out, without_login
 from rattler import exceptions
 
-HERE = Path(__file__).parent
 # What environment.yml, a channel or the network can be at fault for; py-rattler 0.28 has no common ancestor of them.
 FAULTS = (
     exceptions.FetchRepoDataError,
@@ -35,7 +35,7 @@ FAULTS = (
     exceptions.SolverError,
     exceptions.TransactionError,
 )
-SILENT: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+CACHE = Path.home() / ".cache" / "rattler" / "compiled"  # beside rattler's own, in the same mount
 STARTUP = "project_startup"  # the module in /opt/project that project.pth runs
 
 
@@ -91,12 +91,11 @@ async def solve(
         SystemExit: there is no solution, or a channel cannot be had.
     """
     start = time.monotonic()
-    strict = settings["channel_priority"] != "disabled"
     try:
         found: list[rattler.RepoDataRecord] = await rattler.solve(
             sources=list(channels),
             specs=specs,
-            channel_priority=rattler.ChannelPriority.Strict if strict else rattler.ChannelPriority.Disabled,
+            channel_priority=getattr(rattler.ChannelPriority, settings["channel_priority"].capitalize()),
             add_pip_as_python_dependency=bool(settings["add_pip_as_python_dependency"]),
             **{"virtual_packages": rattler.VirtualPackage.detect(), **options},
         )
@@ -128,29 +127,6 @@ def start_up(prefix: Path) -> None:
     (Path(done.stdout.strip()) / "project.pth").write_text(lines, encoding="utf-8")
 
 
-def load(prefix: Path, names: list[str]) -> None:
-    """Load what a started server, a kernel and the requested packages load, so that Python leaves it compiled.
-
-    To compile all of an environment takes three times as much, of time and of space. What cannot be loaded is
-    left out: the one who loads it will hear why.
-    """
-    half = len(names) // 2
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        environ = {**os.environ, "HOME": home, "MPLBACKEND": "agg"}
-        environ.pop("PYTHONPATH")  # rattler is none of the environment's packages
-        jobs = [
-            subprocess.Popen(
-                ["timeout", "--kill-after=1", "300", prefix / "bin" / "python", HERE / "load.py", *words],
-                **SILENT,
-                cwd=home,
-                env=environ,
-            )
-            for words in (["server", *names[:half]], ["kernel", *names[half:]])  # two, for two cores
-        ]
-        for job in jobs:
-            job.wait()
-
-
 def main(asked: dict[str, Any], prefix: Path) -> None:
     """Make the environment."""
     settings = conda_settings()
@@ -166,8 +142,8 @@ def main(asked: dict[str, Any], prefix: Path) -> None:
     python_tag = ""
     if (prefix / "bin" / "python").exists():
         start_up(prefix)
-        load(prefix, records.import_names(made, {spec.name.normalized for spec in specs}))
         python_tag = "cpython-" + "".join(made["python"]["version"].split(".")[:2])
+        compiled.leave(made, {spec.name.normalized for spec in specs}, prefix, python_tag, CACHE)
     records.complete(made.values(), prefix, python_tag)
     version = subprocess.run(["conda", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
     text = records.history(asked["dependencies"], made.values(), channels, version)

@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tasks.act import stand_in
+from host_tasks.act import buildx
 from host_tasks.decide.environment_lock import NAME
 from host_tasks.decide.plan import Step
 from host_tasks.ground import files, report, runner
-from host_tasks.ground.paths import DOCKERFILE, LOCK_DIR, ROOT
+from host_tasks.ground.paths import DOCKERFILE, LOCK_DIR
 from host_tasks.observe.environment_lock import STAND_IN
 from host_tasks.observe.observation import Observation
 
@@ -19,13 +19,11 @@ SIZE_BYTES = 20_000_000  # 200 packages are 200 KB
 
 def write(step: Step, seen: Observation) -> runner.Finished:
     """Solve in a stage of the build, put what comes of it in the place of the old lock, and return how it ended."""
-    values = seen.settings.values
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "lock.tar"
         options = ("--target", "lock", "--no-cache-filter", "locked", "--output", f"type=tar,dest={archive}")
-        arguments = [f"UPDATE={step.values['update']}", f"BASE_IMAGE={seen.base.name}"]
-        command = stand_in.build_command(DOCKERFILE, values, options, arguments)
-        finished = runner.run(command, cwd=ROOT, keep=True, env=stand_in.environment(values))
+        arguments = {"UPDATE": str(step.values["update"]), "BASE_IMAGE": seen.base.name}
+        finished = buildx.build(DOCKERFILE, None, seen.settings.values, arguments=arguments, options=options)
         found = dict(read_archive(archive)) if finished.ok else {}
     for name in NAMES:
         for place in {Path(each).parent for each in found}:
