@@ -23,7 +23,7 @@ def write(step: Step, seen: Observation) -> runner.Finished:
         archive = Path(folder) / "lock.tar"
         options = ("--target", "lock", "--no-cache-filter", "locked", "--output", f"type=tar,dest={archive}")
         arguments = {"UPDATE": str(step.values["update"]), "BASE_IMAGE": seen.base.name}
-        finished = buildx.build(DOCKERFILE, None, seen.settings.values, arguments=arguments, options=options)
+        finished = buildx.build(DOCKERFILE, seen.settings.values, arguments=arguments, options=options)
         found = dict(read_archive(archive)) if finished.ok else {}
     for name in NAMES:
         for place in {Path(each).parent for each in found}:

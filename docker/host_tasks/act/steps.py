@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from host_tasks.act import group, mounts
-from host_tasks.act.aftermath import build_failed, remove, require_engine
+from host_tasks.act.aftermath import remove, require_built, require_engine
 from host_tasks.decide.plan import Step
 from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
@@ -143,17 +143,6 @@ def build(step: Step, seen: Observation) -> None:
         _write_down(Built(fresh.image.id, dict(seen.inputs)))  # what was read before the build, not since
 
 
-def require_built(finished: runner.Finished, seen: Observation) -> None:
-    """Return where a build has ended well.
-
-    Raises:
-        HostError: a step of it failed (70), the disk is full (74), or the engine went away.
-    """
-    if not finished.ok:
-        require_engine()
-        raise build_failed(finished.stderr, seen)
-
-
 def _write_down(built: Built) -> None:
     """Write docker/.built.json."""
     files.write(BUILT_FILE, (json.dumps(asdict(built), indent=1) + "\n").encode())
@@ -222,7 +211,7 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "take": share,
     "push": share,
     "start": start,
-    "record": record,
     "restart": restart,
+    "record": record,
     "upgrade": take_upgrade,
 }

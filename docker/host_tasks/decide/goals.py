@@ -22,8 +22,8 @@ ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, priv
 READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image, environment_lock)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
-RECORDED: tuple[Rule, ...] = (path, environment_yml, engine, by_hand)
 SHARED: tuple[Rule, ...] = (*READY, share.made)
+RECORDED: tuple[Rule, ...] = (path, environment_yml, engine, by_hand)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 
@@ -32,14 +32,14 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
     return (*READY, build_anew(cache=cache))
 
 
-def locked(update: str) -> tuple[Rule, ...]:
-    """Return what `invoke lock` wants: one lock, whatever there is; update may change, which is a package or `*`."""
-    return (*ENGINE, health.certificates, base_image, write_lock(update))
-
-
 def pushed(to: str) -> tuple[Rule, ...]:
     """Return what `invoke push` wants: the environment in a registry."""
     return (*SHARED, share.pushed(to))
+
+
+def locked(update: str) -> tuple[Rule, ...]:
+    """Return what `invoke lock` wants: one lock, whatever there is; update may change, which is a package or `*`."""
+    return (*ENGINE, health.certificates, base_image, write_lock(update))
 
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:

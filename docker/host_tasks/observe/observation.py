@@ -137,6 +137,19 @@ class Observation:
         return ENVIRONMENT_YML.read_text(encoding="utf-8", errors="replace") if ENVIRONMENT_YML.is_file() else None
 
     @cached_property
+    def asked_packages(self) -> str:
+        """What environment.yml, and the files beside it that pip reads, say without their comments."""
+        return re.sub(r"#.*", "", "\n".join([self.environment_yml or "", *self.requirement_texts.values()]))
+
+    @cached_property
+    def requirement_texts(self) -> Mapping[str, str]:
+        """The texts of the files beside environment.yml that a build reads for packages, by their names."""
+        found = (
+            each for pattern in ("requirements*.txt", "constraints*.txt", "apt.txt") for each in ROOT.glob(pattern)
+        )
+        return {each.name: each.read_text(encoding="utf-8", errors="replace") for each in found if each.is_file()}
+
+    @cached_property
     def lock_inputs(self) -> "tuple[Line, ...]":
         """The lines that a lock would be made from."""
         from host_tasks.observe import environment_lock
@@ -161,19 +174,6 @@ class Observation:
         from host_tasks.observe import environment_lock
 
         return environment_lock.find(name)
-
-    @cached_property
-    def asked_packages(self) -> str:
-        """What environment.yml, and the files beside it that pip reads, say without their comments."""
-        return re.sub(r"#.*", "", "\n".join([self.environment_yml or "", *self.requirement_texts.values()]))
-
-    @cached_property
-    def requirement_texts(self) -> Mapping[str, str]:
-        """The texts of the files beside environment.yml that a build reads for packages, by their names."""
-        found = (
-            each for pattern in ("requirements*.txt", "constraints*.txt", "apt.txt") for each in ROOT.glob(pattern)
-        )
-        return {each.name: each.read_text(encoding="utf-8", errors="replace") for each in found if each.is_file()}
 
     @cached_property
     def names_at_top(self) -> tuple[str, ...]:
