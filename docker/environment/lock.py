@@ -111,8 +111,10 @@ def pip_packages(folder: Path, brought: list[str], wheels: Path, python: str, ma
         *(word for each in brought for word in ("--no-emit-package", each.partition("==")[0])),
         *(["--upgrade"] if update == "*" else ["--upgrade-package", update] if update else []),
     ]
-    if subprocess.run(words, cwd=folder, env=uv_settings(), check=False).returncode:
-        sys.exit(f"error: the pip packages for {machine} cannot be locked")
+    done = subprocess.run(words, cwd=folder, env=uv_settings(), stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        said = re.sub(r"(?:error|cause):", "", done.stderr).split()  # uv 0.13: `error: ...`, then `cause: ...`
+        sys.exit(f"error: pip's packages for {machine} cannot be locked: {' '.join(said)}")
     text = (folder / LOCKED).read_text(encoding="utf-8")
     for each in without_hash(text):
         sys.exit(f"error: `{each}` has no hash: name a release of it, or the address of an archive")

@@ -19,8 +19,7 @@ from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file, private_files)
 ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, private_files)
-BASED: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
-READY: tuple[Rule, ...] = (*BASED, environment_lock)
+READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image, environment_lock)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 SHARED: tuple[Rule, ...] = (*READY, share.made)
@@ -40,7 +39,7 @@ def pushed(to: str) -> tuple[Rule, ...]:
 
 def locked(update: str) -> tuple[Rule, ...]:
     """Return what `invoke lock` wants: one lock, whatever there is; update may change, which is a package or `*`."""
-    return (*BASED, write_lock(update))
+    return (*ENGINE, health.certificates, base_image, write_lock(update))
 
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:

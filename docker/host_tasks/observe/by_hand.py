@@ -1,13 +1,19 @@
-"""What was installed by hand in a running environment: what its container has added to its image."""
+"""What was installed by hand in a running environment: what is younger there than its container.
+
+The engine's own list of changes (`docker diff`) compares all files of an image, which took ten seconds.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from host_tasks.observe.client import asking, client
 from host_tasks.observe.containers import Container, run_in
 
-ADDED = 1  # Engine API 1.45, ContainerChanges
+# The engine makes /.dockerenv with a container (moby 26, daemon/initlayer), and no start or restart touches it.
+YOUNGER = (
+    *("find", "/opt/env/conda-meta", "/opt/env/lib", "-maxdepth", "4", "-cnewer", "/.dockerenv"),
+    *("(", "-path", "/opt/env/conda-meta/*.json", "-o", "-name", "REQUESTED", ")"),
+)
 HISTORY = "/opt/env/conda-meta/history"
 # What comes out of a container is not trusted: these are the characters of a name and of a version.
 CONDA = re.compile(r"/opt/env/conda-meta/(?P<name>[\w.-]+)-(?P<version>[\w.!+]+)-[\w.]+\.json", re.ASCII)
@@ -30,9 +36,7 @@ def installed(container: Container) -> tuple[Package, ...]:
     Raises:
         UnreachableError: the engine gives no answer.
     """
-    with asking():
-        changes = client().api.diff(container.id) or []
-    paths = [str(each["Path"]) for each in changes if each["Kind"] == ADDED]
+    paths = run_in(container, YOUNGER).decode(errors="replace").splitlines()
     return (*_by_conda(container, paths), *_by_pip(container, paths))
 
 

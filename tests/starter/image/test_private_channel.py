@@ -230,7 +230,7 @@ def test_package_that_is_another_is_refused(running: Clone, locked: tuple[Clone,
 
 
 def changed_package(folder: Path, lock: str) -> str:
-    """Serve a package that no cache knows, with one byte changed, and return its lines of a lock."""
+    """Serve a package that no cache knows, and return the lines of a lock for one that differs by a byte."""
     name = f"late-{uuid.uuid4().hex}"
     record: dict[str, Any] = {"name": name, "version": "1", "build": "0", "build_number": 0, "depends": []}
     record |= {"subdir": "noarch", "noarch": "generic"}
@@ -241,9 +241,8 @@ def changed_package(folder: Path, lock: str) -> str:
             head = tarfile.TarInfo(member)
             head.size = len(content)
             archive.addfile(head, io.BytesIO(content))
-    package = bytearray(file.read_bytes())
-    record |= {each: hashlib.new(each, package).hexdigest() for each in ("md5", "sha256")}
-    package[-1] ^= 1
-    file.write_bytes(package)
+    locked = bytearray(file.read_bytes())  # the archive that is served stays whole, so that its hash alone is wrong
+    locked[-1] ^= 1
+    record |= {each: hashlib.new(each, locked).hexdigest() for each in ("md5", "sha256")}
     channel = re.findall(r"^(https://\S+/labs)/", lock, re.MULTILINE)[0]
     return f"# {json.dumps(record)}\n{channel}/noarch/{file.name}#{record['md5']}\n"
