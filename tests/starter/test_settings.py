@@ -87,6 +87,15 @@ def test_folder_that_no_env_file_can_hold_is_left_out(env_file: Path, monkeypatc
     assert "PROJECT_FOLDER" not in settings.observe().values
 
 
+def test_file_whose_path_no_env_file_can_hold_goes_by_its_name(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone in a folder such as it's: Compose finds the copy of the certificates beside docker/.env all the same."""
+    monkeypatch.setattr(settings, "CA_BUNDLE", tmp_path / "it's" / ".ca-bundle.pem")
+
+    assert settings.observe().values["CA_BUNDLE"] == ".ca-bundle.pem"
+
+
 def test_second_observation_changes_nothing(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was written is what is observed: the second `env` is a no-op, and the first says what it did."""
     first = settings.observe()

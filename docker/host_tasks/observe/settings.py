@@ -153,6 +153,6 @@ def _still_there(kept: str | None) -> str | None:
     return kept if kept and (DOCKER_DIR / kept).is_file() else None
 
 
-def _text(path: Path | None) -> str | None:
-    """Return a path as text, None for none."""
-    return None if path is None else str(path)
+def _text(path: Path) -> str:
+    """Return a file beside docker/.env as a value of it: by its name where its path does not fit (Compose)."""
+    return str(path) if envfile.can_hold(str(path)) else path.name
