@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 COST = "no `pip install` at run time, and one processor where CPU_LIMIT of docker/.env says nothing else"
 
 
-def choices(*, bind: str, hardened: bool, no_hardened: bool) -> dict[str, str | None]:
+def choices(*, bind: str, hardened: bool, no_hardened: bool, on: str = "") -> dict[str, str | None]:
     """Return what is asked of docker/.env by the options of `up`.
 
     Raises:
-        HostError: they contradict each other, or --bind names no address in digits (64).
+        HostError: they contradict each other or --on, or --bind names no address in digits (64).
     """
     if hardened and no_hardened:
         problem = "--hardened and --no-hardened contradict each other"
         raise HostError(problem, fix=task_command("up --hardened"), code=ExitCode.USAGE)
+    if on and (bind or hardened or no_hardened):
+        problem = f"--bind and --hardened are chosen where the server runs, and with --on that is {on}"
+        raise HostError(problem, fix=task_command(f"up --on {on}"), code=ExitCode.USAGE)
     found: dict[str, str | None] = {"JUPYTER_BIND": _address(bind)} if bind else {}
     return {**found, "HARDENED": "yes" if hardened else None} if hardened or no_hardened else found
 

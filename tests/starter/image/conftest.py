@@ -122,6 +122,8 @@ def removed(clone: Clone) -> None:
         found = docker(*listing, "--filter", label).split()
         if found:
             docker(*removal, *dict.fromkeys(found))
+    if environments := docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{clone.project}-environment").split():
+        docker("image", "rm", *environments)
 
 
 @pytest.hookimpl(wrapper=True)
