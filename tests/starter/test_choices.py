@@ -20,20 +20,20 @@ from host_tasks.ground.errors import ExitCode, HostError
 )
 def test_address_is_kept_as_compose_reads_it(text: str, value: str | None) -> None:
     """The loopback is the default and no key."""
-    assert choices(bind=text, hardened=False, no_hardened=False) == {"JUPYTER_BIND": value}
+    assert choices(bind=text) == {"JUPYTER_BIND": value}
 
 
 @pytest.mark.parametrize(("on", "value"), [(True, "yes"), (False, None)])
 def test_hardening_is_kept_until_it_is_taken_back(*, on: bool, value: str | None) -> None:
     """Either is a choice; saying nothing is none."""
-    assert choices(bind="", hardened=on, no_hardened=not on) == {"HARDENED": value}
+    assert choices(hardened=on, no_hardened=not on) == {"HARDENED": value}
 
 
 @pytest.mark.parametrize("text", ["eth0", "localhost", "192.0.2", "192.0.2.1:8888", "$(x)", "1.2.3.4/8"])
 def test_what_is_no_address_ends_with_64(text: str) -> None:
     """A name could mean another machine tomorrow."""
     with pytest.raises(HostError) as refusal:
-        choices(bind=text, hardened=False, no_hardened=False)
+        choices(bind=text)
 
     assert refusal.value.code == ExitCode.USAGE
 
@@ -41,7 +41,7 @@ def test_what_is_no_address_ends_with_64(text: str) -> None:
 def test_contradiction_ends_with_64() -> None:
     """Both ways at once is no choice."""
     with pytest.raises(HostError) as refusal:
-        choices(bind="", hardened=True, no_hardened=True)
+        choices(hardened=True, no_hardened=True)
 
     assert refusal.value.code == ExitCode.USAGE
 
@@ -57,4 +57,4 @@ def test_choice_for_another_machine_ends_with_64(choice: dict[str, Any]) -> None
 
 def test_nothing_asked_for_is_no_choice() -> None:
     """Plain `up` keeps what was chosen before."""
-    assert choices(bind="", hardened=False, no_hardened=False) == {}
+    assert choices() == {}

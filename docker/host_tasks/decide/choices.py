@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from host_tasks.decide.plan import Finding, ok
+from host_tasks.decide.share import wished_environment
+from host_tasks.decide.workers import wished_workers
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe.ports import LOOPBACK
@@ -14,11 +16,19 @@ if TYPE_CHECKING:
 COST = "no `pip install` at run time, and one processor where CPU_LIMIT of docker/.env says nothing else"
 
 
-def choices(*, bind: str, hardened: bool, no_hardened: bool, on: str = "") -> dict[str, str | None]:
-    """Return what is asked of docker/.env by the options of `up`.
+def choices(
+    *,
+    bind: str = "",
+    hardened: bool = False,
+    no_hardened: bool = False,
+    workers: str = "",
+    from_: str = "",
+    on: str = "",
+) -> dict[str, str | None]:
+    """Return what is asked of docker/.env by the options of `up`; None = the key is to go.
 
     Raises:
-        HostError: they contradict each other or --on, or --bind names no address in digits (64).
+        HostError: they contradict each other or --on, or one is not what it has to be (64).
     """
     if hardened and no_hardened:
         problem = "--hardened and --no-hardened contradict each other"
@@ -27,7 +37,9 @@ def choices(*, bind: str, hardened: bool, no_hardened: bool, on: str = "") -> di
         problem = f"--bind and --hardened are chosen where the server runs, and with --on that is {on}"
         raise HostError(problem, fix=task_command(f"up --on {on}"), code=ExitCode.USAGE)
     found: dict[str, str | None] = {"JUPYTER_BIND": _address(bind)} if bind else {}
-    return {**found, "HARDENED": "yes" if hardened else None} if hardened or no_hardened else found
+    if hardened or no_hardened:
+        found["HARDENED"] = "yes" if hardened else None
+    return {**found, **wished_workers(workers), **wished_environment(from_)}
 
 
 def _address(text: str) -> str | None:
