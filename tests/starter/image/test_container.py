@@ -244,7 +244,7 @@ def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> Non
     page = text_of(new.replace("/?", "/lab?"))
     kernels = [each["id"] for each in cast("list[dict[str, str]]", api(new, "kernels"))]
     docker("restart", running.container_id())
-    wait_until(lambda: status_of_restarted(new) == 200, timeout_s=60, what="the restarted server")
+    wait_until(lambda: status_of_restarted(new) == 200, timeout_s=180, what="the restarted server")
     assert (before, after, status_of(f"{base}/api/contents", Cookie=cookies)) == (200, 403, 403)
     assert (status_of(old), status_of(new)) == (403, 200)
     assert kernel in kernels
