@@ -106,13 +106,13 @@ def up(
     from host_tasks.decide.choices import choices
     from host_tasks.observe import compose
 
+    asked = choices(bind=bind, hardened=hardened, no_hardened=no_hardened, workers=workers, from_=from_, on=on)
     if on:
         from host_tasks.act import ssh
 
         ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
         return
     rules = goals.up(ports.wished_port(port))
-    asked = choices(bind=bind, hardened=hardened, no_hardened=no_hardened, workers=workers, from_=from_)
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
         return

@@ -1,5 +1,7 @@
 """What the options of `up` choose for a clone."""
 
+from typing import Any
+
 import pytest
 
 from host_tasks.decide.choices import choices
@@ -40,6 +42,15 @@ def test_contradiction_ends_with_64() -> None:
     """Both ways at once is no choice."""
     with pytest.raises(HostError) as refusal:
         choices(hardened=True, no_hardened=True)
+
+    assert refusal.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("choice", [{"bind": "0.0.0.0"}, {"hardened": True}, {"no_hardened": True}])  # noqa: S104
+def test_choice_for_another_machine_ends_with_64(choice: dict[str, Any]) -> None:
+    """It would be made here and not there: a server that is not hardened must not be taken for one that is."""
+    with pytest.raises(HostError) as refusal:
+        choices(**{"bind": "", "hardened": False, "no_hardened": False, "on": "ada@far", **choice})
 
     assert refusal.value.code == ExitCode.USAGE
 

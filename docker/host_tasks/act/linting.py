@@ -74,6 +74,7 @@ def _make_environment() -> None:
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == pins:
         return
     shutil.rmtree(LINT_ENVIRONMENT, ignore_errors=True)
+    os.umask(os.umask(0o022) | 0o022)  # what runs from there is written by its owner only
     bundle = next(filter(os.path.isfile, host_packages.CA_BUNDLES), "")
     environ = host_packages.child_environment(os.environ, bundle)
     tools, own = Path(sys.executable).parent, LINT_ENVIRONMENT / Path(sys.executable).parent.name

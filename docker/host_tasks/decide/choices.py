@@ -17,16 +17,25 @@ COST = "no `pip install` at run time, and one processor where CPU_LIMIT of docke
 
 
 def choices(
-    *, bind: str = "", hardened: bool = False, no_hardened: bool = False, workers: str = "", from_: str = ""
+    *,
+    bind: str = "",
+    hardened: bool = False,
+    no_hardened: bool = False,
+    workers: str = "",
+    from_: str = "",
+    on: str = "",
 ) -> dict[str, str | None]:
     """Return what is asked of docker/.env by the options of `up`; None = the key is to go.
 
     Raises:
-        HostError: they contradict each other, or one is not what it has to be (64).
+        HostError: they contradict each other or --on, or one is not what it has to be (64).
     """
     if hardened and no_hardened:
         problem = "--hardened and --no-hardened contradict each other"
         raise HostError(problem, fix=task_command("up --hardened"), code=ExitCode.USAGE)
+    if on and (bind or hardened or no_hardened):
+        problem = f"--bind and --hardened are chosen where the server runs, and with --on that is {on}"
+        raise HostError(problem, fix=task_command(f"up --on {on}"), code=ExitCode.USAGE)
     found: dict[str, str | None] = {"JUPYTER_BIND": _address(bind)} if bind else {}
     if hardened or no_hardened:
         found["HARDENED"] = "yes" if hardened else None

@@ -210,6 +210,26 @@ def test_limits_have_defaults_and_keys(running: Clone) -> None:
     assert server["logging"]["options"]["max-size"] == "1m"
 
 
+def test_each_container_has_a_token_of_its_own(running: Clone, link: str) -> None:
+    """A link of yesterday opens nothing; a restart of the same container keeps its link. Only its user reads it."""
+    first = token_in(running)
+    mode = running.inside("sh", "-c", 'stat -c %a:%u "${JUPYTER_TOKEN_FILE}"').stdout.strip()
+    docker("restart", running.container_id())
+    restarted = token_in(running)
+
+    running.succeed("down")
+    new_link = running.succeed("up", "--yes").splitlines()[-1]
+
+    second = token_in(running)
+    assert link.endswith(first)
+    assert mode == f"600:{running.values()['UID']}"
+    assert restarted == first
+    assert len(second) == 48
+    assert second != first
+    assert new_link.endswith(second)
+    assert status_of(new_link.replace(second, first)) == 403
+
+
 def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> None:
     """Another link opens the same server, whose kernels go on; a restart does not let the old browser in again."""
     old = running.succeed("url").splitlines()[-1]
@@ -224,7 +244,7 @@ def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> Non
     page = text_of(new.replace("/?", "/lab?"))
     kernels = [each["id"] for each in cast("list[dict[str, str]]", api(new, "kernels"))]
     docker("restart", running.container_id())
-    wait_until(lambda: status_of_restarted(new) == 200, timeout_s=60, what="the restarted server")
+    wait_until(lambda: status_of_restarted(new) == 200, timeout_s=180, what="the restarted server")
     assert (before, after, status_of(f"{base}/api/contents", Cookie=cookies)) == (200, 403, 403)
     assert (status_of(old), status_of(new)) == (403, 200)
     assert kernel in kernels
@@ -254,23 +274,3 @@ def test_other_address_is_opened_and_closed_again(running: Clone) -> None:
         status_of(link)
     assert docker("port", running.container_id()) == f"8888/tcp -> 127.0.0.1:{number}"
     assert "JUPYTER_BIND" not in running.values()
-
-
-def test_each_container_has_a_token_of_its_own(running: Clone, link: str) -> None:
-    """A link of yesterday opens nothing; a restart of the same container keeps its link. Only its user reads it."""
-    first = token_in(running)
-    mode = running.inside("sh", "-c", 'stat -c %a:%u "${JUPYTER_TOKEN_FILE}"').stdout.strip()
-    docker("restart", running.container_id())
-    restarted = token_in(running)
-
-    running.succeed("down")
-    new_link = running.succeed("up", "--yes").splitlines()[-1]
-
-    second = token_in(running)
-    assert link.endswith(first)
-    assert mode == f"600:{running.values()['UID']}"
-    assert restarted == first
-    assert len(second) == 48
-    assert second != first
-    assert new_link.endswith(second)
-    assert status_of(new_link.replace(second, first)) == 403
