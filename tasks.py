@@ -19,9 +19,11 @@ basics.refuse_foreign_python()
 from invoke.context import Context
 
 from host_tasks.ground import report
+from host_tasks.ground.commands import task_command
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
+ON = "Another machine, as ssh names it: user@host."
 DRY_RUN = "Print what would be done, and why; change nothing."
 
 
@@ -70,41 +72,89 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
         "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
+        "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
+        "on": ON,
+        "open": "Then open it in your browser.",
         "dry-run": DRY_RUN,
     }
 )
 def up(
-    c: Context, yes: bool = False, port: str = "", workers: str = "", attach: bool = False, dry_run: bool = False
+    c: Context,
+    yes: bool = False,
+    port: str = "",
+    workers: str = "",
+    from_: str = "",
+    attach: bool = False,
+    on: str = "",
+    open: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
+    With --on it does so on another machine: the project is sent there, and the link opens here.
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
+    from host_tasks.decide.share import wished_environment
     from host_tasks.decide.workers import wished_workers
     from host_tasks.observe import compose
 
-    rules, asked = goals.up(ports.wished_port(port)), wished_workers(workers)
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
+        return
+    rules, asked = goals.up(ports.wished_port(port)), {**wished_workers(workers), **wished_environment(from_)}
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
         return
     seen = up.up(rules, asked, yes=yes)
+    if open:
+        open_link(c)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
 
 
-@task()
-def down(c: Context) -> None:
+@task(help={"on": ON})
+def down(c: Context, on: str = "") -> None:
     """Stop JupyterLab and remove its containers and network.
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.down(on)
+        return
     from host_tasks.act import remove
 
     remove.down()
+
+
+@task(help={"on": ON, "folders": "Which of the six, with commas between them; default results."})
+def pull(c: Context, on: str, folders: str = "results") -> None:
+    """Bring back what was made on another machine.
+
+    No newer file here is touched, and an older one is kept in docker/.replaced. Safe to repeat.
+    """
+    from host_tasks.act import ssh
+
+    ssh.pull(on, folders.split(","))
+
+
+@task(help={"yes": YES})
+def restart(c: Context, yes: bool = False) -> None:
+    """Restart JupyterLab in its container, and print its link.
+
+    What runs in it ends: kernels and terminals. What was installed in it stays, and so does the link.
+    """
+    from host_tasks.act import up
+    from host_tasks.decide import goals
+
+    up.up(goals.restarted(), {}, yes=yes)
 
 
 @task(
@@ -149,7 +199,12 @@ def open_link(c: Context) -> None:
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
     """Print the log of the server, and of what runs beside it."""
     from host_tasks.observe import clone, compose
+    from host_tasks.observe.observation import Observation
 
+    if not Observation().containers:
+        report.note(
+            f"Nothing runs here yet, so there is no log; what a build says is shown by: {task_command('build')}"
+        )
     words = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
     ended(compose.call_by_name(clone.project_name(), *words, interactive=True))
 
@@ -227,6 +282,74 @@ def bench(c: Context) -> None:
     from host_tasks.act import testing
 
     testing.bench()
+
+
+@task(help={"dry-run": "Print which files would change, and how; change none."})
+def upgrade(c: Context, dry_run: bool = False) -> None:
+    """Take what a newer version of the starter brings.
+
+    Changes the starter's own files only, and commits nothing; a clash is marked. Safe to repeat.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide.starter import newest
+
+    reach([newest], dry_run=dry_run)
+    if not dry_run:
+        report.note("The starter is up to date.")
+
+
+@task(help={"to": "REGISTRY/NAME; the tag is a digest of what the environment is made from.", "yes": YES})
+def push(c: Context, to: str = "", yes: bool = False) -> None:
+    """Push the environment to a registry, for `up --from`.
+
+    Builds it where it is not here. It knows no user; whoever takes it builds a layer of a second on it.
+    """
+    from host_tasks.act.run import achieve
+    from host_tasks.decide import goals, share
+
+    seen = achieve(goals.pushed(share.repository(to, "--to")), yes=yes)
+    report.result(f"{to}:{seen.environment.tag}")
+
+
+@task(positional=["file"], help={"file": "The file to write, some 1.5 GB.", "yes": YES})
+def save(c: Context, file: str, yes: bool = False) -> None:
+    """Save the environment to a file, for use without network.
+
+    Builds it where it is not here, and replaces the file.
+    """
+    from host_tasks.act.archive import save
+
+    save(Path(file).absolute(), yes=yes)
+
+
+@task(positional=["file"], help={"file": "The file that `save` wrote."})
+def load(c: Context, file: str) -> None:
+    """Load the environment from a file of `save`.
+
+    Then `up` needs no network. Changes the engine's images, and BASE_IMAGE in docker/.env where the file has another.
+    """
+    from host_tasks.act.archive import load
+
+    load(Path(file).absolute())
+
+
+@task(
+    help={
+        "partition": "Of the cluster, like all of these; default: as slurm.yml says.",
+        "time": "How long: 2:00:00.",
+        "memory": "How much: 16G.",
+        "account": "Whose.",
+    }
+)
+def slurm(c: Context, partition: str = "", time: str = "", memory: str = "", account: str = "") -> None:
+    """Print a batch script for Slurm: JupyterLab, or -- <command>.
+
+    Run it on the cluster, and give its output to sbatch. Unpacks the image in docker/.slurm where it is new.
+    """
+    from host_tasks.act.slurm import script
+
+    asked = {"partition": partition, "time": time, "mem": memory, "account": account}
+    report.result(script(after_dashes(default=()), asked))
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from observed import (
+    ENVIRONMENT,
     FIRST_ENV,
     GIB,
     INPUTS,
@@ -51,6 +52,7 @@ DB_PORT = f"driver failed on endpoint db ({'0a' * 32}): Bind for 0.0.0.0:5432 fa
 STEP_FAILED = 'process "x" did not complete successfully: exit code: 1'
 FAILED_BUILD = f"#9 1.2 ERROR: no such package: pandsa\n#9 ERROR: {STEP_FAILED}\nfailed to solve: {STEP_FAILED}"
 START = "start port=8888"
+TAKE = f"take from=r.example/study:{ENVIRONMENT.tag} to={ENVIRONMENT.name}"
 
 
 def with_db(*containers: Any, **differs: Any) -> Seen:
@@ -238,8 +240,8 @@ Then it would stop:
         UP,
         """\
 Then it would stop:
-   error: DOCKER_HOST=ssh://u@far is another machine: containers there would see its files, not yours; this is not supported yet
-   fix: unset DOCKER_HOST""",
+   error: DOCKER_HOST=ssh://u@far is another machine: containers there would see its files, not yours
+   fix: unset DOCKER_HOST && invoke up --on ssh://u@far""",
         id="engine on another machine",
     ),
     pytest.param(
@@ -367,6 +369,102 @@ Then it would stop:
    error: the path '/a\\tb' has a control character (TAB, line break) or is not UTF-8, and Compose reads its own path as a URL
    fix: mv $'/a\\x09b' /a-b""",
         id="path that Compose cannot read",
+    ),
+    pytest.param(
+        lambda: bare(settings=settings(ENVIRONMENT_FROM="r.example/study")),
+        UP,
+        """\
+1. take the environment r.example/study:e1e1-amd64, or build it where it is not there
+   why: docker/.env says ENVIRONMENT_FROM=r.example/study, and the image has to be built
+   touches: the engine's images
+2. build the image, from the cache where nothing changed
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d
+3. start jupyterlab-server, wait until it is healthy, and send a probe file through each mount both ways
+   why: jupyterlab-server is not started
+   touches: the containers and the network of study-1a2b3c4d""",
+        id="environment to be taken from elsewhere",
+    ),
+    pytest.param(
+        lambda: bare(settings=settings(ENVIRONMENT_FROM="r.example/study"), tried=(TAKE,)),
+        goals.RUNNABLE,
+        """\
+1. pull base:1, or offer a stand-in where it cannot be reached
+   why: base:1 is not on this engine
+   touches: the engine's images
+2. build the image, from the cache where nothing changed
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="environment that is not there",
+    ),
+    pytest.param(
+        lambda: bare(settings=settings(), environment=replace(ENVIRONMENT, image=Image("sha256:e"))),
+        goals.RUNNABLE,
+        """\
+1. build the image, on the environment study-1a2b3c4d-environment:e1e1-amd64
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="environment that was taken or loaded",
+    ),
+    pytest.param(
+        lambda: healthy(settings=settings(ENVIRONMENT_FROM="r.example/study")),
+        UP,
+        "Nothing to do.",
+        id="environment that is in an image already",
+    ),
+    pytest.param(
+        lambda: stopped(),
+        goals.pushed("r.example/study"),
+        """\
+1. build the environment, from the cache where nothing changed
+   why: study-1a2b3c4d-environment:e1e1-amd64 is not here
+   touches: the image study-1a2b3c4d-environment:e1e1-amd64
+2. push r.example/study:e1e1-amd64
+   why: a push was asked for
+   touches: r.example/study:e1e1-amd64""",
+        id="environment to be pushed",
+    ),
+    pytest.param(
+        lambda: stopped(environment=replace(ENVIRONMENT, image=Image("sha256:e"))),
+        goals.pushed("r.example/study"),
+        """\
+1. push r.example/study:e1e1-amd64
+   why: a push was asked for
+   touches: r.example/study:e1e1-amd64""",
+        id="environment that is here, to be pushed",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path("/x/100% of it/a"), engine=engine(compose="2.40.3-3")),
+        UP,
+        """\
+Then it would stop:
+   error: the path '/x/100% of it/a' has a percent sign, and Compose 2.40.3-3 takes it for an escape of a URL
+   fix: mv $'/x/100% of it' '/x/100- of it'""",
+        id="path that is no URL to a newer Compose",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path('/x/a"b,c${d'), engine=engine(compose="5.0.0")),
+        UP,
+        """\
+Then it would stop:
+   error: the path '/x/a"b,c${d' has a comma, a double quote or ${, and Compose 5.0.0 takes it for syntax of bake
+   fix: mv $'/x/a"b,c${d' /x/a-b-c-d""",
+        id="path that is syntax to a newer Compose",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path("/x/e\u0301t"), engine=engine(compose="v5.1.0")),
+        UP,
+        """\
+Then it would stop:
+   error: the path '/x/e\\u0301t' has a decomposed accent, and Compose v5.1.0 composes it
+   fix: mv $'/x/e\\xcc\\x81t' '/x/\u00e9t'""",
+        id="path whose accents a newer Compose composes",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path('/x/100%20, "e\u0301"${'), engine=engine(compose="2.40.3")),
+        UP,
+        "Nothing to do.",
+        id="path that Compose takes",
     ),
     pytest.param(
         lambda: healthy(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),
@@ -991,6 +1089,25 @@ def test_plan_is_what_is_missing_and_why(seen: Callable[[], Seen], rules: tuple[
     assert str(plan(seen(), rules)) == text
 
 
+@pytest.mark.parametrize(
+    ("store", "has_scanner", "options"),
+    [
+        ("extfs", True, {}),
+        ("io.containerd.snapshotter.v1", False, {"provenance": "mode=min"}),
+        ("io.containerd.snapshotter.v1", True, {"provenance": "mode=min", "sbom": "true"}),
+    ],
+)
+def test_environment_says_what_it_was_made_of_where_it_can(
+    store: str, options: dict[str, str], *, has_scanner: bool
+) -> None:
+    """Provenance and a list of packages are asked for only where the engine keeps them: else the build would fail."""
+    seen = stopped(engine=engine(info={"DriverStatus": [["driver-type", store]]}), has_sbom_scanner=has_scanner)
+
+    [step] = plan(seen, goals.SHARED).steps
+
+    assert step.values == options
+
+
 def test_two_folders_are_made_in_one_step() -> None:
     """Two findings that one step cures make one step, with both reasons; a third of another kind its own."""
     seen = stopped(places=(place(kind=MISSING), place(ROOT / "doc", kind=MISSING), place(ROOT / "bin", of_root=1)))
@@ -1284,3 +1401,12 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
             "fix": "invoke env",
         }
     ]
+
+
+def test_restart_is_one_step_for_a_server_that_runs() -> None:
+    """It is done once, and what does not run is started instead."""
+    step = plan(healthy(), goals.restarted()).steps[0]
+
+    assert (step.key, step.touches) == ("restart", "what runs in it ends; its files and its link stay")
+    assert str(plan(healthy(tried=("restart",)), goals.restarted())) == "Nothing to do."
+    assert [each.action for each in plan(stopped(), goals.restarted()).steps] == ["start"]

@@ -13,12 +13,14 @@ from host_tasks.decide.clone import moved
 from host_tasks.decide.plan import FAIL, OK, Finding, Step
 from host_tasks.decide.settings import env_file as rule
 from host_tasks.ground.errors import ExitCode
+from host_tasks.ground.paths import ROOT
 from host_tasks.observe import clone, containers, identity, network, settings
 from host_tasks.observe.containers import Container
 from host_tasks.observe.identity import Identity
 from host_tasks.observe.observation import Observation
 
 INDEX = "https://index.example/simple"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB{}\n-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture
@@ -28,12 +30,14 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (settings, rules):
         monkeypatch.setattr(module, "ENV", dataclasses.replace(settings.ENV, path=path))
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
+    monkeypatch.setattr(settings, "memory_limit", lambda: "7372m")
     for module in (settings, steps):
         monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
+        monkeypatch.setattr(module, "CA_BUNDLE", tmp_path / ".ca-bundle.pem")
     names = [*network.CA_VARIABLES, *network.PROXIES, *map(str.lower, network.PROXIES), "XDG_CONFIG_HOME"]
     for name in (*names, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"):
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "ca.pem").touch()
+    (tmp_path / "ca.pem").write_text(CERTIFICATE.format(1), encoding="utf-8")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     return path
@@ -65,12 +69,21 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
         "GID": "1852",
         "APP_USER": "ada",
         "COMPOSE_PROJECT_NAME": clone.project_name(),
-        "CA_BUNDLE": str(tmp_path / "ca.pem"),
+        "PROJECT_FOLDER": str(ROOT),
+        "CA_BUNDLE": str(tmp_path / ".ca-bundle.pem"),
+        "MEMORY_LIMIT": "7372m",
     }
     assert found.values == values
     assert {change.key: change.new for change in found.plan.changes} == values
     assert found.project == clone.project_name()
     assert not env_file.exists()
+
+
+def test_folder_that_no_env_file_can_hold_is_left_out(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone in a folder with a quote in its name is one like the others; only an editor's tool has to be told."""
+    monkeypatch.setattr(settings, "ROOT", Path("/home/ada/it's"))
+
+    assert "PROJECT_FOLDER" not in settings.observe().values
 
 
 def test_second_observation_changes_nothing(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +164,39 @@ def test_ca_bundle_that_a_person_chose_stays_while_it_exists(env_file: Path, tmp
 
     assert settings.observe().values["CA_BUNDLE"] == str(own)
     own.unlink()
-    assert settings.observe().values["CA_BUNDLE"] == str(tmp_path / "ca.pem")
+    assert settings.observe().values["CA_BUNDLE"] == str(tmp_path / ".ca-bundle.pem")
+
+
+def test_certificates_of_this_machine_are_copied_once_each(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may not see the machine's own file, and BuildKit takes no more than 500 KiB."""
+    copy, other = tmp_path / ".ca-bundle.pem", tmp_path / "other.pem"
+    one, two = CERTIFICATE.format(1), CERTIFICATE.format(2)
+    other.write_text(f"# the first\n{one}{two}# the first again\n{one}", encoding="utf-8")
+    write()
+    before = copy.read_text(encoding="utf-8")
+    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    found = judged()
+
+    write()
+
+    assert before == one
+    assert found.cause == f"{copy} does not hold what this machine says now"
+    assert (copy.read_text(encoding="utf-8"), judged().state) == (one + two, OK)
+    assert settings.ENV.read()["CA_BUNDLE"] == str(copy)
+
+
+def test_certificates_stay_in_a_shell_that_trusts_none(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose refuses a secret without its file, so what docker/.env names stays."""
+    write()
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setattr(network, "CA_FILES", ())
+
+    assert settings.observe().values["CA_BUNDLE"] == str(tmp_path / ".ca-bundle.pem")
+    assert judged().state == OK
 
 
 def test_ca_bundle_that_is_relative_is_seen_from_docker(
@@ -230,6 +275,23 @@ def test_unchanged_configuration_of_pip_is_not_written_again(
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_memory_is_limited_to_a_share_of_the_machine() -> None:
+    """A kernel that takes more ends, and not the machine."""
+    bytes_of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    share = settings.memory_limit()
+
+    assert share is not None
+    assert 0.89 < int(share.removesuffix("m")) * 2**20 / bytes_of_machine <= 0.9
+
+
+def test_memory_limit_of_a_person_stays(env_file: Path) -> None:
+    """No limit is a choice too."""
+    kept(env_file, MEMORY_LIMIT="0")
+
+    assert settings.observe().values["MEMORY_LIMIT"] == "0"
+
+
 # How it is judged
 
 
@@ -242,14 +304,16 @@ def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monke
         UID="7",
         GID="1852",
         APP_USER="ada",
+        PROJECT_FOLDER=str(ROOT),
         HTTP_PROXY="http://me:older@proxy:1",
         CA_BUNDLE="/gone.pem",
+        MEMORY_LIMIT="0",
     )
 
     found = judged()
 
     assert found.cause == (
-        f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/ca.pem; "
+        f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/.ca-bundle.pem; "
         "it says HTTP_PROXY=http://****@proxy:1, but it is http://****@proxy:2; "
         f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}"
     )

@@ -5,22 +5,20 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from host_tasks.act import group, mounts
-from host_tasks.act.aftermath import remove
-from host_tasks.decide.engine import judge
-from host_tasks.decide.plan import OK, Step
+from host_tasks.act.aftermath import build_failed, remove, require_engine
+from host_tasks.decide.plan import Step
 from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
-from host_tasks.ground.commands import path_word, task_command
+from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import BUILT_FILE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
-from host_tasks.observe import compose, engine
+from host_tasks.ground.paths import BUILT_FILE, CA_BUNDLE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
+from host_tasks.observe import compose
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.images import Built
-from host_tasks.observe.network import PROXIES
 from host_tasks.observe.observation import Observation
 
 WAIT_S = 180.0  # for the services to be healthy; a first start on a slow disk takes 20
@@ -53,24 +51,24 @@ def join(step: Step, seen: Observation) -> None:
 
 
 def write_settings(step: Step, seen: Observation) -> None:
-    """Write docker/.env as it is to be, with what the step chooses, and the pip configuration that goes with it."""
-    _write_pip_config(seen)
+    """Write docker/.env as it is to be, with what the step chooses, and the files that it names."""
+    _write_beside(seen)
     plan = seen.settings.with_choices(step.values)
     if plan.changed:
         envfile.write(plan)
         report.note(str(plan))
 
 
-def _write_pip_config(seen: Observation) -> None:
-    """Write docker/.pip.conf, readable by its owner only since it may hold a password: by the container's user.
+def _write_beside(seen: Observation) -> None:
+    """Write pip's configuration, which may hold a password, and the certificates: for the container's user only.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
-    wanted = seen.settings
-    if not wanted.pip_config_fits:
-        files.write(PIP_CONFIG, wanted.pip_config.encode())
-    if wanted.pip_config and seen.is_root:  # the container has it mounted, and its pip refuses what it cannot read
-        os.chown(PIP_CONFIG, wanted.identity.uid, wanted.identity.gid)
+    for path, text in seen.settings.beside.items():
+        files.write(path, text.encode())
+    if seen.is_root:  # the container has them mounted, and its pip refuses what it cannot read
+        for path in filter(Path.is_file, (PIP_CONFIG, CA_BUNDLE)):
+            os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:
@@ -95,10 +93,12 @@ def build(step: Step, seen: Observation) -> None:
         HostError: a step of the build failed (70), or the disk is full (74).
     """
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
+    if on := step.values.get("on"):  # FROM ${FLAVOR} takes an image as well as a stage
+        options = ["--build-arg", f"FLAVOR={on}"]
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
         require_engine()
-        raise build_failed(finished.stderr, seen.settings.values)
+        raise build_failed(finished.stderr, seen)
     fresh = seen.after(step.key, "")
     if fresh.image:
         _write_down(Built(fresh.image.id, dict(seen.inputs)))  # what was read before the build, not since
@@ -109,30 +109,11 @@ def _write_down(built: Built) -> None:
     files.write(BUILT_FILE, (json.dumps(asdict(built), indent=1) + "\n").encode())
 
 
-def require_engine() -> None:
-    """Return where the engine is still there after a step that failed.
+def share(step: Step, seen: Observation) -> None:
+    """Build, take or push the environment as an image of its own."""
+    from host_tasks.act import share  # late: few ask for it
 
-    Raises:
-        HostError: it went away amid the step, which blames something else.
-    """
-    found = judge(engine.look())
-    if found.state != OK:
-        raise found.error()
-
-
-def build_failed(said: str, values: Mapping[str, str]) -> HostError:
-    """Return the error of a failed build; one that reached no address names the proxy that it went through."""
-    from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
-
-    if is_full_disk(said):
-        return HostError("the disk is full", fix="docker system df", code=ExitCode.IO)
-    fix = f"correct what the lines above name, then: {task_command('up')}"
-    cause = cause_of_failed_build(said)
-    if is_network(cause) and (
-        proxies := [f"{name}={masked(name, values[name])}" for name in PROXIES if name in values]
-    ):
-        cause += f" (the build goes through {', '.join(proxies)} of docker/.env)"
-    return HostError(cause, fix=fix, code=ExitCode.SOFTWARE)
+    share.ACTIONS[step.action](step, seen)
 
 
 def start(step: Step, seen: Observation) -> str:
@@ -163,6 +144,18 @@ def start(step: Step, seen: Observation) -> str:
     return finished.stderr
 
 
+def restart(step: Step, seen: Observation) -> None:
+    """Restart the server in its container; the next round sees whether it came back."""
+    compose.call(seen.settings.values, "restart", SERVICE)
+
+
+def take_upgrade(step: Step, seen: Observation) -> None:
+    """Take what a newer starter brings."""
+    from host_tasks.act import upgrade  # late, as few tasks need it
+
+    upgrade.take(seen)
+
+
 ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "install": install,
     "join": join,
@@ -173,5 +166,10 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "folders": mounts.make,
     "give": mounts.give,
     "build": build,
+    "environment": share,
+    "take": share,
+    "push": share,
     "start": start,
+    "restart": restart,
+    "upgrade": take_upgrade,
 }

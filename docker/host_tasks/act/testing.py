@@ -1,25 +1,28 @@
 """What `invoke test` runs: the person's tests inside the environment, and the starter's checkers and tests outside."""
 
 import os
+import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from invoke.exceptions import Exit
 
+from host_tasks.act import linting
 from host_tasks.act.inside import run_beside
 from host_tasks.act.remove import require_engine
 from host_tasks.act.run import achieve
 from host_tasks.decide import goals
 from host_tasks.ground import report, runner
 from host_tasks.ground.commands import task_command
-from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ROOT, SCRIPTS, STAND_IN_DIR, STARTER_TESTS, TASKS_PY, TESTS
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import LINT_ENVIRONMENT, ROOT, STARTER_TESTS, STARTERS_SETTINGS, TESTS, shown
 from host_tasks.observe.observation import Observation
 from host_tasks.setup import bootstrap
 from host_tasks.setup.basics import error_text
 
-SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
-HOST_CODE = (TASKS_PY, DOCKER_DIR, STARTER_TESTS)
+SHOWN_CHARACTERS = 160  # of a command; some name every file
 NO_TESTS = 5  # pytest's exit code where it has collected none (pytest documentation, "Exit codes")
 
 
@@ -49,6 +52,9 @@ def own_tests(words: Sequence[str], *, yes: bool) -> list[str]:
 
 def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list[str]:
     """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed."""
+    if not STARTER_TESTS.is_dir():
+        problem = f"{shown(STARTER_TESTS)} is not here: the starter's tests were deleted"
+        raise HostError(problem, fix=task_command("test"), code=ExitCode.CONFIG)
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not (fast or lint):
         achieve(goals.READY, yes=yes)  # the base image too: two tests that need it would both make it
@@ -56,24 +62,17 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
         how = ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
     else:  # a file at a time, for its tests share a clone; two files, for with an engine a test mostly waits
         how = ["--numprocesses=2", "--dist=loadfile"]
-    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *how, *words]
+    pytest = ["pytest", f"--config-file={STARTERS_SETTINGS}", f"--rootdir={ROOT}", *how, *words]
+    commands = [*linting.checkers(), *([] if fast else linting.audits()), *([] if lint else [pytest])]
     tools = Path(sys.executable).parent
-    environ = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
-    commands = [*checkers(), *([] if lint else [pytest])]
-    return [argv[0] for argv in commands if not runner.run(argv, cwd=ROOT, env=environ, interactive=True).ok]
-
-
-def checkers() -> list[list[str]]:
-    """Return the commands that read the files and run nothing of them."""
-    scripts = [*map(str, SCRIPTS), str(ROOT / ".ci" / "run")]
-    return [
-        ["ruff", "check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
-        ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
-        ["mypy", "--config-file", str(SETTINGS)],
-        ["shellcheck", "--norc", "--external-sources", "--shell=bash", *filter(os.path.isfile, scripts)],
-        ["shfmt", "--diff", "--indent=4", "--language-dialect=bash", *filter(os.path.isfile, scripts)],
-        ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],
-    ]
+    path = [tools, LINT_ENVIRONMENT / tools.name, LINT_ENVIRONMENT / "node_modules" / ".bin"]
+    environ = {**os.environ, "PATH": os.pathsep.join([*map(str, path), os.environ.get("PATH", os.defpath)])}
+    failed = []
+    for argv in commands:
+        report.command(textwrap.shorten(shlex.join(argv), SHOWN_CHARACTERS, placeholder=" ..."))
+        if not runner.run(argv, cwd=ROOT, env=environ, interactive=True, announce=False).ok:
+            failed.append(argv[0])
+    return failed
 
 
 def bench() -> None:

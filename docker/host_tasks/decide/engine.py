@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
 from host_tasks.ground.commands import task_command
@@ -67,15 +68,21 @@ def _judge_podman(found: Engine) -> Finding | None:
 
 def _judge_compose(found: Engine) -> Finding | None:
     """Return what is wrong with Compose."""
-    number = re.match(r"v?(\d+)\.(\d+)", found.compose or "")
+    number = compose_version(found)
     if number is None:
         said = found.compose_said or f"its version is {found.compose!r}"
         return _by_complaint(said, found) or _installable(
             found, f"Docker Compose v2 not found: {said.splitlines()[-1]}"
         )
-    if (int(number[1]), int(number[2])) >= NEEDED_COMPOSE:
+    if number >= NEEDED_COMPOSE:
         return None
     return _too_old("Docker Compose", NEEDED_COMPOSE, found.compose or "", "docs.docker.com/compose/install")
+
+
+def compose_version(found: Engine) -> tuple[int, int] | None:
+    """Return the first two numbers of Compose's version, None where it named none."""
+    number = re.match(r"v?(\d+)\.(\d+)", found.compose or "")
+    return (int(number[1]), int(number[2])) if number else None
 
 
 def _judge_server(found: Engine) -> Finding | None:
@@ -120,7 +127,9 @@ def _unsupported(found: Engine) -> Finding | None:
     fix = where.back or "use an engine that runs as root on this machine"
     if not where.local:
         problem = f"{where.named_by} is another machine: containers there would see its files, not yours"
-    elif info.get("OSType") == "windows":
+        there = where.host if where.host.startswith("ssh://") else urlsplit(where.host).hostname
+        return fail(CODE, problem, f"{where.back} && {task_command(f'up --on {there}')}")
+    if info.get("OSType") == "windows":
         problem, fix = "the engine runs Windows containers", "switch Docker Desktop to Linux containers"
     elif "name=rootless" in options:
         problem = f"rootless engine at {where.host}: container ids are mapped, so files cannot belong to you"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from host_tasks.decide import health
+from host_tasks.decide import health, share
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
@@ -10,14 +10,16 @@ from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
-from host_tasks.decide.services import services
+from host_tasks.decide.services import restart, services
 from host_tasks.decide.settings import compose_files, env_file
 from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, base_image)
+ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file)
+READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
+SHARED: tuple[Rule, ...] = (*READY, share.made)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 
@@ -26,9 +28,20 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
     return (*READY, build_anew(cache=cache))
 
 
+def pushed(to: str) -> tuple[Rule, ...]:
+    """Return what `invoke push` wants: the environment in a registry."""
+    return (*SHARED, share.pushed(to))
+
+
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
     return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+
+
+def restarted() -> tuple[Rule, ...]:
+    """Return what `invoke restart` wants: that of `up`, with a server that was started anew."""
+    *before, started, mounted = up(None)
+    return (*before, restart, started, mounted)
 
 
 DOCTOR: tuple[Rule, ...] = (

@@ -8,7 +8,7 @@ from host_tasks.decide.plan import Finding, Step, fail, ok
 from host_tasks.ground import envfile
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import ENV_FILE, PIP_CONFIG, shown
+from host_tasks.ground.paths import ENV_FILE, shown
 from host_tasks.observe.settings import ENV
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
         yield fail("env-file", problem, f"correct or remove line {line}, then: {task_command('env')}")
     elif found.plan.changed:
         yield fail("env-file", reason(found.plan, seen.asked), task_command("env"), step=write_step(found.plan))
-    elif not found.pip_config_fits:
-        pip = shown(PIP_CONFIG)
-        step = Step("env", f"write {pip}", pip)
-        yield fail("env-file", f"{pip} does not say what pip's own settings say now", task_command("env"), step=step)
+    elif found.beside:
+        names = " and ".join(map(shown, found.beside))
+        step = Step("env", f"write {names}", names)
+        yield fail("env-file", f"{names} does not hold what this machine says now", task_command("env"), step=step)
     else:
         yield ok("env-file", f"{name} is up to date: {found.identity.user} {found.identity.uid}:{found.identity.gid}")
 

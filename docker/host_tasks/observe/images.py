@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from host_tasks.ground import runner
+from host_tasks.ground.errors import HostError
 from host_tasks.ground.paths import (
     BUILT_FILE,
     DOCKER_DIR,
@@ -22,6 +24,13 @@ from host_tasks.ground.paths import (
 from host_tasks.observe.client import asking, client
 
 STAND_IN = "conda-pip-docker/stand-in"
+MADE_BY = "conda-pip-docker.made-by"  # a label of stand-ins: the Compose project of the clone that made it
+BASE_LABEL = "org.opencontainers.image.base.name"  # OCI image specification 1.1, "Pre-Defined Annotation Keys"
+ENVIRONMENT = "environment"  # the stage of the Dockerfile that is shared; it knows no user
+OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/entrypoint.sh")  # no inputs of it
+ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}  # kernels' and Windows' names to Docker's
+SBOM_SCANNER = "docker.io/docker/buildkit-syft-scanner:stable-1"  # which BuildKit 0.13 takes, by default
+REGISTRY_S = 15.0  # for a registry to answer
 DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
 
 
@@ -54,6 +63,20 @@ class Base:
     def is_stand_in(self) -> bool:
         """Whether it was made here."""
         return self.name.startswith(f"{STAND_IN}:")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The image of the heavy layers alone, which every user, clone and machine with these inputs can share."""
+
+    repository: str  # by its name on this engine
+    tag: str  # a digest of its inputs, and its architecture
+    image: Image | None  # None: this engine does not have it
+
+    @property
+    def name(self) -> str:
+        """Its name on this engine."""
+        return f"{self.repository}:{self.tag}"
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,30 @@ def inputs(values: Mapping[str, str], base_id: str) -> dict[str, str]:
         "the user": _digest(who.encode()),
         **{str(path.relative_to(ROOT)): _digest(_content(path)) for path in files},
     }
+
+
+def environment_repository(project: str) -> str:
+    """Return the repository of a clone's environments on its engine: an island's own name, whose layers are shared."""
+    return f"{project}-{ENVIRONMENT}"
+
+
+def environment_tag(inputs: Mapping[str, str], base_name: str) -> str:
+    """Return the tag of an environment; the base counts by its name, which a machine without it knows too."""
+    import platform  # late: most tasks need nothing of it
+
+    heavy = {"base": base_name, **{name: digest for name, digest in inputs.items() if name not in OF_THE_USER}}
+    machine = platform.machine()
+    digest = _digest(json.dumps(heavy, sort_keys=True).encode())
+    return f"{digest}-{ARCHITECTURES.get(machine, machine)}"
+
+
+def is_in_registry(name: str) -> bool:
+    """Return whether a registry answers that it has an image."""
+    try:
+        argv = ["docker", "buildx", "imagetools", "inspect", name]
+        return runner.run(argv, cwd=ROOT, capture=True, announce=False, timeout_s=REGISTRY_S).ok
+    except HostError:  # no answer in time
+        return False
 
 
 def built() -> Built:

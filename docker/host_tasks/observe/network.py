@@ -1,9 +1,11 @@
 """What the build and the container need to reach the network the way this machine does."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
 
 # The order of the clients that set them: OpenSSL, requests, pip, curl.
@@ -28,6 +30,23 @@ def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:
     """
     named = [environ[name] for name in CA_VARIABLES if environ.get(name)]
     return next((Path(each).absolute() for each in (*named, *CA_FILES) if Path(each).is_file()), None)
+
+
+def certificates(bundle: Path) -> str:
+    """Return the certificates of a file (RFC 7468), each once: some have some twice, and BuildKit takes 500 KiB.
+
+    Raises:
+        HostError: the file cannot be read (77).
+    """
+    try:
+        text = bundle.read_text(encoding="utf-8", errors="replace")
+    except OSError as err:
+        fix = f"chmod a+r {path_word(bundle)}"
+        raise HostError(f"{bundle} cannot be read: {err.strerror}", fix=fix, code=ExitCode.PERMISSION) from err
+    found = re.findall(
+        r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", text, re.DOTALL
+    )
+    return "".join(f"{each}\n" for each in dict.fromkeys(found))
 
 
 def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

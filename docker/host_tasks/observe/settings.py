@@ -7,7 +7,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from host_tasks.ground import envfile
-from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, ENV_FILE, OVERRIDE_FILES, PIP_CONFIG, WORKERS_FILE
+from host_tasks.ground.paths import (
+    CA_BUNDLE,
+    COMPOSE_FILE,
+    DOCKER_DIR,
+    ENV_FILE,
+    OVERRIDE_FILES,
+    PIP_CONFIG,
+    ROOT,
+    WORKERS_FILE,
+)
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
@@ -15,7 +24,8 @@ from host_tasks.observe.identity import Identity
 OPTIONS = {"DASK_WORKERS": WORKERS_FILE.name}
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG"),
+    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "BASE_IMAGE", "ENVIRONMENT_FROM"),
+    *("CA_BUNDLE", "PIP_CONFIG", "MEMORY_LIMIT"),
     *OPTIONS,
     *network.PROXIES,
 )
@@ -33,8 +43,7 @@ class Settings:
     kept: dict[str, str]  # all that docker/.env holds now
     # What is true of own keys; a choice that is kept is not among them.
     observed: Mapping[str, str | None] = field(default_factory=dict)
-    pip_config: str = ""  # what docker/.pip.conf is to hold; "" = it is left as it is
-    pip_config_fits: bool = True  # whether it holds that
+    beside: Mapping[Path, str] = field(default_factory=dict)  # what files beside docker/.env are to hold, and do not
 
     @property
     def project(self) -> str:
@@ -52,15 +61,22 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     Raises:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
-    kept, pip_config = ENV.read(), network.pip_config()
+    kept, pip_config, trusted = ENV.read(), network.pip_config(), network.ca_bundle()
     who = identity.observe()
+    # The engine may not see where this machine keeps its certificates, so they are copied into the clone.
+    ours = kept.get("CA_BUNDLE") in (None, str(trusted)) or Path(kept["CA_BUNDLE"]).name == CA_BUNDLE.name
+    chosen = None if ours else _still_there(kept["CA_BUNDLE"])
+    wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
+    beside = {path: text for path, text in wanted.items() if text and _content(path) != text}
     observed: dict[str, str | None] = {
         "USER": who.user,
         "UID": str(who.uid),
         "GID": str(who.gid),
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
-        "CA_BUNDLE": _still_there(kept.get("CA_BUNDLE")) or _text(network.ca_bundle()),
+        "PROJECT_FOLDER": str(ROOT) if envfile.can_hold(str(ROOT)) else None,
+        "CA_BUNDLE": chosen or (_text(CA_BUNDLE) if wanted[CA_BUNDLE] else _still_there(_text(CA_BUNDLE))),
+        "MEMORY_LIMIT": kept.get("MEMORY_LIMIT") or memory_limit(),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
         "COMPOSE_FILE": compose_file({**kept, **asked}),
         **network.proxies(),
@@ -68,8 +84,17 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     }
     after = {**kept, **observed}
     values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
-    fits = not pip_config or _content(PIP_CONFIG) == pip_config
-    return Settings(who, ENV.plan(observed), values, kept, observed, pip_config, fits)
+    return Settings(who, ENV.plan(observed), values, kept, observed, beside)
+
+
+def memory_limit() -> str | None:
+    """Return nine tenths of this machine's memory, as Compose writes it; None where the system does not tell (Windows).
+
+    A kernel that takes more ends then, and not what else runs here.
+    """
+    if not hasattr(os, "sysconf"):
+        return None
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 9 // 10 // 2**20}m"
 
 
 def compose_file(values: Mapping[str, str | None]) -> str | None:

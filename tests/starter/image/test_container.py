@@ -177,22 +177,24 @@ def test_data_loaders_can_share_more_than_the_engine_gives(running: Clone) -> No
 
 
 def test_limits_have_defaults_and_keys(running: Clone) -> None:
-    """Plain Compose sets limits that let people work, and each key of docker/.env changes its own."""
+    """Limits let people work, memory up to a share of the machine's, and each key of docker/.env changes its own."""
     folder = running.root / "docker"
+    values = running.values()
     keys: dict[str, Any] = {
+        **values,
         "CPU_LIMIT": "0.5",
         "MEMORY_LIMIT": "1g",
         "PIDS_LIMIT": "99",
         "SHM_SIZE": "1g",
         "LOG_SIZE": "1m",
     }
-    keys |= running.values()
     host = json.loads(docker("inspect", running.container_id()))[0]["HostConfig"]
 
     config = running.run("docker", "compose", "config", "--format", "json", cwd=folder, **keys)
 
     server = json.loads(config.stdout)["services"]["jupyterlab-server"]
-    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (0, 0, 8192)
+    share = int(values["MEMORY_LIMIT"].removesuffix("m")) * 2**20
+    assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (share, 0, 8192)
     assert host["Tmpfs"]["/dev/shm"].startswith("size=50%")  # noqa: S108
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
     assert (server["cpus"], int(server["mem_limit"]), server["pids_limit"]) == (0.5, 2**30, 99)
