@@ -71,6 +71,9 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "bind": "Address of this machine to publish on instead of 127.0.0.1, which opens the server to others; kept.",
+        "hardened": "Let nothing of the container's own be written; kept. It costs `pip install` at run time.",
+        "no-hardened": "Go back to the usual container.",
         "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
@@ -83,6 +86,9 @@ def up(
     c: Context,
     yes: bool = False,
     port: str = "",
+    bind: str = "",
+    hardened: bool = False,
+    no_hardened: bool = False,
     workers: str = "",
     from_: str = "",
     attach: bool = False,
@@ -97,8 +103,7 @@ def up(
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
-    from host_tasks.decide.share import wished_environment
-    from host_tasks.decide.workers import wished_workers
+    from host_tasks.decide.choices import choices
     from host_tasks.observe import compose
 
     if on:
@@ -106,7 +111,8 @@ def up(
 
         ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
         return
-    rules, asked = goals.up(ports.wished_port(port)), {**wished_workers(workers), **wished_environment(from_)}
+    rules = goals.up(ports.wished_port(port))
+    asked = choices(bind=bind, hardened=hardened, no_hardened=no_hardened, workers=workers, from_=from_)
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
         return
@@ -179,12 +185,15 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
         print_mounts(seen, json=json)
 
 
-@task()
-def url(c: Context) -> None:
-    """Print the link of the running JupyterLab."""
+@task(help={"rotate": "Make another token first: the link of before opens nothing any more."})
+def url(c: Context, rotate: bool = False) -> None:
+    """Print the link of the running JupyterLab.
+
+    With --rotate whoever has the old link is shut out, your own browser too; kernels and open terminals go on.
+    """
     from host_tasks.act.link import current_link
 
-    report.result(current_link())
+    report.result(current_link(rotate=rotate))
 
 
 @task(name="open")
@@ -250,6 +259,54 @@ def doctor(c: Context, json: bool = False) -> None:
     from host_tasks.show.doctor import print_findings
 
     sys.exit(print_findings(Observation(), json=json))
+
+
+@task(
+    optional=["update"],
+    help={
+        "check": "Only see whether it fits the files, and end with 1 where it does not.",
+        "update": "Let this package change, or with no name all of them; else what is locked stays where it fits.",
+        "yes": YES,
+        "dry-run": DRY_RUN,
+    },
+)
+def lock(c: Context, check: bool = False, update: str | bool = "", yes: bool = False, dry_run: bool = False) -> None:
+    """Write environment.lock: each package, with its hash.
+
+    For conda and pip, on both architectures, to be committed; then a build takes these packages and solves nothing.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide import environment_lock, goals
+    from host_tasks.observe.observation import Observation
+    from host_tasks.show.doctor import print_judged
+
+    if check:
+        sys.exit(print_judged(Observation(), environment_lock.environment_lock))
+    reach(goals.locked("*" if update is True else str(update)), yes=yes, dry_run=dry_run)
+
+
+@task(help={"json": "Print for programs."})
+def diff(c: Context, json: bool = False) -> None:
+    """Print what was installed by hand, and is in no file.
+
+    In the running container, by conda and by pip, without what that depends on. `down` forgets it.
+    """
+    from host_tasks.observe.observation import Observation
+    from host_tasks.show.by_hand import print_by_hand
+
+    print_by_hand(Observation(), json=json)
+
+
+@task(help={"dry-run": DRY_RUN})
+def record(c: Context, dry_run: bool = False) -> None:
+    """Add to the files what was installed by hand.
+
+    A line for each package, in environment.yml or requirements.txt; every other line stays. Safe to repeat.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide import goals
+
+    reach(goals.RECORDED, dry_run=dry_run)
 
 
 @task(

@@ -33,12 +33,15 @@ from observed import (
 
 from host_tasks.decide import goals
 from host_tasks.decide.plan import Rule, plan
+from host_tasks.decide.ports import OPENED
 from host_tasks.ground.envfile import Change
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
+from host_tasks.observe.by_hand import Package
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Binding
 from host_tasks.observe.engine import Endpoint
+from host_tasks.observe.environment_lock import Line, Lock
 from host_tasks.observe.images import Image
 from host_tasks.observe.mounts import DANGLING, FILE, MISSING, OTHER
 from host_tasks.show import doctor
@@ -329,6 +332,31 @@ Then it would stop:
    error: conda-pip-docker/stand-in:0123456789ab is not on this engine any more
    fix: invoke up --yes""",
         id="stand-in made, and still not here",
+    ),
+    pytest.param(
+        lambda: stopped(
+            lock=Lock(()),
+            lock_inputs=(Line("environment.yml", "  - scipy", 9),),
+            inputs={**INPUTS, "environment.yml": "e2"},
+        ),
+        goals.RUNNABLE,
+        """\
+1. write environment.lock, what it names stays, where that still fits
+   why: environment.lock was made from other lines: environment.yml:9 `- scipy` is new
+   touches: environment.lock
+2. build the image, from the cache where nothing changed
+   why: changed since the image was built: environment.yml
+   touches: the image of study-1a2b3c4d""",
+        id="lock older than environment.yml",
+    ),
+    pytest.param(
+        lambda: stopped(lock=Lock(()), base=base(name=STAND_IN, chosen=True), image=None),
+        goals.RUNNABLE,
+        f"""\
+1. build the image, from the cache where nothing changed; {STAND_IN} is a stand-in, which has none of the packages that environment.lock names: it is not used here
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="lock that a stand-in does not use",
     ),
     pytest.param(
         lambda: healthy(settings=settings(plan=FIRST_ENV, kept={})),
@@ -626,6 +654,30 @@ Then it would stop:
         goals.up(8888),
         "Nothing to do.",
         id="port asked for is ours",
+    ),
+    pytest.param(
+        lambda: healthy(settings=settings(JUPYTER_BIND="192.0.2.1"), busy=[0]),
+        UP,
+        """\
+Then it would stop:
+   error: docker/.env says JUPYTER_BIND=192.0.2.1, which is no address of this machine
+   fix: invoke up --bind 127.0.0.1""",
+        id="address of another machine",
+    ),
+    pytest.param(
+        lambda: healthy(exposed_files={ROOT / "docker/.env": "has the mode 0644"}),
+        UP,
+        """\
+1. let nobody but their owner read files that may hold a secret
+   why: docker/.env has the mode 0644
+   touches: their owners and modes""",
+        id="secret that others can read",
+    ),
+    pytest.param(
+        lambda: healthy(exposed_files={ROOT / "docker/.env": "has the mode 0644"}, tried=("close",)),
+        UP,
+        "Nothing to do.",
+        id="secret that cannot be closed: a warning of doctor",
     ),
     pytest.param(
         lambda: stopped(containers=(server(status="created", error=ALLOCATED, bindings=()),), tried=(START,)),
@@ -1001,7 +1053,13 @@ Then it would stop:
         id="start failed: disk full",
     ),
     pytest.param(
-        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings(plan=FIRST_ENV, kept={})),
+        lambda: Seen(
+            unreadable_part=None,
+            root=Path("/s"),
+            left_behind=(),
+            settings=settings(plan=FIRST_ENV, kept={}),
+            exposed_files={},
+        ),
         goals.SETTINGS,
         """\
 1. write docker/.env
@@ -1010,7 +1068,7 @@ Then it would stop:
         id="env: nothing known of an engine",
     ),
     pytest.param(
-        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings()),
+        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings(), exposed_files={}),
         goals.SETTINGS,
         "Nothing to do.",
         id="env: nothing to do",
@@ -1042,6 +1100,7 @@ Then it would stop:
             root=Path("/s"),
             left_behind=(),
             settings=settings(),
+            exposed_files={},
             has_compose=True,
             model=model(),
             places=(place(kind=MISSING), place(ROOT / "doc", of_root=2)),
@@ -1126,6 +1185,7 @@ ok    path: /home/ada/study
 ok    engine: engine 26.1.5, Compose 2.26.1, at unix:///var/run/docker.sock
 ok    moved: nothing is left of another place
 ok    env-file: docker/.env is up to date: ada 1815:1852
+ok    private-files: what may hold a secret is readable by its owner only
 ok    env-owner: docker/.env can be changed by you
 ok    shell: nothing in the shell stands against docker/.env
 ok    proxy: none
@@ -1137,11 +1197,15 @@ ok    disk: the clone has 100 GiB free in {root}
 ok    compose-files: they declare jupyterlab-server
 ok    base-image: base:1 is here
 ok    stand-in: not in use
+ok    environment-lock: there is no environment.lock: a build takes the newest packages that fit
 ok    mounts: 1 of 1 are good on this machine
+ok    planted: nothing in the mounted folders is run by git or another tool on this machine
 ok    port: 127.0.0.1:8888
+ok    reach: only this machine reaches what is published
 ok    image: the image was made from what is here now
 ok    server: jupyterlab-server runs
 ok    mounts: 1 of 1 carry files both ways
+ok    by-hand: nothing was installed by hand that no file names
 ok    shared-memory: large enough"""
 
 
@@ -1154,6 +1218,52 @@ def test_doctor_of_a_healthy_clone_has_nothing_to_repair() -> None:
 
 
 DOCTOR = [
+    pytest.param(
+        lambda: examined(
+            settings=settings(JUPYTER_BIND="192.0.2.1"),
+            model=model(
+                ports=[{"target": 8888, "published": "8888", "host_ip": "192.0.2.1"}, {"target": 1, "published": "1"}],
+                db={"ports": [{"target": 2, "published": "2", "host_ip": "::1"}, {"target": 3}]},
+            ),
+        ),
+        0,
+        f"""\
+warn  reach: jupyterlab-server on 192.0.2.1:8888 is open to other machines: {OPENED}
+      fix: invoke up --bind 127.0.0.1
+warn  reach: jupyterlab-server on 0.0.0.0:1 is open to other machines: {OPENED}
+      fix: invoke up --bind 127.0.0.1""",
+        id="open to other machines",
+    ),
+    pytest.param(
+        lambda: examined(settings=settings(HARDENED="yes")),
+        0,
+        "",
+        id="hardened is no warning",
+    ),
+    pytest.param(
+        lambda: examined(planted={ROOT / "data" / ".git" / "config": "has git run what it says"}),
+        0,
+        """\
+warn  planted: data/.git/config has git run what it says, and the container can write it: start that tool elsewhere, or read it first
+      fix: mv data/.git/config data/.git/config.off""",
+        id="planted for git",
+    ),
+    pytest.param(
+        lambda: examined(exposed_files={ROOT / "docker/.env": "has the mode 0644"}),
+        0,
+        """\
+warn  private-files: docker/.env has the mode 0644
+      fix: invoke env""",
+        id="secret that others can read",
+    ),
+    pytest.param(
+        lambda: examined(exposed_files={ROOT / "docker/.env": "has the mode 0644"}, tried=("close",)),
+        0,
+        """\
+warn  private-files: docker/.env has the mode 0644
+      fix: sudo chmod go= docker/.env""",
+        id="secret that cannot be closed",
+    ),
     pytest.param(
         lambda: examined(base=base(name=STAND_IN, chosen=True)),
         0,
@@ -1169,6 +1279,14 @@ warn  stand-in: the base image conda-pip-docker/stand-in:0123456789ab was made o
 warn  image: changed since the image was built: environment.yml
       fix: invoke build""",
         id="image older than its inputs",
+    ),
+    pytest.param(
+        lambda: examined(by_hand=(Package("pip", "humanize", "4.1"),), lock_inputs=()),
+        0,
+        """\
+warn  by-hand: installed by hand and named in no file: humanize 4.1
+      fix: invoke record""",
+        id="package installed by hand",
     ),
     pytest.param(
         lambda: examined(containers=()),
@@ -1392,7 +1510,7 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
 
     found = json.loads(capsys.readouterr().out)
     assert verdict == 0
-    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 21
+    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 26
     assert [each for each in found if each["state"] != "ok"] == [
         {
             "code": "env-file",

@@ -10,8 +10,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from host_tasks.ground.errors import HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
-from host_tasks.observe import clone, compose, containers, engine, images, mounts, network, ports, settings
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, LOCK_DIR, ROOT, SCRIPTS
+from host_tasks.observe import (
+    clone,
+    compose,
+    containers,
+    engine,
+    images,
+    mounts,
+    network,
+    ports,
+    settings,
+)
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Container
 from host_tasks.observe.engine import Engine
@@ -20,6 +30,8 @@ from host_tasks.observe.mounts import Crossing, Place
 from host_tasks.observe.settings import Settings
 
 if TYPE_CHECKING:
+    from host_tasks.observe.by_hand import Package
+    from host_tasks.observe.environment_lock import Line, Lock
     from host_tasks.observe.starter import Starter
 
 
@@ -79,6 +91,11 @@ class Observation:
         return settings.observe(self.asked)
 
     @cached_property
+    def exposed_files(self) -> Mapping[Path, str]:
+        """The files that may hold a secret and are not their owner's only, and why."""
+        return settings.exposed_files(self.settings.identity.uid)
+
+    @cached_property
     def uid(self) -> int | None:
         """The caller's uid; None on Windows."""
         return os.getuid() if hasattr(os, "getuid") else None
@@ -131,6 +148,32 @@ class Observation:
             each for pattern in ("requirements*.txt", "constraints*.txt", "apt.txt") for each in ROOT.glob(pattern)
         )
         return {each.name: each.read_text(encoding="utf-8", errors="replace") for each in found if each.is_file()}
+
+    @cached_property
+    def lock_inputs(self) -> "tuple[Line, ...]":
+        """The lines that a lock would be made from."""
+        from host_tasks.observe import environment_lock
+
+        return environment_lock.inputs()
+
+    @cached_property
+    def lock(self) -> "Lock | None":
+        """The lock that is to be committed; None where there is none."""
+        return self._lock("")
+
+    @cached_property
+    def stand_in_lock(self) -> "Lock | None":
+        """The lock of a stand-in's packages, for this machine only; None where there is none."""
+        return self._lock("stand-in")
+
+    @staticmethod
+    def _lock(name: str) -> "Lock | None":
+        """Return the lock in a folder of LOCK_DIR; few projects have one, so what reads it is loaded late."""
+        if not LOCK_DIR.is_dir():
+            return None
+        from host_tasks.observe import environment_lock
+
+        return environment_lock.find(name)
 
     @cached_property
     def names_at_top(self) -> tuple[str, ...]:
@@ -210,6 +253,13 @@ class Observation:
         return next((each for each in self.services if each.service == SERVICE), None)
 
     @cached_property
+    def by_hand(self) -> "tuple[Package, ...]":
+        """What was installed by hand in the running environment."""
+        from host_tasks.observe import by_hand
+
+        return by_hand.installed(self.server) if self.server and self.server.status == "running" else ()
+
+    @cached_property
     def left_behind(self) -> tuple[Container, ...]:
         """What this clone started before it was moved, by the name in docker/.env; () where it cannot be told."""
         try:
@@ -270,8 +320,8 @@ class Observation:
             return ports.FIRST_PORT
 
     def port_is_free(self, number: int) -> bool:
-        """Return whether a port of 127.0.0.1 can be taken now."""
-        return ports.is_free(number)
+        """Return whether a port of the address that docker/.env names can be taken now; 0 = whether it is one."""
+        return ports.is_free(number, ports.own_address(self.settings.values))
 
     def port_holder(self, number: int) -> str:
         """Return who holds a port, as far as it can be told."""
@@ -313,6 +363,13 @@ class Observation:
     def places(self) -> tuple[Place, ...]:
         """The sources of the declared mounts on this machine."""
         return tuple(mounts.place(each, count_roots=self.is_root) for each in compose.declared_mounts(self.model))
+
+    @cached_property
+    def planted(self) -> Mapping[Path, str]:
+        """What tools that are started in the mounted folders would run, and which tool; the container can write it."""
+        from host_tasks.observe.planted import planted  # late: only `mounts` and `doctor` ask
+
+        return planted(each.real for each in self.places if each.kind == mounts.FOLDER and not each.mount.read_only)
 
     @cached_property
     def crossings(self) -> tuple[Crossing, ...]:
