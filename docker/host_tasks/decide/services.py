@@ -53,9 +53,10 @@ def start_step(seen: "Observation") -> Step:
 
 def _missing(seen: "Observation") -> str | None:
     """Return why Compose has something to start, or None: all that is declared runs as it is declared."""
-    for name in seen.hashes:
-        if (cause := _not_running(name, seen)) or (cause := _outdated(name, seen)):
-            return cause
+    for reason in (_not_running, _outdated):
+        for name in seen.hashes:
+            if cause := reason(name, seen):
+                return cause
     if start_step(seen).key in seen.tried:
         return None
     if strangers := sorted({each.service for each in seen.services} - set(seen.hashes)):

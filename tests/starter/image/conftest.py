@@ -72,7 +72,9 @@ class Clone:
 
     def container_id(self) -> str:
         """Return the id of the running server, or an empty string."""
-        return docker("ps", "--quiet", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.project}")
+        labels = (f"project={self.project}", "service=jupyterlab-server")
+        filters = [f"--filter=label=com.docker.compose.{each}" for each in labels]
+        return docker("ps", "--quiet", "--no-trunc", *filters)
 
     def inside(self, *argv: str) -> "subprocess.CompletedProcess[str]":
         """Run a command in the running server, past the entrypoint."""

@@ -1,0 +1,187 @@
+"""Dask workers and other options: what docker/.env then says, what is refused, and what has to be started."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from observed import Seen, beside, healthy, model, server, settings
+
+from host_tasks.decide import workers
+from host_tasks.decide.plan import FAIL, OK
+from host_tasks.decide.services import services
+from host_tasks.decide.settings import reason
+from host_tasks.ground import envfile
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.observe import settings as observed
+from host_tasks.observe.compose import SERVICE
+from host_tasks.observe.images import Built
+
+BASE, MINE, OVERRIDE = "docker-compose.yml", "mine.yml", "docker-compose.override.yml"
+WORKERS = "docker-compose.workers.yml"
+
+
+def listed(*names: str) -> str:
+    """Return a value of COMPOSE_FILE."""
+    return os.pathsep.join(names)
+
+
+@pytest.mark.parametrize(("text", "asked"), [("", {}), ("0", {"DASK_WORKERS": None}), ("12", {"DASK_WORKERS": "12"})])
+def test_number_of_workers_is_what_docker_env_shall_hold(text: str, asked: dict[str, str | None]) -> None:
+    """Nothing is asked where nothing is said; 0 takes the key away."""
+    assert workers.wished_workers(text) == asked
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "00", "1000", "1.5", "²"])
+def test_what_is_no_number_of_workers_ends_with_64(text: str) -> None:
+    """The error repeats what was said, and its fix is a command that works."""
+    with pytest.raises(HostError) as refusal:
+        workers.wished_workers(text)
+
+    assert (refusal.value.code, refusal.value.fix) == (ExitCode.USAGE, "invoke up --workers 2")
+    assert refusal.value.problem == f"--workers {text} is not between 0 and 999"
+
+
+@pytest.mark.parametrize(
+    ("values", "has_override", "expected"),
+    [
+        ({}, True, None),
+        ({"COMPOSE_FILE": listed(BASE, MINE)}, True, listed(BASE, MINE)),
+        ({"DASK_WORKERS": "2"}, False, listed(BASE, WORKERS)),
+        ({"DASK_WORKERS": "2"}, True, listed(BASE, WORKERS, OVERRIDE)),
+        ({"DASK_WORKERS": "2", "COMPOSE_FILE": listed(BASE, WORKERS, OVERRIDE)}, False, listed(BASE, WORKERS)),
+        ({"DASK_WORKERS": "2", "COMPOSE_FILE": listed(BASE, MINE)}, True, listed(BASE, WORKERS, MINE, OVERRIDE)),
+        ({"DASK_WORKERS": None, "COMPOSE_FILE": listed(BASE, WORKERS, MINE)}, False, listed(BASE, MINE)),
+        ({"DASK_WORKERS": None, "COMPOSE_FILE": listed(BASE, WORKERS, OVERRIDE)}, True, None),
+    ],
+)
+def test_compose_file_names_what_is_chosen(
+    values: dict[str, str | None],
+    has_override: bool,  # noqa: FBT001 - a column of the table
+    expected: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ours after docker-compose.yml, the person's further files next, the override last; the key goes with the last."""
+    monkeypatch.setattr(observed, "DOCKER_DIR", tmp_path)
+    if has_override:
+        (tmp_path / OVERRIDE).touch()
+
+    assert observed.compose_file(values) == expected
+
+
+def test_every_option_has_its_file() -> None:
+    """What a key takes along is there, and plain YAML says which services it is about."""
+    for name in observed.OPTIONS.values():
+        text = (DOCKER_DIR / name).read_text(encoding="utf-8").replace("!reset", "").replace("!override", "")
+        assert yaml.safe_load(text)["services"]
+
+
+def test_reason_tells_what_was_asked_for() -> None:
+    """What a person asks for is no fault of docker/.env, and what changed on the machine is."""
+    plan = envfile.Plan(
+        Path(".env"), b"", b"", (envfile.Change("DASK_WORKERS", "2", "3"), envfile.Change("UID", "1", "2"))
+    )
+
+    assert reason(plan, {"DASK_WORKERS": "3"}) == (
+        "docker/.env says DASK_WORKERS=2, but 3 is asked for; it says UID=1, but it is 2"
+    )
+
+
+def judged(packages: str, number: str = "2") -> Any:
+    """Return what the rule finds where the environment's files say this."""
+    [finding] = workers.workers(
+        Seen(settings=settings(DASK_WORKERS=number), asked_packages=packages, environment_yml=packages)
+    )
+    return finding
+
+
+@pytest.mark.parametrize("packages", ["- dask", "- dask-core =2026.8", "- distributed", "- pip: ['dask[complete]']"])
+def test_dask_by_any_name_is_dask(packages: str) -> None:
+    """conda-forge and PyPI name it differently."""
+    assert judged(packages).state == OK
+
+
+@pytest.mark.parametrize("indent", ["  ", "", "    "])
+def test_fix_for_a_missing_dask_adds_it(indent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command of the fix, pasted, leaves an environment.yml that names Dask, indented as it was."""
+    path = tmp_path / "environment.yml"
+    path.write_text(f"dependencies:\n{indent}# mine\n{indent}- python\n{indent}- pip:\n{indent}    - x\n")
+    monkeypatch.setattr(workers, "ENVIRONMENT_YML", path)
+    finding = judged(path.read_text())
+
+    command, _, again = finding.fix.partition(" && ")
+    subprocess.run(["bash", "-c", command], check=True)
+
+    assert (finding.state, again) == (FAIL, "invoke up --workers 2")
+    names = yaml.safe_load(path.read_text())["dependencies"]
+    assert names == [*workers.PACKAGES, "python", {"pip": ["x"]}]
+    assert judged(path.read_text()).state == OK
+
+
+def test_key_written_by_hand_that_is_no_number_is_refused() -> None:
+    """Compose would end with words of its own."""
+    assert judged("- dask", "many").cause == "docker/.env says DASK_WORKERS=many, which is not between 1 and 999"
+
+
+# Services beside the server, as `up` sees them.
+
+
+def with_worker(*containers: Any, declared: dict[str, Any] | None = None, **differs: Any) -> str:
+    """Return what the rule says of a server with a declared `worker`, and of its containers."""
+    known = {
+        "containers": (server(started="2026-01-01T10:00:00Z"), *containers),
+        "hashes": {SERVICE: "h1", "worker": "h2"},
+        "model": model(worker=declared or {}),
+    }
+    [finding] = services(healthy(**{**known, **differs}))
+    return "" if finding.state == OK else finding.cause
+
+
+@pytest.mark.parametrize("declared", [{"scale": 2}, {"deploy": {"replicas": 2}}])
+def test_service_runs_as_often_as_it_is_declared(declared: dict[str, Any]) -> None:
+    """One too few and one too many are both to be put right."""
+    one, other, third = beside("worker"), beside("worker", id="w2"), beside("worker", id="w3")
+
+    assert with_worker(one, other, declared=declared) == ""
+    assert with_worker(one, declared=declared) == "worker runs 1 times, and is wanted 2 times"
+    assert with_worker(one, other, third, declared=declared) == "worker runs 3 times, and is wanted 2 times"
+
+
+def test_service_that_is_wanted_no_time_need_not_run() -> None:
+    """`scale: 0` is a service that waits to be asked for."""
+    assert with_worker(declared={"scale": 0}) == ""
+
+
+def test_service_with_a_health_check_is_no_job() -> None:
+    """A worker ends with 0 where its scheduler is gone: it has not done its work."""
+    ended = beside("worker", status="exited")
+
+    assert with_worker(ended) == ""
+    assert with_worker(ended, declared={"healthcheck": {"test": ["CMD", "x"]}}) == "worker ended with exit code 0"
+
+
+def test_what_hangs_on_another_is_started_after_it() -> None:
+    """It would stay in a network that is gone; another order of dependence does not matter."""
+    worker = beside("worker", started="2026-01-01T09:00:00Z")
+    hangs, waits = ({"depends_on": {SERVICE: {"restart": each}}} for each in (True, False))
+
+    assert with_worker(worker, declared=hangs) == f"worker was started before {SERVICE}, on which it hangs"
+    assert with_worker(worker, declared=waits) == ""
+    assert with_worker(beside("worker", started="2026-01-01T11:00:00Z"), declared=hangs) == ""
+
+
+@pytest.mark.parametrize(("written_down", "causes"), [("h2", 0), ("h1", 1)])
+@pytest.mark.parametrize("shared", [{"network_mode": f"service:{SERVICE}"}, {"volumes_from": [SERVICE]}])
+def test_what_shares_with_another_is_judged_by_what_was_written_down(
+    shared: dict[str, Any], written_down: str, causes: int
+) -> None:
+    """Compose's own hash of it has the id of the other container in it, so no file tells the same."""
+    worker = beside("worker", config_hash="with an id in it")
+    built = Built("sha256:i", healthy().built.inputs, {"worker": written_down})
+
+    assert bool(with_worker(worker, declared=shared, built=built)) == bool(causes)
+    assert with_worker(worker, built=built).endswith("say something else of worker than when it was started")
