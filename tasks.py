@@ -70,6 +70,8 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "gpu": "Give JupyterLab this machine's NVIDIA GPUs; kept in docker/.env.",
+        "no-gpu": "Take them away again.",
         "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
@@ -81,6 +83,8 @@ def up(
     c: Context,
     yes: bool = False,
     port: str = "",
+    gpu: bool = False,
+    no_gpu: bool = False,
     workers: str = "",
     from_: str = "",
     attach: bool = False,
@@ -93,11 +97,13 @@ def up(
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
+    from host_tasks.decide.gpu import wished_gpus
     from host_tasks.decide.share import wished_environment
     from host_tasks.decide.workers import wished_workers
     from host_tasks.observe import compose
 
-    rules, asked = goals.up(ports.wished_port(port)), {**wished_workers(workers), **wished_environment(from_)}
+    asked = {**wished_gpus(on=gpu, off=no_gpu), **wished_workers(workers), **wished_environment(from_)}
+    rules = goals.up(ports.wished_port(port))
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
         return

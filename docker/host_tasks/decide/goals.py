@@ -6,6 +6,7 @@ from host_tasks.decide import health, share
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
+from host_tasks.decide.gpu import gpu
 from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
 from host_tasks.decide.plan import Rule
@@ -35,7 +36,7 @@ def pushed(to: str) -> tuple[Rule, ...]:
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
-    return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+    return (*READY, gpu, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
 def restarted() -> tuple[Rule, ...]:
@@ -63,6 +64,7 @@ DOCTOR: tuple[Rule, ...] = (
     mounts_outside,
     port(None),
     image,
+    gpu,
     workers,
     services,
     mounts_inside,
