@@ -23,6 +23,7 @@ from host_tasks.ground.commands import task_command
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
+ON = "Another machine, as ssh names it: user@host."
 DRY_RUN = "Print what would be done, and why; change nothing."
 
 
@@ -72,9 +73,13 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
         "gpu": "Give JupyterLab this machine's NVIDIA GPUs; kept in docker/.env.",
         "no-gpu": "Take them away again.",
+        "bind": "Address of this machine to publish on instead of 127.0.0.1, which opens the server to others; kept.",
+        "hardened": "Let nothing of the container's own be written; kept. It costs `pip install` at run time.",
+        "no-hardened": "Go back to the usual container.",
         "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
+        "on": ON,
         "open": "Then open it in your browser.",
         "dry-run": DRY_RUN,
     }
@@ -85,25 +90,35 @@ def up(
     port: str = "",
     gpu: bool = False,
     no_gpu: bool = False,
+    bind: str = "",
+    hardened: bool = False,
+    no_hardened: bool = False,
     workers: str = "",
     from_: str = "",
     attach: bool = False,
+    on: str = "",
     open: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Build and start JupyterLab, and print its link.
 
     Writes docker/.env, makes missing folders, and proves every mount. Safe to repeat: what fits keeps running.
+    With --on it does so on another machine: the project is sent there, and the link opens here.
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
-    from host_tasks.decide.gpu import wished_gpus
-    from host_tasks.decide.share import wished_environment
-    from host_tasks.decide.workers import wished_workers
+    from host_tasks.decide.choices import choices
     from host_tasks.observe import compose
 
-    asked = {**wished_gpus(on=gpu, off=no_gpu), **wished_workers(workers), **wished_environment(from_)}
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
+        return
     rules = goals.up(ports.wished_port(port))
+    asked = choices(
+        bind=bind, gpu=gpu, no_gpu=no_gpu, hardened=hardened, no_hardened=no_hardened, workers=workers, from_=from_
+    )
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
         return
@@ -115,15 +130,31 @@ def up(
         ended(compose.call(seen.settings.values, *words, interactive=True))
 
 
-@task()
-def down(c: Context) -> None:
+@task(help={"on": ON})
+def down(c: Context, on: str = "") -> None:
     """Stop JupyterLab and remove its containers and network.
 
     Your files, the image and JupyterLab's own settings stay. Safe to repeat.
     """
+    if on:
+        from host_tasks.act import ssh
+
+        ssh.down(on)
+        return
     from host_tasks.act import remove
 
     remove.down()
+
+
+@task(help={"on": ON, "folders": "Which of the six, with commas between them; default results."})
+def pull(c: Context, on: str, folders: str = "results") -> None:
+    """Bring back what was made on another machine.
+
+    No newer file here is touched, and an older one is kept in docker/.replaced. Safe to repeat.
+    """
+    from host_tasks.act import ssh
+
+    ssh.pull(on, folders.split(","))
 
 
 @task(help={"yes": YES})
@@ -160,12 +191,15 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
         print_mounts(seen, json=json)
 
 
-@task()
-def url(c: Context) -> None:
-    """Print the link of the running JupyterLab."""
+@task(help={"rotate": "Make another token first: the link of before opens nothing any more."})
+def url(c: Context, rotate: bool = False) -> None:
+    """Print the link of the running JupyterLab.
+
+    With --rotate whoever has the old link is shut out, your own browser too; kernels and open terminals go on.
+    """
     from host_tasks.act.link import current_link
 
-    report.result(current_link())
+    report.result(current_link(rotate=rotate))
 
 
 @task(name="open")
@@ -312,6 +346,25 @@ def load(c: Context, file: str) -> None:
     from host_tasks.act.archive import load
 
     load(Path(file).absolute())
+
+
+@task(
+    help={
+        "partition": "Of the cluster, like all of these; default: as slurm.yml says.",
+        "time": "How long: 2:00:00.",
+        "memory": "How much: 16G.",
+        "account": "Whose.",
+    }
+)
+def slurm(c: Context, partition: str = "", time: str = "", memory: str = "", account: str = "") -> None:
+    """Print a batch script for Slurm: JupyterLab, or -- <command>.
+
+    Run it on the cluster, and give its output to sbatch. Unpacks the image in docker/.slurm where it is new.
+    """
+    from host_tasks.act.slurm import script
+
+    asked = {"partition": partition, "time": time, "mem": memory, "account": account}
+    report.result(script(after_dashes(default=()), asked))
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})

@@ -264,10 +264,12 @@ def test_diagnose_other_machine(stub: Stub, monkeypatch: pytest.MonkeyPatch, hos
     found = judge(look())
 
     assert (found.state == OK) == usable
-    assert usable or (found.exit_code, f"DOCKER_HOST={host} is another machine" in found.cause) == (
+    there = host if host.startswith("ssh:") else "far"
+    assert usable or (found.exit_code, found.fix) == (
         ExitCode.CONFIG,
-        True,
+        f"unset DOCKER_HOST && invoke up --on {there}",
     )
+    assert usable or f"DOCKER_HOST={host} is another machine" in found.cause
 
 
 def test_diagnose_other_machine_by_context(stub: Stub, tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_diagnose_other_machine_by_context(stub: Stub, tmp_path: Path) -> None:
     found = problem()
 
     assert f"the context lab of {config}" in found.cause
-    assert found.fix == "docker context use default"
+    assert found.fix == "docker context use default && invoke up --on ssh://u@far"
 
 
 @pytest.mark.parametrize(

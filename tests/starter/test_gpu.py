@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from observed import Seen, settings
 
-from host_tasks.decide.gpu import gpu, wished_gpus
+from host_tasks.decide.choices import choices
+from host_tasks.decide.gpu import gpu
 from host_tasks.decide.plan import plan
 from host_tasks.ground.errors import HostError
 from host_tasks.observe import gpu as observed
@@ -13,11 +14,12 @@ from host_tasks.observe import gpu as observed
 
 def test_gpu_is_asked_for_and_given_back() -> None:
     """One option sets the key, the other removes it, and neither leaves it as it is."""
-    assert wished_gpus(on=True, off=False) == {"GPUS": "all"}
-    assert wished_gpus(on=False, off=True) == {"GPUS": None}
-    assert wished_gpus(on=False, off=False) == {}
-    with pytest.raises(HostError, match="contradict"):
-        wished_gpus(on=True, off=True)
+    assert choices(gpu=True) == {"GPUS": "all"}
+    assert choices(no_gpu=True) == {"GPUS": None}
+    assert choices() == {}
+    with pytest.raises(HostError) as raised:
+        choices(gpu=True, no_gpu=True)
+    assert raised.value.problem == "--gpu and --no-gpu contradict each other"
 
 
 def test_who_asks_for_no_gpu_is_not_looked_at() -> None:

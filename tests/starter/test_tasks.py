@@ -33,7 +33,7 @@ def tasks() -> list[Task]:  # type: ignore[type-arg]
 
 
 ALL = tasks()
-ONLY_PRINTS = ("url", "open", "logs", "status")  # of which the first line says all
+ONLY_PRINTS = ("open", "logs", "status")  # of which the first line says all
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
 from host_tasks.ground.commands import task_command
@@ -126,7 +127,9 @@ def _unsupported(found: Engine) -> Finding | None:
     fix = where.back or "use an engine that runs as root on this machine"
     if not where.local:
         problem = f"{where.named_by} is another machine: containers there would see its files, not yours"
-    elif info.get("OSType") == "windows":
+        there = where.host if where.host.startswith("ssh://") else urlsplit(where.host).hostname
+        return fail(CODE, problem, f"{where.back} && {task_command(f'up --on {there}')}")
+    if info.get("OSType") == "windows":
         problem, fix = "the engine runs Windows containers", "switch Docker Desktop to Linux containers"
     elif "name=rootless" in options:
         problem = f"rootless engine at {where.host}: container ids are mapped, so files cannot belong to you"

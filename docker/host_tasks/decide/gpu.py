@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from host_tasks.decide.plan import Finding, fail, ok
 from host_tasks.ground.commands import task_command
-from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.errors import ExitCode
 
 if TYPE_CHECKING:
     from host_tasks.observe.observation import Observation
@@ -14,17 +14,6 @@ if TYPE_CHECKING:
 CODE = "gpu"
 KEY = "GPUS"
 BACK = "up --no-gpu"
-
-
-def wished_gpus(*, on: bool, off: bool) -> dict[str, str | None]:
-    """Return what the options of `up` ask of docker/.env.
-
-    Raises:
-        HostError: they contradict each other (64).
-    """
-    if on and off:
-        raise HostError("--gpu and --no-gpu contradict each other", fix=task_command("up --gpu"), code=ExitCode.USAGE)
-    return {KEY: "all"} if on else {KEY: None} if off else {}
 
 
 def gpu(seen: "Observation") -> Iterator[Finding]:

@@ -43,11 +43,11 @@ def link(container: Container | None, wanted: int) -> str:
     host = where.host_ip if where.host_ip not in ("", "0.0.0.0", "::") else "127.0.0.1"  # noqa: S104 (read, not bound)
     # Programs put their own paths in place of the first one; a browser is led on to the notebooks.
     url = f"http://{f'[{host}]' if ':' in host else host}:{where.port}/?token={secret}"
-    _ask(url, f"{host}:{where.port}")
+    ask(url, f"{host}:{where.port}")
     return url
 
 
-def _ask(url: str, where: str) -> None:
+def ask(url: str, where: str) -> None:
     """Return where a server answers a link; a redirect of it is an answer too."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
     try:

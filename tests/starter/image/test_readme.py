@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Clone, cloned, docker, git, removed
-from texts import FORK, REGISTRY, Text, still_ours
+from texts import ARCHIVE, CLUSTER, FAR, FORK, REGISTRY, Text, still_ours
 
 TEXTS = [text for text in still_ours().values() if text.blocks]
 BLOCKS = still_ours()["README.md"].blocks if "README.md" in still_ours() else []
@@ -17,6 +17,9 @@ NOT_RUN = {
     REGISTRY: "test_share.py runs it, with a registry of its own",
     "save environment.tar": "test_offline.py runs it, on two engines",
     "PIP_NO_INDEX=1": "test_offline.py runs it, without a network",
+    FAR: "test_ssh.py runs these, with another machine",
+    ARCHIVE: "test_slurm.py runs this",
+    CLUSTER: "test_slurm.py runs these, with a cluster",
 }
 # Root stands for the post's default user where the texts ask for the caller's ids: no image runs as root.
 AS_DEFAULT_USER = """
@@ -66,7 +69,7 @@ def test_every_line_of_a_block_ends_with_0(project: Clone, text: Text, block: st
     assert done.returncode == 0, f"{text.name}:\n{script}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
-@pytest.mark.parametrize("command", [each for each in NOT_RUN if "upgrade" not in each])
+@pytest.mark.parametrize("command", [each for each, why in NOT_RUN.items() if why == IN_THE_SUITE])
 def test_what_is_not_run_stands_in_a_block_of_its_own(command: str) -> None:
     """A command that is left out takes no other with it."""
     holding = [block for text in TEXTS for block in text.blocks if command in block]

@@ -1,0 +1,203 @@
+"""A cluster: a real Slurm of Debian's packages on this machine, whose jobs run as a user without Docker."""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from aids import wait_until
+from conftest import Clone, cloned, removed
+from debian import missing
+from lab import api, executed, status_of
+from texts import ARCHIVE, CLUSTER, still_ours
+from users import User, ending, free_port, second_user
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "ch-run")
+PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client", "charliecloud")
+MANUAL = still_ours()["docker/README.md"]
+# No accounting, no control groups, no addresses but loopback (slurm.conf(5)).
+CONF = """
+ClusterName=starter
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+CommunicationParameters=NoInAddrAny
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN
+PartitionName=short Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster, and a clone of a user's on its disk."""
+
+    user: User
+    clone: Clone
+
+    def run(self, script: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script as the user, in the clone."""
+        conf = str(self.user.folder / "slurm.conf")
+        return self.clone.run(*self.user.argv("bash", "-c", f"set -eo pipefail\n{script}", SLURM_CONF=conf))
+
+    def said(self, job: str) -> str:
+        """Return what a job has said so far."""
+        out = self.clone.root / "docker" / ".slurm" / f"{job}.out"
+        return out.read_text(encoding="utf-8") if out.is_file() else ""
+
+    def submitted(self, script: str) -> str:
+        """Return the number of the job that a script submits."""
+        done = self.run(script)
+        assert done.returncode == 0, done.stderr
+        return str(re.findall(r"^Submitted batch job (\d+)$", done.stdout, re.MULTILINE)[0])
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[User]:
+    """The user of the cluster, who may not use the engine."""
+    if reason := missing(PROGRAMS, PACKAGES):
+        pytest.skip(reason)
+    with second_user() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def slurm(user: User) -> Iterator[None]:
+    """Slurm's daemons, with keys, ports and folders of their own."""
+    folder, host = user.folder, socket.gethostname().partition(".")[0]
+    words = {"host": host, "ports": (free_port(), free_port()), "folder": folder, "cpus": os.cpu_count()}
+    (folder / "slurm.conf").write_text(CONF.format(**words), encoding="utf-8")
+    (folder / "munge.key").write_bytes(os.urandom(128))
+    (folder / "munge.key").chmod(0o400)
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    environ = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+    munge = ["munged", "--foreground", "--force", *(f"--{name}={folder}/munge.{end}" for name, end in files.items())]
+    with ending(subprocess.Popen(munge)):
+        wait_until((folder / "munge.socket").exists, what="munged")
+        daemons = [subprocess.Popen([name, "-D", "-c"], env=environ) for name in ("slurmctld", "slurmd")]
+        with ending(*daemons):
+            idle = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
+            ready = lambda: subprocess.run(idle, env=environ, capture_output=True, check=False).stdout.strip()  # noqa: E731
+            wait_until(ready, timeout_s=60, what="an idle node")
+            yield
+
+
+@pytest.fixture(scope="module")
+def cluster(user: User, slurm: None) -> Iterator[Cluster]:
+    """A clone of the user's with an archive of its image and a slurm.yml; what runs in it at the end is ended."""
+    clone = cloned(user.home / "project")
+    subprocess.run(["chown", "--recursive", f"{user.name}:", str(clone.root)], check=True)
+    clone.succeed("build", "--yes")
+    saved = clone.run("bash", "-c", next(block for block in MANUAL.blocks if ARCHIVE in block))
+    assert saved.returncode == 0, saved.stderr
+    shutil.chown(clone.root / "image.tar", user.name)
+    (clone.root / "slurm.yml").write_text("sbatch: {partition: short, mem: 1G}\nlogin: ada@login\n", encoding="utf-8")
+    made = Cluster(user, clone)
+    yield made
+    made.run(f"scancel --user={user.name}")
+    wait_until(lambda: not made.run("squeue --noheader").stdout, timeout_s=60, what="the end of the jobs")
+    removed(clone)
+
+
+@pytest.fixture(scope="module")
+def job(cluster: Cluster) -> str:
+    """The job that the manual's first line submits, once its server is there."""
+    number = cluster.submitted(shown()[0])
+    wait_until(lambda: "token=" in cluster.said(number), timeout_s=120, what=f"a link in {cluster.said(number)}")
+    return number
+
+
+def shown() -> list[str]:
+    """Return the lines that the manual shows."""
+    return next(block for block in MANUAL.blocks if CLUSTER in block).splitlines()
+
+
+def link(cluster: Cluster, job: str) -> str:
+    """Return the link in a job's output."""
+    return str(re.findall(r"^    (http://\S+)$", cluster.said(job), re.MULTILINE)[0])
+
+
+def test_lab_runs_on_the_node_as_the_user(cluster: Cluster, job: str) -> None:
+    """The kernel is in the environment, sees the six folders and writes there as the user; beside them it cannot."""
+    code = "import pandas, os, sys, pathlib; pathlib.Path('results/r').write_text('x'); print(sys.prefix, os.getcwd())"
+
+    said = executed(link(cluster, job), code)
+    with pytest.raises(HTTPError) as beside:
+        api(link(cluster, job), "contents", method="POST", body={"type": "notebook"})
+
+    streams = [m["content"]["text"] for m in said if m["msg_type"] == "stream"]  # type: ignore[index]
+    assert streams == ["/opt/env /srv\n"]
+    assert (cluster.clone.root / "results" / "r").owner() == cluster.user.name
+    assert beside.value.code == 403
+
+
+def test_link_is_told_to_the_user_alone(cluster: Cluster, job: str) -> None:
+    """Without the token nothing is served; it is in no process's arguments, and its file and folder are closed."""
+    address = link(cluster, job)
+    token = address.rpartition("token=")[2]
+    arguments = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+
+    assert status_of(address) == 200
+    assert status_of(f"{address.partition('?')[0]}api/contents") == 403
+    assert not [each for each in arguments if token.encode() in each]
+    assert stat.S_IMODE((cluster.clone.root / "docker" / ".slurm").stat().st_mode) == 0o700
+
+
+def test_output_tells_the_ssh_command(cluster: Cluster, job: str) -> None:
+    """The forwarding goes through the login node that slurm.yml names, to the port of the link, on the node."""
+    port = re.findall(r"127\.0\.0\.1:(\d+)/", link(cluster, job))[0]
+    node = socket.gethostname().partition(".")[0]
+
+    assert f"\n    ssh -N -L 127.0.0.1:{port}:{node}:{port} ada@login\n" in cluster.said(job)
+
+
+def test_cancelled_job_leaves_nothing_on_the_node(cluster: Cluster, job: str) -> None:
+    """After `scancel`, as after the time limit, the server and what it kept there are gone; one line says why."""
+    mine = [path for path in Path(tempfile.gettempdir()).glob("tmp.*") if path.owner() == cluster.user.name]
+
+    cluster.run(f"scancel {job}")
+
+    wait_until(lambda: not any(path.exists() for path in mine), timeout_s=60, what=f"the end of {mine}")
+    assert len(mine) == 1
+    assert "CANCELLED" in cluster.said(job)
+
+
+def test_command_keeps_its_words_and_exit_code(cluster: Cluster) -> None:
+    """A job of a command ends with its exit code, and its words come through as they were."""
+    script = shlex.join(["python", "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "a b", "$HOME", "'"])
+
+    done = cluster.run(f"python3 tasks.py slurm -- {script} | sbatch --wait")
+
+    number = re.findall(r"\d+", done.stdout)[0]
+    assert done.returncode == 7, done.stderr
+    assert cluster.said(number) == "['a b', '$HOME', \"'\"]\n"
+
+
+def test_manuals_job_ends_well(cluster: Cluster) -> None:
+    """The manual's second line runs a command to its end."""
+    assert cluster.submitted(shown()[1])
