@@ -71,6 +71,8 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "gpu": "Give JupyterLab this machine's NVIDIA GPUs; kept in docker/.env.",
+        "no-gpu": "Take them away again.",
         "bind": "Address of this machine to publish on instead of 127.0.0.1, which opens the server to others; kept.",
         "hardened": "Let nothing of the container's own be written; kept. It costs `pip install` at run time.",
         "no-hardened": "Go back to the usual container.",
@@ -86,6 +88,8 @@ def up(
     c: Context,
     yes: bool = False,
     port: str = "",
+    gpu: bool = False,
+    no_gpu: bool = False,
     bind: str = "",
     hardened: bool = False,
     no_hardened: bool = False,
@@ -106,7 +110,8 @@ def up(
     from host_tasks.decide.choices import choices
     from host_tasks.observe import compose
 
-    asked = choices(bind=bind, hardened=hardened, no_hardened=no_hardened, workers=workers, from_=from_, on=on)
+    switches = {"gpu": gpu, "no_gpu": no_gpu, "hardened": hardened, "no_hardened": no_hardened}
+    asked = choices(bind=bind, workers=workers, from_=from_, on=on, **switches)
     if on:
         from host_tasks.act import ssh
 

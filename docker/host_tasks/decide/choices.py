@@ -19,6 +19,8 @@ COST = "no `pip install` at run time, and one processor where CPU_LIMIT of docke
 def choices(
     *,
     bind: str = "",
+    gpu: bool = False,
+    no_gpu: bool = False,
     hardened: bool = False,
     no_hardened: bool = False,
     workers: str = "",
@@ -30,16 +32,25 @@ def choices(
     Raises:
         HostError: they contradict each other or --on, or one is not what it has to be (64).
     """
-    if hardened and no_hardened:
-        problem = "--hardened and --no-hardened contradict each other"
-        raise HostError(problem, fix=task_command("up --hardened"), code=ExitCode.USAGE)
-    if on and (bind or hardened or no_hardened):
-        problem = f"--bind and --hardened are chosen where the server runs, and with --on that is {on}"
+    found: dict[str, str | None] = {
+        **({"JUPYTER_BIND": _address(bind)} if bind else {}),
+        **_switch("gpu", {"GPUS": "all"}, on=gpu, off=no_gpu),
+        **_switch("hardened", {"HARDENED": "yes"}, on=hardened, off=no_hardened),
+        **wished_workers(workers),
+        **wished_environment(from_),
+    }
+    if on and found:
+        problem = f"what is kept in docker/.env is chosen where the server runs, and with --on that is {on}"
         raise HostError(problem, fix=task_command(f"up --on {on}"), code=ExitCode.USAGE)
-    found: dict[str, str | None] = {"JUPYTER_BIND": _address(bind)} if bind else {}
-    if hardened or no_hardened:
-        found["HARDENED"] = "yes" if hardened else None
-    return {**found, **wished_workers(workers), **wished_environment(from_)}
+    return found
+
+
+def _switch(option: str, values: dict[str, str], *, on: bool, off: bool) -> dict[str, str | None]:
+    """Return what an option and its opposite ask for."""
+    if on and off:
+        problem = f"--{option} and --no-{option} contradict each other"
+        raise HostError(problem, fix=task_command(f"up --{option}"), code=ExitCode.USAGE)
+    return {**values} if on else dict.fromkeys(values) if off else {}
 
 
 def _address(text: str) -> str | None:

@@ -9,6 +9,7 @@ from host_tasks.decide.choices import hardened
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
 from host_tasks.decide.environment_lock import environment_lock, write_lock
+from host_tasks.decide.gpu import gpu
 from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside, planted
 from host_tasks.decide.plan import Rule
@@ -44,7 +45,7 @@ def locked(update: str) -> tuple[Rule, ...]:
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
-    return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+    return (*READY, gpu, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
 def restarted() -> tuple[Rule, ...]:
@@ -77,6 +78,7 @@ DOCTOR: tuple[Rule, ...] = (
     reach,
     hardened,
     image,
+    gpu,
     workers,
     services,
     mounts_inside,

@@ -8,6 +8,7 @@ ENV_FILE = DOCKER_DIR / ".env"
 COMPOSE_FILE = DOCKER_DIR / "docker-compose.yml"
 OVERRIDE_FILES = (DOCKER_DIR / "docker-compose.override.yml", DOCKER_DIR / "docker-compose.override.yaml")
 DOCKERFILE = DOCKER_DIR / "Dockerfile"
+GPU_FILE = DOCKER_DIR / "docker-compose.gpu.yml"
 HARDENED_FILE = DOCKER_DIR / "docker-compose.hardened.yml"
 WORKERS_FILE = DOCKER_DIR / "docker-compose.workers.yml"
 STAND_IN_DIR = DOCKER_DIR / "stand-in"

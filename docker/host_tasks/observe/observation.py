@@ -225,6 +225,13 @@ class Observation:
         return Path(folder) if folder and self.engine.where.local and Path(folder).is_dir() else None
 
     @cached_property
+    def lacking_for_gpu(self) -> str:
+        """What keeps containers from having a GPU; "" where nothing is seen to."""
+        from host_tasks.observe import gpu  # late, as few ask for one
+
+        return gpu.lacking(self.engine.info or {}, same_kernel=self.engine_folder is not None)
+
+    @cached_property
     def has_compose(self) -> bool:
         """Whether there is a docker command with Compose, to read the Compose files with."""
         return shutil.which("docker") is not None and (self.any_runs or bool(self.engine.compose))

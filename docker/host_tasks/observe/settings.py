@@ -12,6 +12,7 @@ from host_tasks.ground.paths import (
     COMPOSE_FILE,
     DOCKER_DIR,
     ENV_FILE,
+    GPU_FILE,
     HARDENED_FILE,
     OVERRIDE_FILES,
     PIP_CONFIG,
@@ -24,7 +25,7 @@ from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
 # Keys that, where they have a value, put a further Compose file after docker-compose.yml.
-OPTIONS = {"DASK_WORKERS": WORKERS_FILE.name, "HARDENED": HARDENED_FILE.name}
+OPTIONS = {"GPUS": GPU_FILE.name, "DASK_WORKERS": WORKERS_FILE.name, "HARDENED": HARDENED_FILE.name}
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
     *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "JUPYTER_BIND"),
