@@ -70,13 +70,22 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
+        "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
         "on": ON,
         "dry-run": DRY_RUN,
     }
 )
 def up(
-    c: Context, yes: bool = False, port: str = "", attach: bool = False, on: str = "", dry_run: bool = False
+    c: Context,
+    yes: bool = False,
+    port: str = "",
+    workers: str = "",
+    from_: str = "",
+    attach: bool = False,
+    on: str = "",
+    dry_run: bool = False,
 ) -> None:
     """Build and start JupyterLab, and print its link.
 
@@ -85,18 +94,20 @@ def up(
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
+    from host_tasks.decide.share import wished_environment
+    from host_tasks.decide.workers import wished_workers
     from host_tasks.observe import compose
 
-    asked = ports.wished_port(port)
     if on:
         from host_tasks.act import ssh
 
-        ssh.up(on, asked, yes=yes, attach=attach, dry_run=dry_run)
+        ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
         return
+    rules, asked = goals.up(ports.wished_port(port)), {**wished_workers(workers), **wished_environment(from_)}
     if dry_run:
-        run.reach(goals.up(asked), dry_run=True)
+        run.reach(rules, asked=asked, dry_run=True)
         return
-    seen = up.up(asked, yes=yes)
+    seen = up.up(rules, asked, yes=yes)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
@@ -249,6 +260,55 @@ def bench(c: Context) -> None:
     from host_tasks.act import testing
 
     testing.bench()
+
+
+@task(help={"dry-run": "Print which files would change, and how; change none."})
+def upgrade(c: Context, dry_run: bool = False) -> None:
+    """Take what a newer version of the starter brings.
+
+    Changes the starter's own files only, and commits nothing; a clash is marked. Safe to repeat.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide.starter import newest
+
+    reach([newest], dry_run=dry_run)
+    if not dry_run:
+        report.note("The starter is up to date.")
+
+
+@task(help={"to": "REGISTRY/NAME; the tag is a digest of what the environment is made from.", "yes": YES})
+def push(c: Context, to: str = "", yes: bool = False) -> None:
+    """Push the environment to a registry, for `up --from`.
+
+    Builds it where it is not here. It knows no user; whoever takes it builds a layer of a second on it.
+    """
+    from host_tasks.act.run import achieve
+    from host_tasks.decide import goals, share
+
+    seen = achieve(goals.pushed(share.repository(to, "--to")), yes=yes)
+    report.result(f"{to}:{seen.environment.tag}")
+
+
+@task(positional=["file"], help={"file": "The file to write, some 1.5 GB.", "yes": YES})
+def save(c: Context, file: str, yes: bool = False) -> None:
+    """Save the environment to a file, for use without network.
+
+    Builds it where it is not here, and replaces the file.
+    """
+    from host_tasks.act.archive import save
+
+    save(Path(file).absolute(), yes=yes)
+
+
+@task(positional=["file"], help={"file": "The file that `save` wrote."})
+def load(c: Context, file: str) -> None:
+    """Load the environment from a file of `save`.
+
+    Then `up` needs no network. Changes the engine's images, and BASE_IMAGE in docker/.env where the file has another.
+    """
+    from host_tasks.act.archive import load
+
+    load(Path(file).absolute())
 
 
 @task(

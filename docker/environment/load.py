@@ -1,6 +1,6 @@
 """Load modules so that Python leaves them compiled.
 
-Run by the environment's own Python: load.py server|kernel [MODULE ...]
+Run by the environment's own Python: load.py WORD ...; a word is a module, or @server or @kernel.
 """
 
 import contextlib
@@ -31,9 +31,7 @@ def everything(name: str) -> None:
         getattr(module, each, None)
 
 
-with contextlib.suppress(Exception, SystemExit):
-    {"server": server, "kernel": kernel}[sys.argv[1]]()
-for module in sys.argv[2:]:
+for word in sys.argv[1:]:
     with contextlib.suppress(Exception, SystemExit):
-        everything(module)
+        {"@server": server, "@kernel": kernel}.get(word, lambda name=word: everything(name))()
 os._exit(0)  # threads of a server or kernel need not be waited for

@@ -11,18 +11,17 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import compiled
 import rattler
 import records
 from channels import conda_settings, sources, spelled_out
 from rattler import exceptions
 
-HERE = Path(__file__).parent
 # What environment.yml, a channel or the network can be at fault for; py-rattler 0.28 has no common ancestor of them.
 FAULTS = (
     exceptions.FetchRepoDataError,
@@ -34,7 +33,7 @@ FAULTS = (
     exceptions.SolverError,
     exceptions.TransactionError,
 )
-SILENT: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+CACHE = Path.home() / ".cache" / "rattler" / "compiled"  # beside rattler's own, in the same mount
 STARTUP = "project_startup"  # the module in /opt/project that project.pth runs
 
 
@@ -66,7 +65,7 @@ class Progress:
 
 
 async def install(
-    specs: list[rattler.MatchSpec], channels: Iterable[str], prefix: Path, *, strict: bool, with_pip: bool
+    specs: list[rattler.MatchSpec], channels: Iterable[str], prefix: Path, *, priority: str, with_pip: bool
 ) -> None:
     """Solve, download and link.
 
@@ -79,7 +78,7 @@ async def install(
             sources=list(channels),
             specs=specs,
             virtual_packages=rattler.VirtualPackage.detect(),
-            channel_priority=rattler.ChannelPriority.Strict if strict else rattler.ChannelPriority.Disabled,
+            channel_priority=getattr(rattler.ChannelPriority, priority.capitalize()),
             add_pip_as_python_dependency=with_pip,
         )
         print(f"solved in {time.monotonic() - start:.1f} s: {len(found)} packages", flush=True)
@@ -97,44 +96,19 @@ def start_up(prefix: Path) -> None:
     (Path(done.stdout.strip()) / "project.pth").write_text(lines, encoding="utf-8")
 
 
-def load(prefix: Path, names: list[str]) -> None:
-    """Load what a started server, a kernel and the requested packages load, so that Python leaves it compiled.
-
-    To compile all of an environment takes three times as much, of time and of space. What cannot be loaded is
-    left out: the one who loads it will hear why.
-    """
-    half = len(names) // 2
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        environ = {**os.environ, "HOME": home, "MPLBACKEND": "agg"}
-        environ.pop("PYTHONPATH")  # rattler is none of the environment's packages
-        jobs = [
-            subprocess.Popen(
-                ["timeout", "--kill-after=1", "300", prefix / "bin" / "python", HERE / "load.py", *words],
-                **SILENT,
-                cwd=home,
-                env=environ,
-            )
-            for words in (["server", *names[:half]], ["kernel", *names[half:]])  # two, for two cores
-        ]
-        for job in jobs:
-            job.wait()
-
-
 def main(asked: dict[str, Any], prefix: Path) -> None:
     """Make the environment."""
     settings = conda_settings()
     specs = [matched(spec, settings) for spec in asked["dependencies"]]
     channels = sources(asked["channels"], settings)
-    strict = settings["channel_priority"] != "disabled"
-    asyncio.run(
-        install(specs, channels, prefix, strict=strict, with_pip=bool(settings["add_pip_as_python_dependency"]))
-    )
+    priority, with_pip = settings["channel_priority"], bool(settings["add_pip_as_python_dependency"])
+    asyncio.run(install(specs, channels, prefix, priority=priority, with_pip=with_pip))
     made = records.read(prefix)
     python_tag = ""
     if (prefix / "bin" / "python").exists():
         start_up(prefix)
-        load(prefix, records.import_names(made, {spec.name.normalized for spec in specs}))
         python_tag = "cpython-" + "".join(made["python"]["version"].split(".")[:2])
+        compiled.leave(made, {spec.name.normalized for spec in specs}, prefix, python_tag, CACHE)
     records.complete(made.values(), prefix, python_tag)
     version = subprocess.run(["conda", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
     text = records.history(asked["dependencies"], made.values(), channels, version)

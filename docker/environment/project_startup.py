@@ -35,6 +35,10 @@ def _activate() -> None:
         os.environ.setdefault("PIP_CONFIG_FILE", PIP_CONFIG)
 
 
+# The Dask scheduler that listens beside the Lab, in its network (docker-compose.workers.yml), for `Client()` to find.
+# Port 8786 of 127.0.0.1, in the state of listening (proc(5), /proc/net/tcp).
+if "0100007F:2252 00000000:0000 0A" in _read("/proc/net/tcp"):
+    os.environ.setdefault("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
 if "CONDA_SHLVL" not in os.environ:
     _activate()
 if "PROJECT_DIR" in os.environ:

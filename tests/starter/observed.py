@@ -15,7 +15,7 @@ from host_tasks.observe.compose import SERVICE, Mount
 from host_tasks.observe.containers import Binding, Container
 from host_tasks.observe.engine import Endpoint, Engine
 from host_tasks.observe.identity import Identity
-from host_tasks.observe.images import Base, Built, Image
+from host_tasks.observe.images import Base, Built, Environment, Image
 from host_tasks.observe.mounts import FOLDER, Crossing, Place
 from host_tasks.observe.observation import Observation
 from host_tasks.observe.settings import Settings
@@ -26,6 +26,7 @@ STAND_IN = "conda-pip-docker/stand-in:0123456789ab"
 GIB = 1024**3
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": PROJECT}
 INPUTS = {"the base image": "b1", "the user": "u1", "environment.yml": "e1", "docker/Dockerfile": "d1"}
+ENVIRONMENT = Environment(f"{PROJECT}-environment", "e1e1-amd64", None)
 SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -164,6 +165,7 @@ def healthy(**differs: Any) -> Seen:
         "image": Image("sha256:i"),
         "built": Built("sha256:i", INPUTS),
         "inputs": INPUTS,
+        "environment": ENVIRONMENT,
         "model": model(),
         "hashes": {SERVICE: "h1"},
         "places": (place(),),

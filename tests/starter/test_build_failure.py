@@ -1,13 +1,47 @@
-"""Tests of host_tasks.decide.build_failure: the cause of a failed build, out of what the builder says."""
+"""Tests of host_tasks.decide.build_failure and build_place: cause and line of a failed build, by what is said of it."""
+# ruff: noqa: E501 # lines are as those programs write them
+
+from dataclasses import replace
 
 import pytest
+from observed import VALUES, Seen, healthy, settings
 
-from host_tasks.act.steps import build_failed
+from host_tasks.act.aftermath import build_failed
 from host_tasks.decide.build_failure import cause_of_failed_build
 from host_tasks.ground.errors import ExitCode
 
 UNREACHED = "#9 1.0 error: Could not resolve host: index.example"
 STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete successfully: exit code: 1'
+
+
+ENVIRONMENT_YML = """\
+channels:
+  - conda-forge
+  - https://conda.example.org/team
+dependencies:
+  - python
+  - pip  # for what only PyPI has
+  - conda-forge::pandas >=2
+  - numpy <1
+  - r-base
+  - pip:
+      - -r requirements.txt
+      - Foo_Bar[extra] ==1 ; python_version > "3"
+"""
+TEXTS = {
+    "requirements.txt": "# pip, b and no-such-thing are words\n-c constraints.txt\nno_such.Thing >=1\nb==2 # c\n",
+    "constraints.txt": "c<2\n",
+    "apt.txt": "git\nno-such-package # pip\n",
+}
+
+
+def seen(**values: str) -> Seen:
+    """Return an observation with files that name packages, and these values in docker/.env."""
+    return healthy(
+        settings=replace(settings(), values={**VALUES, **values}),
+        environment_yml=ENVIRONMENT_YML,
+        requirement_texts=TEXTS,
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,14 +68,14 @@ STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete suc
 )
 def test_cause_of_a_failed_build_is_what_its_step_said(said: str, cause: str) -> None:
     """The last error that a step itself printed, not the builder's line that names the command alone."""
-    error = build_failed(said, {})
+    error = build_failed(said, seen())
 
     assert (cause_of_failed_build(said), error.problem, error.code) == (cause, cause, ExitCode.SOFTWARE)
 
 
 def test_full_disk_is_told_wherever_it_is_said() -> None:
     """BuildKit's last line hides it (exit code 1): the cause is a screen above."""
-    error = build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}", {})
+    error = build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}", seen())
 
     assert (error.problem, error.code) == ("the disk is full", ExitCode.IO)
 
@@ -63,4 +97,76 @@ def test_full_disk_is_told_wherever_it_is_said() -> None:
 )
 def test_build_that_reached_no_address_names_its_proxy(said: str, values: dict[str, str], more: str) -> None:
     """A proxy of an earlier shell in docker/.env is what nobody thinks of; its password is not shown."""
-    assert build_failed(said, values).problem == f"{cause_of_failed_build(said)}{more}"
+    assert build_failed(said, seen(**values)).problem == f"{cause_of_failed_build(said)}{more}"
+
+
+ROOTS = """\
+error: the environment cannot be made: Cannot solve the request because of: The following packages are incompatible
+├─ pandas >=2 can be installed with any of the following options:
+│  └─ pandas 2.3.3 would require
+│     └─ pip >=99, which cannot be installed because there are no viable options
+└─ numpy <1 cannot be installed because there are no viable options
+"""
+PIP_CONFLICT = """\
+ERROR: Cannot install -r /tmp/pip/requirements.txt (line 4) and foo-bar==1 because these package versions have conflicting dependencies.
+
+The conflict is caused by:
+    b 2 depends on pip<2
+    The user requested (constraint) c<2
+"""
+OF_ANOTHER = """\
+ERROR: Could not find a version that satisfies the requirement python-thing>9 (from foo-bar) (from versions: none)
+ERROR: No matching distribution found for python-thing>9
+"""
+LINE_OF_FILE = """\
+ERROR: Invalid requirement: 'numpy >>2': Expected end
+    numpy >>2
+          ^ (from line 3 of /tmp/pip/requirements.txt)
+"""
+SECTION = """\
+ERROR: Hashes are required in --require-hashes mode: foo (from -r /tmp/pip/section.txt (line 2))
+"""
+NO_INDEX = """\
+WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("Connection refused")': /simple/b/
+ERROR: No matching distribution found for b
+"""
+NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.org/team/noarch/repodata.json)"
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("ERROR: No matching distribution found for no-such-thing>=1", ["requirements.txt:3"]),
+        ("ERROR: No matching distribution found for foo.bar==1", ["environment.yml:12"]),
+        (OF_ANOTHER, ["environment.yml:12"]),
+        (PIP_CONFLICT, ["requirements.txt:4", "environment.yml:12"]),
+        (LINE_OF_FILE, ["requirements.txt:3"]),
+        (SECTION, ["environment.yml:12"]),
+        ("  ERROR: Failed to build 'b' when getting requirements to build wheel", ["requirements.txt:4"]),
+        ("error: the environment cannot be made: No candidates were found for r-base *.", ["environment.yml:9"]),
+        (ROOTS, ["environment.yml:7", "environment.yml:8"]),
+        ("ResolvePackageNotFound:\n  - r-base\n  - numpy[version='<1']", ["environment.yml:9", "environment.yml:8"]),
+        (NO_CHANNEL.format("the environment cannot be made"), ["environment.yml:3"]),
+        ("E: Unable to locate package no-such-package", ["apt.txt:2"]),
+        ("error: pip and numpy and b cannot be made to agree", []),
+        ("/bin/bash: line 1: pip: command not found", []),
+        ("ERROR: No matching distribution found for pip-of-somebody", []),
+        (NO_INDEX, []),
+    ],
+    ids=[
+        *("pip", "pip section", "of a dependency", "pip conflict", "requirement", "hashes", "wheel"),
+        *("missing", "unsolvable", "classic", "channel", "apt"),
+        *("words", "shell", "not asked for", "no index"),
+    ],
+)
+def test_failed_build_names_the_line_that_is_at_fault(text: str, places: list[str]) -> None:
+    """Of the files as they are here, not as the build calls them; a word in passing blames no line."""
+    lines = "\n".join(f"#9 1.{index} {line}" for index, line in enumerate(text.splitlines()))
+
+    error = build_failed(f"{lines}\n#9 ERROR: {STEP}\n", seen())
+
+    assert error.fix == f"correct {' and '.join(places) or 'what the lines above name'}, then: invoke up"
+    assert error.problem.startswith(
+        f"{places[0]}: " if places else cause_of_failed_build(f"{lines}\n#9 ERROR: {STEP}\n")
+    )
+    assert "/tmp/pip" not in error.problem  # noqa: S108 # pip's own folder in the build

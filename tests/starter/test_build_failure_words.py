@@ -52,6 +52,17 @@ The conflict is caused by:
 
 ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution/
 """
+TWO_STREAMS = """\
+ERROR: Cannot install a>=1 because these package versions have conflicting dependencies.
+ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution/
+
+The conflict is caused by:
+    The user requested a>=1
+    The user requested (constraint) a<1
+
+Additionally, some packages in these conflicts have no matching distributions available for your environment:
+    a
+"""
 NOT_PINNED = """\
 ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. These do not:
     humanize from https://files.example/humanize-4.17.0-py3-none-any.whl (from -r b.txt (line 2))
@@ -115,6 +126,10 @@ Caused by: dns error
         (
             CONFLICT,
             "Cannot install a==1 and b==2 because these package versions have conflicting dependencies. a 1 depends on c>2; b 2 depends on c<2",
+        ),
+        (
+            TWO_STREAMS,
+            "Cannot install a>=1 because these package versions have conflicting dependencies. The user requested a>=1; The user requested (constraint) a<1",
         ),
         (
             NOT_PINNED,

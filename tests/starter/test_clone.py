@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from observed import engine
 
 from host_tasks.decide.clone import path as path_rule
 from host_tasks.decide.plan import FAIL, OK, Finding
@@ -52,7 +53,7 @@ FOLDERS = [
 
 def judged(root: Path) -> Finding:
     """Return what is said of a clone's path."""
-    [finding] = path_rule(Observation(root=root, unreadable_part=unreadable_part(root)))
+    [finding] = path_rule(Observation(root=root, unreadable_part=unreadable_part(root), engine=engine()))
     return finding
 
 

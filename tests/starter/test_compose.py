@@ -15,7 +15,7 @@ from host_tasks.observe import compose
 from host_tasks.observe.compose import Mount
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": "x-00000000"}
-OURS = {"PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default"}
+OURS = {"COMPOSE_BAKE": "false", "PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default"}
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_call_by_name_reads_no_file_of_the_clone(monkeypatch: pytest.MonkeyPatch
     ((words, options),) = calls
     assert words == (["docker", "compose", "--project-name", "x-00000000", "down"],)
     assert (options["cwd"], options["env"]["PWD"]) == (Path("/").resolve(), "/")
-    assert not {name for name in options["env"] if name.startswith("COMPOSE_")}
+    assert {name for name in options["env"] if name.startswith("COMPOSE_")} == {"COMPOSE_BAKE"}
 
 
 def says(stub: Path, model: object) -> None:

@@ -18,11 +18,12 @@ def test_own_file_is_read() -> None:
 
 def test_scalars_stay_as_written() -> None:
     """Python 3.10 is not 3.1, `yes` is no boolean, and each package knows its line."""
-    text = "channels:\ndependencies:\n- python=3.10\n- pip:\n  - x\nvariables:\n  A: yes\n  B: 1.10\n"
+    text = "channels: [c]\ndependencies:\n- python=3.10\n- pip:\n  - x\nvariables:\n  A: yes\n  B: 1.10\n"
 
     found = read_environment(text)
 
-    assert found == Environment((), ("python=3.10",), ("x",), {"A": "yes", "B": "1.10"}, {"python=3.10": 3})
+    variables = {"A": "yes", "B": "1.10"}
+    assert found == Environment(("c",), ("python=3.10",), ("x",), variables, {"python=3.10": 3}, (5,), (1,))
 
 
 @pytest.mark.parametrize(

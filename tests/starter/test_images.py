@@ -206,3 +206,25 @@ def test_last_build_is_what_is_written_down(tree: Path, text: str | None, expect
         (tree / "docker" / ".built.json").write_text(text, encoding="utf-8")
 
     assert images.built() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "base_id", "base_name", "name", "same"),
+    [
+        ({**VALUES, "UID": "7"}, "sha256:2", "base:1", "docker/create-user.sh", True),
+        (VALUES, "sha256:1", "base:1", "docker/entrypoint.sh", True),
+        (VALUES, "sha256:1", "base:2", "docker/entrypoint.sh", False),
+        (VALUES, "sha256:1", "base:1", "postBuild", False),
+        (VALUES, "sha256:1", "base:1", "docker/Dockerfile", False),
+    ],
+    ids=["user and base's id", "entrypoint", "base's name", "postBuild", "Dockerfile"],
+)
+def test_environment_is_known_by_what_it_is_made_from(
+    tree: Path, values: dict[str, str], base_id: str, base_name: str, name: str, *, same: bool
+) -> None:
+    """Whoever has the same heavy inputs shares its tag: neither the user nor an engine's id of the base is one."""
+    before = images.environment_tag(images.inputs(VALUES, "sha256:1"), "base:1")
+
+    changed(tree / name)
+
+    assert (images.environment_tag(images.inputs(values, base_id), base_name) == before) is same

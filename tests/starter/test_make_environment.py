@@ -12,7 +12,9 @@ from host_tasks.ground.paths import DOCKER_DIR
 
 sys.path.append(str(DOCKER_DIR / "environment"))
 
-channels, read_files, records = map(importlib.import_module, ("channels", "read_files", "records"))
+channels, compiled, read_files, records = map(
+    importlib.import_module, ("channels", "compiled", "read_files", "records")
+)
 
 
 def channel(scheme: str, location: str, name: str = "", **more: str) -> dict[str, str | None]:
@@ -241,6 +243,74 @@ def test_record_names_compiled_files_and_no_login(tmp_path: Path) -> None:
     assert made["files"] == ["x/a.py", "x/b.py", "x/c.txt", "x/__pycache__/a.cpython-311.pyc"]
     assert made["paths_data"]["paths"][-1] == {"_path": "x/__pycache__/a.cpython-311.pyc", "path_type": "pyc_file"}
     assert "u:p" not in json.dumps(made)
+
+
+def made_of(*depends: tuple[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the records of an environment: of each package its name, and the one that it depends on."""
+    return {
+        name: {
+            "name": name,
+            "version": "1",
+            "build": "0",
+            "sha256": f"digest of {name}",
+            "files": [f"lib/site-packages/{name}/__init__.py"],
+            "depends": [f"{needed} >=1"],
+        }
+        for name, needed in depends
+    }
+
+
+ADA: list[tuple[str, str]] = [("python", "absent"), ("ada", "babbage"), ("babbage", "python")]
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"name": "other", "sha256": "x"}, False),
+        ({"name": "ada", "sha256": "x"}, True),
+        ({"name": "babbage", "version": "2"}, True),
+        ({"name": "python", "version": "2"}, True),
+    ],
+    ids=["another package", "its own", "what it depends on", "python"],
+)
+def test_module_is_loaded_again_where_its_packages_changed(change: dict[str, str], again: bool) -> None:  # noqa: FBT001
+    """Its own package, Python and all that the package depends on count; others do not."""
+    before, after = made_of(*ADA, ("other", "ada")), made_of(*ADA, ("other", "ada"))
+    after[change["name"]] |= change
+
+    assert (compiled.words(before, {"ada"}) != compiled.words(after, {"ada"})) is again
+
+
+def test_server_and_kernel_are_loaded_where_they_are() -> None:
+    """Who left JupyterLab out needs no server, and a kernel only with ipykernel or matplotlib."""
+    assert list(compiled.words(made_of(*ADA, ("jupyterlab", "python")), {"ada"})) == ["@server", "ada"]
+    assert list(compiled.words(made_of(*ADA, ("ipykernel", "python")), {"ada"})) == ["@kernel", "ada"]
+
+
+def test_second_environment_takes_what_the_first_compiled(tmp_path: Path) -> None:
+    """What is known is copied and not loaded; one more package is loaded, alone."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for prefix in (first, second):
+        python = prefix / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(
+            """#!/bin/sh
+shift
+echo "$*" >>"${0%/*}/loaded"
+for word in "$@"; do
+    mkdir -p "${0%/*}/../lib/site-packages/${word}/__pycache__"
+    echo compiled >"${0%/*}/../lib/site-packages/${word}/__pycache__/__init__.tag.pyc"
+done
+"""
+        )
+        python.chmod(0o755)
+    more = made_of(*ADA, ("other", "ada"))
+
+    compiled.leave(made_of(*ADA), {"ada"}, first, "tag", tmp_path / "cache")
+    compiled.leave(more, {"ada", "other"}, second, "tag", tmp_path / "cache")
+
+    assert [(prefix / "bin" / "loaded").read_text() for prefix in (first, second)] == ["ada\n", "other\n"]
+    assert (second / "lib/site-packages/ada/__pycache__/__init__.tag.pyc").read_text() == "compiled\n"
 
 
 def test_history_is_as_conda_reads_it() -> None:

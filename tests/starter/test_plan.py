@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from observed import (
+    ENVIRONMENT,
     FIRST_ENV,
     GIB,
     INPUTS,
@@ -51,6 +52,7 @@ DB_PORT = f"driver failed on endpoint db ({'0a' * 32}): Bind for 0.0.0.0:5432 fa
 STEP_FAILED = 'process "x" did not complete successfully: exit code: 1'
 FAILED_BUILD = f"#9 1.2 ERROR: no such package: pandsa\n#9 ERROR: {STEP_FAILED}\nfailed to solve: {STEP_FAILED}"
 START = "start port=8888"
+TAKE = f"take from=r.example/study:{ENVIRONMENT.tag} to={ENVIRONMENT.name}"
 
 
 def with_db(*containers: Any, **differs: Any) -> Seen:
@@ -367,6 +369,93 @@ Then it would stop:
    error: the path '/a\\tb' has a control character (TAB, line break) or is not UTF-8, and Compose reads its own path as a URL
    fix: mv $'/a\\x09b' /a-b""",
         id="path that Compose cannot read",
+    ),
+    pytest.param(
+        lambda: bare(settings=settings(ENVIRONMENT_FROM="r.example/study")),
+        UP,
+        """\
+1. take the environment r.example/study:e1e1-amd64, or build it where it is not there
+   why: docker/.env says ENVIRONMENT_FROM=r.example/study, and the image has to be built
+   touches: the engine's images
+2. build the image, from the cache where nothing changed
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d
+3. start jupyterlab-server, wait until it is healthy, and send a probe file through each mount both ways
+   why: jupyterlab-server is not started
+   touches: the containers and the network of study-1a2b3c4d""",
+        id="environment to be taken from elsewhere",
+    ),
+    pytest.param(
+        lambda: bare(settings=settings(ENVIRONMENT_FROM="r.example/study"), tried=(TAKE,)),
+        goals.RUNNABLE,
+        """\
+1. pull base:1, or offer a stand-in where it cannot be reached
+   why: base:1 is not on this engine
+   touches: the engine's images
+2. build the image, from the cache where nothing changed
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="environment that is not there",
+    ),
+    pytest.param(
+        lambda: bare(settings=settings(), environment=replace(ENVIRONMENT, image=Image("sha256:e"))),
+        goals.RUNNABLE,
+        """\
+1. build the image, on the environment study-1a2b3c4d-environment:e1e1-amd64
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="environment that was taken or loaded",
+    ),
+    pytest.param(
+        lambda: healthy(settings=settings(ENVIRONMENT_FROM="r.example/study")),
+        UP,
+        "Nothing to do.",
+        id="environment that is in an image already",
+    ),
+    pytest.param(
+        lambda: stopped(),
+        goals.pushed("r.example/study"),
+        """\
+1. build the environment, from the cache where nothing changed
+   why: study-1a2b3c4d-environment:e1e1-amd64 is not here
+   touches: the image study-1a2b3c4d-environment:e1e1-amd64
+2. push r.example/study:e1e1-amd64
+   why: a push was asked for
+   touches: r.example/study:e1e1-amd64""",
+        id="environment to be pushed",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path("/x/100% of it/a"), engine=engine(compose="2.40.3-3")),
+        UP,
+        """\
+Then it would stop:
+   error: the path '/x/100% of it/a' has a percent sign, and Compose 2.40.3-3 takes it for an escape of a URL
+   fix: mv $'/x/100% of it' '/x/100- of it'""",
+        id="path that is no URL to a newer Compose",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path('/x/a"b,c${d'), engine=engine(compose="5.0.0")),
+        UP,
+        """\
+Then it would stop:
+   error: the path '/x/a"b,c${d' has a comma, a double quote or ${, and Compose 5.0.0 takes it for syntax of bake
+   fix: mv $'/x/a"b,c${d' /x/a-b-c-d""",
+        id="path that is syntax to a newer Compose",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path("/x/e\u0301t"), engine=engine(compose="v5.1.0")),
+        UP,
+        """\
+Then it would stop:
+   error: the path '/x/e\\u0301t' has a decomposed accent, and Compose v5.1.0 composes it
+   fix: mv $'/x/e\\xcc\\x81t' '/x/\u00e9t'""",
+        id="path whose accents a newer Compose composes",
+    ),
+    pytest.param(
+        lambda: healthy(root=Path('/x/100%20, "e\u0301"${'), engine=engine(compose="2.40.3")),
+        UP,
+        "Nothing to do.",
+        id="path that Compose takes",
     ),
     pytest.param(
         lambda: healthy(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),

@@ -252,5 +252,6 @@ def test_what_was_there_before_the_first_step_is_remembered(world: World, monkey
 def test_every_action_of_a_step_is_there() -> None:
     """A rule may name any of these; a name that nobody does would be a KeyError in the middle of `up`."""
     assert set(steps.ACTIONS) == {
-        *("install", "join", "env", "choose", "pull", "stand-in", "folders", "give", "build", "start")
+        *("install", "join", "env", "choose", "pull", "stand-in", "folders", "give", "build", "start"),
+        *("environment", "take", "push", "upgrade"),
     }

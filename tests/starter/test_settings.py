@@ -13,6 +13,7 @@ from host_tasks.decide.clone import moved
 from host_tasks.decide.plan import FAIL, OK, Finding, Step
 from host_tasks.decide.settings import env_file as rule
 from host_tasks.ground.errors import ExitCode
+from host_tasks.ground.paths import ROOT
 from host_tasks.observe import clone, containers, identity, network, settings
 from host_tasks.observe.containers import Container
 from host_tasks.observe.identity import Identity
@@ -68,6 +69,7 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
         "GID": "1852",
         "APP_USER": "ada",
         "COMPOSE_PROJECT_NAME": clone.project_name(),
+        "PROJECT_FOLDER": str(ROOT),
         "CA_BUNDLE": str(tmp_path / ".ca-bundle.pem"),
         "MEMORY_LIMIT": "7372m",
     }
@@ -75,6 +77,13 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
     assert {change.key: change.new for change in found.plan.changes} == values
     assert found.project == clone.project_name()
     assert not env_file.exists()
+
+
+def test_folder_that_no_env_file_can_hold_is_left_out(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clone in a folder with a quote in its name is one like the others; only an editor's tool has to be told."""
+    monkeypatch.setattr(settings, "ROOT", Path("/home/ada/it's"))
+
+    assert "PROJECT_FOLDER" not in settings.observe().values
 
 
 def test_second_observation_changes_nothing(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +304,7 @@ def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monke
         UID="7",
         GID="1852",
         APP_USER="ada",
+        PROJECT_FOLDER=str(ROOT),
         HTTP_PROXY="http://me:older@proxy:1",
         CA_BUNDLE="/gone.pem",
         MEMORY_LIMIT="0",

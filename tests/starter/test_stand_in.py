@@ -16,6 +16,7 @@ from host_tasks.observe.images import Image
 from host_tasks.observe.observation import Observation
 
 IMAGE = "conda-pip-docker/stand-in:0123456789ab"
+VALUES = {"COMPOSE_PROJECT_NAME": "study"}
 
 
 class Machine:
@@ -60,7 +61,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str | None]]:
 
 def seen(**values: str) -> Observation:
     """Return an observation with these values."""
-    return Observation(settings=replace(settings(), values=values))
+    return Observation(settings=replace(settings(), values={**VALUES, **values}))
 
 
 STEP = Step("stand-in", "make it", "images", values={"image": IMAGE})
@@ -78,7 +79,8 @@ def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
     assert script[:2] == ["bash", str(paths.STAND_IN_DIR / "root-file-system.sh")]
     assert load[:2] == ["docker", "import"]
     assert build == [
-        *("docker", "buildx", "build", "--load", "--progress", "plain", "--tag", IMAGE),
+        *("docker", "buildx", "build", "--load", "--progress", "plain"),
+        *("--label", "conda-pip-docker.made-by=study", "--tag", IMAGE),
         *("--file", str(paths.STAND_IN_DIR / "Dockerfile")),
         *("--build-arg", f"ROOT_FILE_SYSTEM={root}", "--build-arg", "HTTP_PROXY"),
         *("--secret", "id=ca_bundle,src=/ca.pem", "--secret", f"id=pip_config,src={paths.DOCKER_DIR / 'pip.conf'}"),
@@ -116,9 +118,9 @@ def test_root_file_system_of_another_script_is_another_one(
     """An old root file system is not taken for that of a changed script."""
     (tmp_path / "root-file-system.sh").write_text("changed", encoding="utf-8")
 
-    stand_in.make(IMAGE, {})
+    stand_in.make(IMAGE, VALUES)
     monkeypatch.setattr(stand_in, "STAND_IN_DIR", tmp_path)
-    stand_in.make("other:1", {})
+    stand_in.make("other:1", VALUES)
 
     assert [argv[0] for argv in machine.commands] == ["bash", "docker", "docker"] * 2
 
@@ -141,7 +143,7 @@ def test_stand_in_that_cannot_be_made_names_the_cause(
 ) -> None:
     """The cause is the error, not the last line of the builder; nothing is chosen that is not there."""
     if has_root:
-        stand_in.make("first:1", {})
+        stand_in.make("first:1", VALUES)
     machine.fails = said
 
     with pytest.raises(HostError) as refusal:

@@ -1,28 +1,19 @@
 """What the README, the manual and the texts beside them say, against what is there."""
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from texts import STARTER, Text, still_ours
+from texts import Text, still_ours
 
 from host_tasks.ground.errors import ExitCode
-from host_tasks.ground.paths import ROOT, YOURS
+from host_tasks.ground.paths import ROOT, STARTERS, YOURS
 from host_tasks.observe.settings import OWN_KEYS
 
 TEXTS = still_ours()
 MANUAL = TEXTS["docker/README.md"]
 FEW_WORDS = 900
-NEWS = (
-    "docker/new",
-    "tests/starter/new",
-    ".ci/new",
-    ".github/new",
-    ".devcontainer/new",
-)  # in each of the starter's folders
 PROGRAM = ROOT / "docker" / "host_tasks" / "setup" / "program.py"
 
 
@@ -68,7 +59,7 @@ def test_readme_is_short(readme: Text) -> None:
 
 def test_readmes_tree_is_what_git_tracks(readme: Text) -> None:
     """The tree names exactly the top level that git tracks: add what is missing, or write a README of your own."""
-    tree = re.search(r"^```\n(\.ci/.*?)^```", readme.content, re.DOTALL | re.MULTILINE)
+    tree = re.search(r"^```\n(\.binder/.*?)^```", readme.content, re.DOTALL | re.MULTILINE)
     assert tree
     in_tree = [line.split()[0].rstrip("/") for line in tree[1].splitlines()]
 
@@ -120,6 +111,13 @@ def test_manual_tells_every_key_of_env() -> None:
     assert sorted(in_table) == sorted(OWN_KEYS)
 
 
+def test_manual_tells_what_upgrades_touch() -> None:
+    """The manual's table of owners has exactly what `upgrade` merges."""
+    in_table = [name for row in rows(MANUAL, "file or folder") if row[2] == "merges" for name in names(row[0])]
+
+    assert sorted(name.rstrip("/") for name in in_table) == sorted(STARTERS)
+
+
 def test_manual_tells_every_exit_code() -> None:
     """The manual's table has every exit code of the tasks, and those of `test` and `doctor`."""
     in_table = {int(code) for row in rows(MANUAL, "exit code") for code in row[0].split(", ")}
@@ -138,75 +136,3 @@ def test_licence_is_kept_beside_the_starters_files() -> None:
 
     assert kept.startswith("BSD 3-Clause License\n")
     assert kept.rstrip().endswith("POSSIBILITY OF SUCH DAMAGE.")
-
-
-@pytest.mark.slow
-def test_upgrade_merges_the_starters_files_and_nothing_else(tmp_path: Path) -> None:
-    """The manual's upgrade: the starter's news come, what was changed or deleted there stays so, all else is as it was.
-
-    The newer starter has changed, added and deleted files on both sides of the line between the owners.
-    """
-    block = next(each for each in MANUAL.blocks if STARTER in each)
-    starter, mine = tmp_path / "starter", tmp_path / "mine"
-    repository(starter, {"README.md": "ours\n", "doc/README.md": "doc\n", "CONTRIBUTING.md": "how\n"})
-    add(starter, {"tasks.py": "a\nb\nc\nd\ne\n", "docker/Dockerfile": "FROM old\n", "docker/old": "old\n"})
-    add(starter, {".ci/run": "run\n", "tests/starter/test_a.py": "a\n", "tests/test_mine.py": "example\n"})
-    git(tmp_path, "clone", "--quiet", str(starter), str(mine))
-    add(mine, {"README.md": "mine\n", "tasks.py": "a\nb\nc\nd\nmine\n", "docker/docker-compose.override.yml": "x\n"})
-    add(mine, {}, delete=["CONTRIBUTING.md", ".ci/run"])
-    add(starter, {"README.md": "news\n", "CONTRIBUTING.md": "news\n", "NEW.md": "news\n"})
-    add(starter, {"tasks.py": "news\nb\nc\nd\ne\n", "tests/test_mine.py": "news\n", "docker/Dockerfile": "FROM new\n"})
-    add(starter, dict.fromkeys(NEWS, "news\n"), delete=["doc/README.md", "docker/old"])
-
-    pasted = block.replace(STARTER, str(starter))  # its merge ends with 1, as it does for a person
-    subprocess.run(["bash", "-c", pasted], cwd=mine, env=person(), capture_output=True, check=True)
-
-    files = {str(path.relative_to(mine)): path.read_text(encoding="utf-8") for path in mine.rglob("*") if is_file(path)}
-    assert files == {
-        **dict.fromkeys(NEWS, "news\n"),
-        "README.md": "mine\n",
-        "doc/README.md": "doc\n",
-        "docker/Dockerfile": "FROM new\n",
-        "docker/docker-compose.override.yml": "x\n",
-        "tasks.py": "news\nb\nc\nd\nmine\n",
-        "tests/starter/test_a.py": "a\n",
-        "tests/test_mine.py": "example\n",
-    }
-    assert git(mine, "status", "--porcelain") == ""
-    assert git(mine, "log", "-1", "--format=%s") == "Upgrade the starter\n"
-    assert git(mine, "merge-base", "HEAD", git(starter, "rev-parse", "HEAD").strip())  # the next one begins here
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path is a file of the work tree."""
-    return path.is_file() and ".git" not in path.parts
-
-
-def repository(root: Path, files: dict[str, str]) -> None:
-    """Make a repository with a branch main and a commit of files."""
-    git(root.parent, "init", "--quiet", "--initial-branch=main", str(root))
-    add(root, files)
-
-
-def add(root: Path, files: dict[str, str], *, delete: list[str] | None = None) -> None:
-    """Commit files, and the deletion of others."""
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(content, encoding="utf-8")
-    for name in delete or []:
-        (root / name).unlink()
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "a change")
-
-
-def git(cwd: Path, *words: str) -> str:
-    """Return what a git command prints that must succeed."""
-    done = subprocess.run(["git", *words], cwd=cwd, env=person(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def person() -> dict[str, str]:
-    """Return the environment of somebody with a name and without settings of their own for git."""
-    roles = {f"GIT_{role}_{what}": "t@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return {**os.environ, **roles, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}

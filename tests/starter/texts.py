@@ -10,7 +10,7 @@ FAR = "ada@big.example.org"  # stands for another machine
 CLUSTER = "sbatch"  # what only a cluster has
 ARCHIVE = "docker save"  # what goes there, of a gigabyte
 FORK = "https://example.org/your/fork.git"  # stands for the person's repository
-STARTER = "https://example.org/starter.git"  # stands for the starter's
+REGISTRY = "registry.example.org"  # stands for a registry
 # Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.
 FIRST_LINES = {
     "README.md": "# Conda + pip + Docker Compose, driven by Invoke",

@@ -15,9 +15,9 @@ from host_tasks.ground.paths import (
     LINT_ENVIRONMENT,
     ROOT,
     SCRIPTS,
-    SETTINGS,
     STAND_IN_DIR,
     STARTER_TESTS,
+    STARTERS_SETTINGS,
     TASKS_PY,
     WORKFLOWS_DIR,
 )
@@ -33,9 +33,9 @@ def checkers() -> list[list[str]]:
     """Return the commands whose programs come with the packages of the tests."""
     scripts = [*map(str, SCRIPTS), str(ROOT / ".ci" / "run")]
     return [
-        ["ruff", "check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
-        ["ruff", "format", "--check", "--config", str(SETTINGS), *map(str, HOST_CODE)],
-        ["mypy", "--config-file", str(SETTINGS)],
+        ["ruff", "check", "--config", str(STARTERS_SETTINGS), *map(str, HOST_CODE)],
+        ["ruff", "format", "--check", "--config", str(STARTERS_SETTINGS), *map(str, HOST_CODE)],
+        ["mypy", "--config-file", str(STARTERS_SETTINGS)],
         ["shellcheck", "--norc", "--external-sources", "--shell=bash", *filter(os.path.isfile, scripts)],
         ["shfmt", "--diff", "--indent=4", "--language-dialect=bash", *filter(os.path.isfile, scripts)],
         ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],

@@ -1,26 +1,31 @@
 """Observe, decide, act, and again, until nothing is left to do: the one way in which a task reaches its goal."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from host_tasks.decide.plan import Rule, Step, plan
 from host_tasks.ground import lock, report
 from host_tasks.observe.observation import Observation
 
+NOTHING: Mapping[str, str | None] = MappingProxyType({})
 
-def reach(rules: Iterable[Rule], *, dry_run: bool = False, yes: bool = False) -> Observation:
+
+def reach(
+    rules: Iterable[Rule], *, asked: Mapping[str, str | None] = NOTHING, dry_run: bool = False, yes: bool = False
+) -> Observation:
     """Do as `achieve` does; on a dry run print the plan instead, and do nothing.
 
     Raises:
         HostError: as `achieve` does.
     """
     if not dry_run:
-        return achieve(rules, yes=yes)
-    seen = Observation()
+        return achieve(rules, asked=asked, yes=yes)
+    seen = Observation(asked=asked)
     report.result(str(plan(seen, rules)))
     return seen
 
 
-def achieve(rules: Iterable[Rule], *, yes: bool = False) -> Observation:
+def achieve(rules: Iterable[Rule], *, asked: Mapping[str, str | None] = NOTHING, yes: bool = False) -> Observation:
     """Do what is missing until the rules hold, and return the last observation. The lock is held while steps are done.
 
     A plan that cannot end well is not begun.
@@ -29,11 +34,11 @@ def achieve(rules: Iterable[Rule], *, yes: bool = False) -> Observation:
         HostError: a problem that no step cures, or a step that was needed and not agreed to.
     """
     wanted = tuple(rules)
-    seen = Observation()
+    seen = Observation(asked=asked)
     if not plan(seen, wanted).steps:
         return rounds(seen, wanted, yes=yes)
     with lock.held():  # another task may have changed what was seen, while this one waited
-        return rounds(Observation(), wanted, yes=yes)
+        return rounds(Observation(asked=asked), wanted, yes=yes)
 
 
 def rounds(

@@ -1,18 +1,17 @@
 """Make a stand-in for the published base image, where no registry can be reached."""
 
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from host_tasks.act import buildx
 from host_tasks.ground import runner
 from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
+from host_tasks.ground.paths import ENVIRONMENT_YML, ROOT, STAND_IN_DIR
 from host_tasks.observe import images
-from host_tasks.observe.network import PROXIES
 
 ROOT_FILE_SYSTEM = "conda-pip-docker/root-file-system"
 
@@ -29,7 +28,13 @@ def make(image: str, values: Mapping[str, str]) -> None:
         HostError: it cannot be made, and why (69).
     """
     base = _root_file_system()
-    finished = runner.run(_build_command(image, base, values), cwd=ROOT, keep=True, env=_environment(values))
+    finished = buildx.build(
+        STAND_IN_DIR / "Dockerfile",
+        image,
+        values,
+        arguments={"ROOT_FILE_SYSTEM": base},
+        options=("--progress", "plain", "--label", f"{images.MADE_BY}={values['COMPOSE_PROJECT_NAME']}"),
+    )
     if not finished.ok:
         causes = re.findall(r"error: (.+)", finished.stderr)
         raise HostError(
@@ -37,27 +42,6 @@ def make(image: str, values: Mapping[str, str]) -> None:
             fix=f"change {path_word(ENVIRONMENT_YML)}, or use a machine that reaches the registry",
             code=ExitCode.UNAVAILABLE,
         )
-
-
-def _environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the build: a proxy's password goes there, since a command line is seen by everybody."""
-    return {**os.environ, **{name: values[name] for name in PROXIES if name in values}}
-
-
-def _build_command(image: str, base: str, values: Mapping[str, str]) -> list[str]:
-    """Return the command that builds the stand-in; its context is the project, as that of the image itself."""
-    arguments = [f"ROOT_FILE_SYSTEM={base}", *(name for name in PROXIES if name in values)]
-    secrets = {
-        "ca_bundle": values.get("CA_BUNDLE", str(DOCKER_DIR / "ca-bundle.pem")),
-        "pip_config": values.get("PIP_CONFIG", str(DOCKER_DIR / "pip.conf")),
-    }
-    return [
-        *("docker", "buildx", "build", "--load", "--progress", "plain", "--tag", image),
-        *("--file", str(STAND_IN_DIR / "Dockerfile")),
-        *(word for each in arguments for word in ("--build-arg", each)),
-        *(word for name, path in secrets.items() for word in ("--secret", f"id={name},src={path}")),
-        str(ROOT),
-    ]
 
 
 def _root_file_system() -> str:

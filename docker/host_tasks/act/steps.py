@@ -4,21 +4,21 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from host_tasks.act import group, mounts
-from host_tasks.act.aftermath import remove
-from host_tasks.decide.engine import judge
-from host_tasks.decide.plan import OK, Step
+from host_tasks.act.aftermath import build_failed, remove, require_engine
+from host_tasks.decide.plan import Step
+from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
-from host_tasks.ground.commands import path_word, task_command
+from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import BUILT_FILE, CA_BUNDLE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
-from host_tasks.observe import compose, engine
+from host_tasks.observe import compose
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
-from host_tasks.observe.network import PROXIES
+from host_tasks.observe.images import Built
 from host_tasks.observe.observation import Observation
 
 WAIT_S = 180.0  # for the services to be healthy; a first start on a slow disk takes 20
@@ -93,40 +93,27 @@ def build(step: Step, seen: Observation) -> None:
         HostError: a step of the build failed (70), or the disk is full (74).
     """
     options = ["--no-cache"] if step.values.get("cache") == "no" else []
+    if on := step.values.get("on"):  # FROM ${FLAVOR} takes an image as well as a stage
+        options = ["--build-arg", f"FLAVOR={on}"]
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
     if not finished.ok:
         require_engine()
-        raise build_failed(finished.stderr, seen.settings.values)
+        raise build_failed(finished.stderr, seen)
     fresh = seen.after(step.key, "")
     if fresh.image:
-        record = {"image": fresh.image.id, "inputs": dict(seen.inputs)}  # what was read before the build, not since
-        files.write(BUILT_FILE, (json.dumps(record, indent=1) + "\n").encode())
+        _write_down(Built(fresh.image.id, dict(seen.inputs)))  # what was read before the build, not since
 
 
-def require_engine() -> None:
-    """Return where the engine is still there after a step that failed.
-
-    Raises:
-        HostError: it went away amid the step, which blames something else.
-    """
-    found = judge(engine.look())
-    if found.state != OK:
-        raise found.error()
+def _write_down(built: Built) -> None:
+    """Write docker/.built.json."""
+    files.write(BUILT_FILE, (json.dumps(asdict(built), indent=1) + "\n").encode())
 
 
-def build_failed(said: str, values: Mapping[str, str]) -> HostError:
-    """Return the error of a failed build; one that reached no address names the proxy that it went through."""
-    from host_tasks.decide.build_failure import cause_of_failed_build, is_full_disk, is_network
+def share(step: Step, seen: Observation) -> None:
+    """Build, take or push the environment as an image of its own."""
+    from host_tasks.act import share  # late: few ask for it
 
-    if is_full_disk(said):
-        return HostError("the disk is full", fix="docker system df", code=ExitCode.IO)
-    fix = f"correct what the lines above name, then: {task_command('up')}"
-    cause = cause_of_failed_build(said)
-    if is_network(cause) and (
-        proxies := [f"{name}={masked(name, values[name])}" for name in PROXIES if name in values]
-    ):
-        cause += f" (the build goes through {', '.join(proxies)} of docker/.env)"
-    return HostError(cause, fix=fix, code=ExitCode.SOFTWARE)
+    share.ACTIONS[step.action](step, seen)
 
 
 def start(step: Step, seen: Observation) -> str:
@@ -135,7 +122,8 @@ def start(step: Step, seen: Observation) -> str:
     Not by its --wait, which looks every 500 ms even where all is healthy.
     """
     for each in seen.services:
-        if each.status in ("created", "dead"):  # what never ran, or cannot: its name is in the way of the next
+        # What never ran, or cannot, has a name that is in the way of the next.
+        if each.status in ("created", "dead") or outlived(each, seen):
             remove(each)
         if each.status == "paused":
             report.note(f"{each.name} is paused: it goes on.")
@@ -151,7 +139,16 @@ def start(step: Step, seen: Observation) -> str:
         if all(each.settled for each in seen.after(step.key, "").services):
             break
         time.sleep(POLL_S)
+    if seen.built.image and seen.built.services != seen.hashes:
+        _write_down(replace(seen.built, services=dict(seen.hashes)))
     return finished.stderr
+
+
+def take_upgrade(step: Step, seen: Observation) -> None:
+    """Take what a newer starter brings."""
+    from host_tasks.act import upgrade  # late, as few tasks need it
+
+    upgrade.take(seen)
 
 
 ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
@@ -164,5 +161,9 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "folders": mounts.make,
     "give": mounts.give,
     "build": build,
+    "environment": share,
+    "take": share,
+    "push": share,
     "start": start,
+    "upgrade": take_upgrade,
 }

@@ -16,7 +16,8 @@ from host_tasks.act.run import achieve
 from host_tasks.decide import goals
 from host_tasks.ground import report, runner
 from host_tasks.ground.commands import task_command
-from host_tasks.ground.paths import LINT_ENVIRONMENT, ROOT, SETTINGS, STARTER_TESTS, TESTS
+from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import LINT_ENVIRONMENT, ROOT, STARTER_TESTS, STARTERS_SETTINGS, TESTS, shown
 from host_tasks.observe.observation import Observation
 from host_tasks.setup import bootstrap
 from host_tasks.setup.basics import error_text
@@ -51,6 +52,9 @@ def own_tests(words: Sequence[str], *, yes: bool) -> list[str]:
 
 def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list[str]:
     """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed."""
+    if not STARTER_TESTS.is_dir():
+        problem = f"{shown(STARTER_TESTS)} is not here: the starter's tests were deleted"
+        raise HostError(problem, fix=task_command("test"), code=ExitCode.CONFIG)
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not (fast or lint):
         achieve(goals.READY, yes=yes)  # the base image too: two tests that need it would both make it
@@ -58,7 +62,7 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
         how = ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
     else:  # a file at a time, for its tests share a clone; two files, for with an engine a test mostly waits
         how = ["--numprocesses=2", "--dist=loadfile"]
-    pytest = ["pytest", f"--config-file={SETTINGS}", f"--rootdir={ROOT}", *how, *words]
+    pytest = ["pytest", f"--config-file={STARTERS_SETTINGS}", f"--rootdir={ROOT}", *how, *words]
     commands = [*linting.checkers(), *([] if fast else linting.audits()), *([] if lint else [pytest])]
     tools = Path(sys.executable).parent
     path = [tools, LINT_ENVIRONMENT / tools.name, LINT_ENVIRONMENT / "node_modules" / ".bin"]

@@ -1,20 +1,22 @@
 """Bring everything up, and tell the link, before another task may take it down again."""
 
+from collections.abc import Mapping
+
 from host_tasks.act.aftermath import give_up
 from host_tasks.act.run import rounds
-from host_tasks.decide import goals
+from host_tasks.decide.plan import Rule
 from host_tasks.ground import lock, report
 from host_tasks.observe import server
 from host_tasks.observe.observation import Observation
 
 
-def up(asked_port: int | None, *, yes: bool) -> Observation:
+def up(rules: tuple[Rule, ...], asked: Mapping[str, str | None], *, yes: bool) -> Observation:
     """Do what is missing, print the link, and return the last observation.
 
     Raises:
         HostError: something cannot be brought up, or the server does not answer.
     """
     with lock.held():
-        seen = rounds(Observation(), goals.up(asked_port), yes=yes, gave_up=give_up)
+        seen = rounds(Observation(asked=asked), rules, yes=yes, gave_up=give_up)
         report.result(server.link(seen.server, seen.port))
     return seen

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
+from host_tasks.decide.share import spares_base
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode
 from host_tasks.ground.paths import ENV_FILE
@@ -18,7 +19,10 @@ CODE = "base-image"
 def base_image(seen: "Observation") -> Iterator[Finding]:
     """Ask for the base image, and for a stand-in where the published one cannot be pulled."""
     base = seen.base
-    if base.is_stand_in and base.name != base.stand_in:
+    outdated = base.is_stand_in and base.name != base.stand_in
+    if (outdated or not base.image) and spares_base(seen):
+        yield ok(CODE, f"{base.shown} is not needed: the environment is not built here")
+    elif outdated:
         cause = f"{base.name} was made for another environment.yml or system than today's, which needs {base.stand_in}"
         yield _needed(cause, _stand_in_step(base))
     elif base.image:

@@ -38,12 +38,19 @@ _NO_COMPILER = re.compile(
 _CRLF = re.compile(
     r"(?:\\r|\r|\^M)['\u2019]?: (?:command not found|bad interpreter|No such file)|env: ['\u2018].*(?:\\r|\r)['\u2019]:"
 )
+# pip 26 goes on without an index that it cannot reach, and then misses the package.
+_UNREACHED = re.compile(r"after connection broken by '(.*)': /")
 _UNBUILT = re.compile(r"(?:Failed to build|Failed building wheel for|Building wheel for) '?([^'\s]+)")
+
+
+def said_by_step(output: str) -> list[str]:
+    """Return the lines that the failed step of a build printed."""
+    return _of_the_step(_lines(output))
 
 
 def cause_of_failed_build(output: str) -> str:
     """Return what the failed step of a build said of its cause, else the last error, else the last line."""
-    lines = [line.rstrip() for line in output.replace("\r\n", "\n").split("\n") if line.strip()]
+    lines = _lines(output)
     said = _of_the_step(lines)
     if said:
         told = _own_words(said) or _told(said) or said[-1].strip()
@@ -67,6 +74,11 @@ def is_network(cause: str) -> bool:
 def is_full_disk(output: str) -> bool:
     """Return whether a build or a start found no space; libc spells it with a capital, Go without."""
     return "no space left on device" in output.lower()
+
+
+def _lines(output: str) -> list[str]:
+    """Return the lines of an output that hold something."""
+    return [line.rstrip() for line in output.replace("\r\n", "\n").split("\n") if line.strip()]
 
 
 def _of_the_step(lines: Sequence[str]) -> list[str]:
@@ -94,6 +106,8 @@ def _own_words(said: Sequence[str]) -> str | None:
         names = _UNBUILT.findall(text)
         what = f"{names[0]} has to be compiled" if names else "a package has to be compiled"
         return f"{what}, and the image has no compiler: take it from conda, or name build-essential in apt.txt"
+    if "No matching distribution found" in text and (broken := _UNREACHED.findall(text)):
+        return f"pip cannot connect to its package index: {broken[-1]}"
     if re.search(r"Cannot find command 'git'", text):
         return "a requirement of git+... needs git, and the base image has none: name git in apt.txt"
     if re.search(r"jupyter(?:-lab\w*)?: command not found", text):
@@ -121,7 +135,8 @@ def _items(below: Sequence[str]) -> list[str]:
     found: list[str] = []
     for line in below:
         text = line.strip().lstrip("├└─│╰>- ").strip()
-        if re.match(r"(?:The conflict is caused by|The following packages? .*):?$", text):
+        # pip writes its last word to stderr, which may come before what it says to stdout.
+        if re.match(r"(?:The conflict is caused by|The following packages? .*):?$", text) or _POINTS_UP.match(text):
             continue
         if not re.match(r"\s|[-├└│]", line) or _CAUSE.match(text) or re.match(r"\^|note: ", text):
             break

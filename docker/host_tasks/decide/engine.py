@@ -68,15 +68,21 @@ def _judge_podman(found: Engine) -> Finding | None:
 
 def _judge_compose(found: Engine) -> Finding | None:
     """Return what is wrong with Compose."""
-    number = re.match(r"v?(\d+)\.(\d+)", found.compose or "")
+    number = compose_version(found)
     if number is None:
         said = found.compose_said or f"its version is {found.compose!r}"
         return _by_complaint(said, found) or _installable(
             found, f"Docker Compose v2 not found: {said.splitlines()[-1]}"
         )
-    if (int(number[1]), int(number[2])) >= NEEDED_COMPOSE:
+    if number >= NEEDED_COMPOSE:
         return None
     return _too_old("Docker Compose", NEEDED_COMPOSE, found.compose or "", "docs.docker.com/compose/install")
+
+
+def compose_version(found: Engine) -> tuple[int, int] | None:
+    """Return the first two numbers of Compose's version, None where it named none."""
+    number = re.match(r"v?(\d+)\.(\d+)", found.compose or "")
+    return (int(number[1]), int(number[2])) if number else None
 
 
 def _judge_server(found: Engine) -> Finding | None:

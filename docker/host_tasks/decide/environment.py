@@ -37,6 +37,8 @@ class Environment:
     pip: tuple[str, ...]  # the lines of the pip section
     variables: Mapping[str, str] = field(default_factory=dict)
     lines: Mapping[str, int] = field(default_factory=dict)  # of each conda specification, from 1
+    pip_lines: tuple[int, ...] = ()  # of each line of the pip section
+    channel_lines: tuple[int, ...] = ()  # of each channel
 
 
 def read_environment(text: str) -> Environment:
@@ -102,7 +104,7 @@ def _read(root: yaml.MappingNode) -> Environment:
     if "dependencies" not in keys:
         raise FaultError(1, "there is no `dependencies:`")
     conda: dict[str, int] = {}
-    pip: list[str] = []
+    pip: list[yaml.Node] = []
     for item in _items(keys["dependencies"], "dependencies"):
         if isinstance(item, yaml.ScalarNode):
             conda[_specification(item)] = _line(item)
@@ -110,16 +112,19 @@ def _read(root: yaml.MappingNode) -> Environment:
             pip += _pip_section(item)
     if not conda and not pip:
         raise FaultError(_line(keys["dependencies"]), "`dependencies:` has no packages")
+    channels = list(_items(keys.get("channels"), "channels"))
     return Environment(
-        channels=tuple(_scalar(each, "a channel") for each in _items(keys.get("channels"), "channels")),
+        channels=tuple(_scalar(each, "a channel") for each in channels),
         conda=tuple(conda),
-        pip=tuple(pip),
+        pip=tuple(_scalar(each, "a pip package") for each in pip),
         variables=_variables(keys.get("variables")),
         lines=conda,
+        pip_lines=tuple(map(_line, pip)),
+        channel_lines=tuple(map(_line, channels)),
     )
 
 
-def _pip_section(item: yaml.Node) -> list[str]:
+def _pip_section(item: yaml.Node) -> Iterator[yaml.Node]:
     """Return the lines of the pip section; another mapping or a list is none."""
     if not isinstance(item, yaml.MappingNode):
         raise FaultError(_line(item), "a list in the list: a package is one line, `- name`")
@@ -130,7 +135,7 @@ def _pip_section(item: yaml.Node) -> list[str]:
             raise FaultError(
                 _line(item), f"`{written}` is a mapping: a package is written `{_as_package(name, value)}`"
             )
-    return [_scalar(each, "a pip package") for each in _items(keys["pip"], "pip")]
+    return _items(keys["pip"], "pip")
 
 
 def _as_package(name: str, value: yaml.Node) -> str:

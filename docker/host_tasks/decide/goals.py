@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from host_tasks.decide import health
+from host_tasks.decide import health, share
 from host_tasks.decide.base import base_image
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
@@ -12,11 +12,14 @@ from host_tasks.decide.plan import Rule
 from host_tasks.decide.ports import port
 from host_tasks.decide.services import services
 from host_tasks.decide.settings import compose_files, env_file
+from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-READY: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, health.certificates, base_image)
+ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file)
+READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
+SHARED: tuple[Rule, ...] = (*READY, share.made)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 
@@ -25,9 +28,14 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
     return (*READY, build_anew(cache=cache))
 
 
+def pushed(to: str) -> tuple[Rule, ...]:
+    """Return what `invoke push` wants: the environment in a registry."""
+    return (*SHARED, share.pushed(to))
+
+
 def up(asked_port: int | None) -> tuple[Rule, ...]:
     """Return what `invoke up` wants, with the port that was asked for; None = any."""
-    return (*READY, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
+    return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
 DOCTOR: tuple[Rule, ...] = (
@@ -49,6 +57,7 @@ DOCTOR: tuple[Rule, ...] = (
     mounts_outside,
     port(None),
     image,
+    workers,
     services,
     mounts_inside,
     health.shared_memory,

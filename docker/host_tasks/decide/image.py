@@ -24,14 +24,20 @@ def environment_yml(seen: "Observation") -> Iterator[Finding]:
 
 def image(seen: "Observation") -> Iterator[Finding]:
     """Ask for an image of the inputs as they are."""
-    if seen.image is None:
-        yield _needed(seen, "this clone has no image yet")
-    elif seen.built.image != seen.image.id:
-        yield _needed(seen, "the image was not built by these tasks, so what it was made from is not known")
-    elif changed := differences(seen.built.inputs, seen.inputs):
-        yield _needed(seen, f"changed since the image was built: {', '.join(changed)}")
+    if why := lacking(seen):
+        yield fail(CODE, why, task_command("build"), step=_step(seen))
     else:
         yield ok(CODE, "the image was made from what is here now")
+
+
+def lacking(seen: "Observation") -> str:
+    """Return why an image has to be built, "" where it has not."""
+    if seen.image is None:
+        return "this clone has no image yet"
+    if seen.built.image != seen.image.id:
+        return "the image was not built by these tasks, so what it was made from is not known"
+    changed = differences(seen.built.inputs, seen.inputs)
+    return f"changed since the image was built: {', '.join(changed)}" if changed else ""
 
 
 def build_anew(*, cache: bool) -> Rule:
@@ -53,13 +59,11 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return [name for name in {**now, **before} if before.get(name) != now.get(name)]
 
 
-def _needed(seen: "Observation", cause: str) -> Finding:
-    """Return that an image has to be built."""
-    return fail(CODE, cause, task_command("build"), step=_step(seen))
-
-
 def _step(seen: "Observation", *, cache: bool = True) -> Step:
-    """Return the step that builds."""
-    how = "from the cache where nothing changed" if cache else "every step anew"
-    values = {} if cache else {"cache": "no"}
+    """Return the step that builds: only the user's layer where the environment is here."""
+    how, values = "from the cache where nothing changed", {}
+    if not cache:
+        how, values = "every step anew", {"cache": "no"}
+    elif seen.environment.image:
+        how, values = f"on the environment {seen.environment.name}", {"on": seen.environment.name}
     return Step("build", f"build the image, {how}", f"the image of {seen.project}", values=values)

@@ -1,8 +1,8 @@
 """Rules about what runs: every service that Compose declares, started from what is declared now, and well."""
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
 from host_tasks.decide.ports import refused
@@ -59,18 +59,46 @@ def _missing(seen: "Observation") -> str | None:
 
 def _not_running(name: str, seen: "Observation") -> str | None:
     """Return why a service does not do its work, or None."""
-    found = [each for each in seen.services if each.service == name]
-    if not found:
+    found, wanted = [each for each in seen.services if each.service == name], _wanted(_declared(name, seen))
+    if not found and wanted:
         return f"{name} is not started"
     for each in found:
-        if not at_work(each):
+        if not at_work(each, seen):
             return f"{name} {described(each)}"
-    return None
+    return f"{name} runs {len(found)} times, and is wanted {wanted} times" if len(found) != wanted else None
 
 
-def at_work(container: Container) -> bool:
-    """Return whether a container does what it is for: it serves, or is a job that is done; the server is no job."""
-    return container.serves or (container.ended_well and container.service != SERVICE)
+def _declared(name: str, seen: "Observation") -> Mapping[str, Any]:
+    """Return what Compose's model says of a service; nothing of one that is declared no more."""
+    return seen.model["services"].get(name) or {}
+
+
+def _wanted(declared: Mapping[str, Any]) -> int:
+    """Return how many containers of a service are declared (Compose specification, `scale` and `deploy.replicas`)."""
+    return int(declared.get("scale", (declared.get("deploy") or {}).get("replicas", 1)))
+
+
+def at_work(container: Container, seen: "Observation") -> bool:
+    """Return whether a container does what it is for: it serves, or is a job that is done.
+
+    The server is no job, and no service whose health is to be checked is one.
+    """
+    is_job = container.service != SERVICE and not _declared(container.service, seen).get("healthcheck")
+    return container.serves or (container.ended_well and is_job)
+
+
+def outlived(container: Container, seen: "Observation") -> Container | None:
+    """Return what a container hangs on, if that has ended or was started since: then it has to be made anew.
+
+    It hangs on a service that it `depends_on` with `restart: true`, which Compose adds for one whose network it shares
+    (compose-go 2, normalize.go): it stays in the network of before.
+    """
+    needed = _declared(container.service, seen).get("depends_on") or {}
+    on = {name for name, how in needed.items() if how.get("restart")}
+    others = (each for each in seen.services if each.service in on)
+    return next(
+        (each for each in others if each.status not in ("running", "paused") or each.started > container.started), None
+    )
 
 
 def _outdated(name: str, seen: "Observation") -> str | None:
@@ -80,9 +108,24 @@ def _outdated(name: str, seen: "Observation") -> str | None:
     for each in seen.services:
         if each.service == name == SERVICE and seen.image and each.image != seen.image.id:
             return f"{name} runs on an older image than this clone's"
-        if each.service == name and each.config_hash != seen.hashes[name]:
+        if each.service == name and (other := outlived(each, seen)):
+            return f"{name} was started before {other.service}, on which it hangs"
+        if each.service == name and _hash_at_start(each, seen) != seen.hashes[name]:
             return f"the Compose files or docker/.env say something else of {name} than when it was started"
     return None
+
+
+def _hash_at_start(container: Container, seen: "Observation") -> str:
+    """Return Compose's hash of what a container was started from.
+
+    One that shares what another container has carries a hash in which that one's id stands (docker/compose 2.26,
+    convergence.go, resolveServiceReferences): there it is what the tasks wrote down.
+    """
+    declared = _declared(container.service, seen)
+    shares = declared.get("volumes_from") or any(
+        str(declared.get(key)).startswith("service:") for key in ("network_mode", "ipc", "pid")
+    )
+    return seen.built.services.get(container.service, "") if shares else container.config_hash
 
 
 def described(container: Container) -> str:
@@ -100,7 +143,8 @@ def described(container: Container) -> str:
         return f"ends again and again, {container.restarts} times until now"
     if container.status == "running" and container.health != "none":
         said = f" ({container.last_check})" if container.last_check else ""
-        return "is still starting" if container.health == "starting" else f"is not healthy{said}"
+        known = {"starting": "is still starting", "healthy": "is healthy"}
+        return known.get(container.health, f"is not healthy{said}")
     return {"running": "runs", "created": "was made, but not started"}.get(container.status, f"is {container.status}")
 
 
@@ -111,7 +155,7 @@ def _plain(error: str) -> str:
 
 def culprit(seen: "Observation") -> Container | None:
     """Return the container that keeps the services from running, and not one that only waits for it; None for none."""
-    ill = [each for each in seen.services if not at_work(each)]
+    ill = [each for each in seen.services if not at_work(each, seen)]
     return next((each for each in ill if each.status != "created" or each.error), ill[0] if ill else None)
 
 

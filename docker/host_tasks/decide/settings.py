@@ -1,7 +1,7 @@
 """Rules about docker/.env: it can be read, and says what is true of this machine and this person."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from host_tasks.decide.plan import Finding, Step, fail, ok
@@ -26,7 +26,7 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
         problem = f"{name}:{line}: JUPYTER_PORT={port} is not between {LOWEST_PORT} and {HIGHEST_PORT}"
         yield fail("env-file", problem, f"correct or remove line {line}, then: {task_command('env')}")
     elif found.plan.changed:
-        yield fail("env-file", reason(found.plan), task_command("env"), step=write_step(found.plan))
+        yield fail("env-file", reason(found.plan, seen.asked), task_command("env"), step=write_step(found.plan))
     elif found.beside:
         names = " and ".join(map(shown, found.beside))
         step = Step("env", f"write {names}", names)
@@ -41,13 +41,12 @@ def compose_files(seen: "Observation") -> Iterator[Finding]:
         yield ok("compose-files", f"they declare {', '.join(seen.model['services'])}")
 
 
-def reason(plan: envfile.Plan) -> str:
+def reason(plan: envfile.Plan, asked: Container[str] = ()) -> str:
     """Return why docker/.env has to be written, with both values where there are two."""
     if plan.before is None:
         return f"there is no {shown(ENV_FILE)} yet"
     said = [
-        f"says {change.key}={masked(change.key, change.old)}, but it is "
-        f"{'gone' if change.new is None else masked(change.key, change.new)}"
+        f"says {change.key}={masked(change.key, change.old)}, but {_truth(change, asked)}"
         for change in plan.changes
         if change.old is not None
     ]
@@ -57,6 +56,12 @@ def reason(plan: envfile.Plan) -> str:
         if change.old is None
     ]
     return f"{shown(ENV_FILE)} {'; it '.join(said)}"
+
+
+def _truth(change: envfile.Change, asked: Container[str]) -> str:
+    """Return what is true of a key, or was asked for."""
+    new = None if change.new is None else masked(change.key, change.new)
+    return f"{new or 'none'} is asked for" if change.key in asked else f"it is {new or 'gone'}"
 
 
 def write_step(plan: envfile.Plan) -> Step:

@@ -188,6 +188,11 @@ def render(value: str, *, key: str = "the value") -> str:
     return value if _BARE.fullmatch(value) else f"'{value}'"
 
 
+def can_hold(value: str) -> bool:
+    """Return whether `render` takes a value."""
+    return _doubt(value, "'") is None
+
+
 def write(plan: Plan) -> None:
     """Replace the file at once; the caller holds the lock. Mode, owner (for root) and a symbolic link are kept.
 

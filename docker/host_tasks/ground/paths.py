@@ -8,12 +8,13 @@ ENV_FILE = DOCKER_DIR / ".env"
 COMPOSE_FILE = DOCKER_DIR / "docker-compose.yml"
 OVERRIDE_FILES = (DOCKER_DIR / "docker-compose.override.yml", DOCKER_DIR / "docker-compose.override.yaml")
 DOCKERFILE = DOCKER_DIR / "Dockerfile"
+WORKERS_FILE = DOCKER_DIR / "docker-compose.workers.yml"
 STAND_IN_DIR = DOCKER_DIR / "stand-in"
 INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
 TASKS_PY = ROOT / "tasks.py"
 TESTS = ROOT / "tests"
 STARTER_TESTS = TESTS / "starter"
-SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
+STARTERS_SETTINGS = DOCKER_DIR / "pyproject.toml"  # of ruff, mypy and pytest; a person's own is never read
 LINT_DIR = STARTER_TESTS / "lint"
 LINT_ENVIRONMENT = ROOT / ".venv" / "lint"
 WORKFLOWS_DIR = ROOT / ".github" / "workflows"
@@ -30,6 +31,7 @@ SCRIPTS = (
     ROOT / "postBuild",
 )
 
+STARTERS = ("tasks.py", "docker", "tests/starter", ".dockerignore", ".binder", ".ci", ".devcontainer", ".github")
 YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 
 

@@ -34,6 +34,7 @@ class Container:
     service: str = ""
     folder: str = ""  # from which Compose started it
     oneoff: bool = False  # made by `docker compose run`
+    started: str = ""  # when it was started last, RFC 3339
     status: str = "running"  # created, running, paused, restarting, removing, exited or dead
     health: str = "none"  # none, starting, healthy or unhealthy
     last_check: str = ""  # what the last health check said
@@ -109,6 +110,7 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         service=compose.get("service", ""),
         folder=compose.get("project.working_dir", ""),
         oneoff=compose.get("oneoff") == "True",
+        started=state.get("StartedAt", ""),
         status=state.get("Status", ""),
         health=_health(health),
         last_check=" ".join(str(checks[-1].get("Output", "")).split())[-200:] if checks else "",

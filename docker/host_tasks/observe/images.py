@@ -22,6 +22,11 @@ from host_tasks.ground.paths import (
 from host_tasks.observe.client import asking, client
 
 STAND_IN = "conda-pip-docker/stand-in"
+MADE_BY = "conda-pip-docker.made-by"  # a label of stand-ins: the Compose project of the clone that made it
+BASE_LABEL = "org.opencontainers.image.base.name"  # OCI image specification 1.1, "Pre-Defined Annotation Keys"
+ENVIRONMENT = "environment"  # the stage of the Dockerfile that is shared; it knows no user
+OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/entrypoint.sh")  # no inputs of it
+ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}  # kernels' and Windows' names to Docker's
 DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
 
 
@@ -57,11 +62,26 @@ class Base:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """The image of the heavy layers alone, which every user, clone and machine with these inputs can share."""
+
+    repository: str  # by its name on this engine
+    tag: str  # a digest of its inputs, and its architecture
+    image: Image | None  # None: this engine does not have it
+
+    @property
+    def name(self) -> str:
+        """Its name on this engine."""
+        return f"{self.repository}:{self.tag}"
+
+
+@dataclass(frozen=True)
 class Built:
-    """What `invoke build` and `invoke up` wrote down of their last build."""
+    """What `invoke build` and `invoke up` wrote down of their last build, and of what was started from it."""
 
     image: str = ""  # its id
     inputs: Mapping[str, str] = field(default_factory=dict)  # what it was made from, by name
+    services: Mapping[str, str] = field(default_factory=dict)  # Compose's hash of each that was started, by name
 
 
 def published() -> str:
@@ -126,6 +146,21 @@ def inputs(values: Mapping[str, str], base_id: str) -> dict[str, str]:
     }
 
 
+def environment_repository(project: str) -> str:
+    """Return the repository of a clone's environments on its engine: an island's own name, whose layers are shared."""
+    return f"{project}-{ENVIRONMENT}"
+
+
+def environment_tag(inputs: Mapping[str, str], base_name: str) -> str:
+    """Return the tag of an environment; the base counts by its name, which a machine without it knows too."""
+    import platform  # late: most tasks need nothing of it
+
+    heavy = {"base": base_name, **{name: digest for name, digest in inputs.items() if name not in OF_THE_USER}}
+    machine = platform.machine()
+    digest = _digest(json.dumps(heavy, sort_keys=True).encode())
+    return f"{digest}-{ARCHITECTURES.get(machine, machine)}"
+
+
 def built() -> Built:
     """Return what is written down of the last build; nothing where there was none, or the file cannot be read.
 
@@ -134,8 +169,13 @@ def built() -> Built:
     """
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         read = json.loads(BUILT_FILE.read_text(encoding="utf-8"))
-        return Built(str(read["image"]), {str(name): str(digest) for name, digest in read["inputs"].items()})
+        return Built(str(read["image"]), _texts(read["inputs"]), _texts(read.get("services", {})))
     return Built()
+
+
+def _texts(read: Mapping[str, Any]) -> dict[str, str]:
+    """Return names and digests as texts, whatever was read."""
+    return {str(name): str(digest) for name, digest in read.items()}
 
 
 def _content(path: Path) -> bytes:

@@ -4,15 +4,29 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from host_tasks.ground import envfile
-from host_tasks.ground.paths import CA_BUNDLE, DOCKER_DIR, ENV_FILE, PIP_CONFIG
+from host_tasks.ground.paths import (
+    CA_BUNDLE,
+    COMPOSE_FILE,
+    DOCKER_DIR,
+    ENV_FILE,
+    OVERRIDE_FILES,
+    PIP_CONFIG,
+    ROOT,
+    WORKERS_FILE,
+)
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
+# Keys that, where they have a value, put a further Compose file after docker-compose.yml.
+OPTIONS = {"DASK_WORKERS": WORKERS_FILE.name}
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "JUPYTER_PORT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "MEMORY_LIMIT"),
+    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "BASE_IMAGE", "ENVIRONMENT_FROM"),
+    *("CA_BUNDLE", "PIP_CONFIG", "MEMORY_LIMIT"),
+    *OPTIONS,
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
@@ -41,8 +55,8 @@ class Settings:
         return ENV.plan({**self.observed, **choices})
 
 
-def observe() -> Settings:
-    """Return the settings of this moment.
+def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
+    """Return the settings of this moment, with what was asked for of the keys that are a person's choice.
 
     Raises:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
@@ -60,10 +74,13 @@ def observe() -> Settings:
         "GID": str(who.gid),
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
+        "PROJECT_FOLDER": str(ROOT) if envfile.can_hold(str(ROOT)) else None,
         "CA_BUNDLE": chosen or (_text(CA_BUNDLE) if wanted[CA_BUNDLE] else _still_there(_text(CA_BUNDLE))),
         "MEMORY_LIMIT": kept.get("MEMORY_LIMIT") or memory_limit(),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
+        "COMPOSE_FILE": compose_file({**kept, **asked}),
         **network.proxies(),
+        **asked,
     }
     after = {**kept, **observed}
     values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
@@ -78,6 +95,23 @@ def memory_limit() -> str | None:
     if not hasattr(os, "sysconf"):
         return None
     return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 9 // 10 // 2**20}m"
+
+
+def compose_file(values: Mapping[str, str | None]) -> str | None:
+    """Return COMPOSE_FILE for the options among the values; None = Compose's own choice of files, which is ours.
+
+    Plain Compose reads it from docker/.env too, and then leaves out docker-compose.override.yml where it is not named
+    (Compose 5 documentation, "Configure pre-defined environment variables"). Further files that a person names stay.
+    """
+    named, overrides = values.get("COMPOSE_FILE"), [path.name for path in OVERRIDE_FILES]
+    first, *others = named.split(os.pathsep) if named else [COMPOSE_FILE.name]
+    chosen = [name for key, name in OPTIONS.items() if values.get(key)]
+    if named and not chosen and not set(others) & set(OPTIONS.values()):
+        return named
+    others = [name for name in others if name not in (*OPTIONS.values(), *overrides)]
+    if not chosen and not others and first == COMPOSE_FILE.name:
+        return None
+    return os.pathsep.join([first, *chosen, *others, *(name for name in overrides if (DOCKER_DIR / name).is_file())])
 
 
 def _content(path: Path) -> str | None:

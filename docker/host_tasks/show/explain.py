@@ -8,7 +8,7 @@ from pathlib import Path
 
 from host_tasks.ground import report
 from host_tasks.ground.masking import masked
-from host_tasks.ground.paths import COMPOSE_FILE, DOCKER_DIR, DOCKERFILE, ENV_FILE, OVERRIDE_FILES, shown
+from host_tasks.ground.paths import DOCKER_DIR, DOCKERFILE, ENV_FILE, shown
 from host_tasks.observe import compose, images
 from host_tasks.observe.observation import Observation
 from host_tasks.observe.settings import ENV, OWN_KEYS, Settings
@@ -62,7 +62,7 @@ def explain(
 ) -> list[Explanation]:
     """Return every variable of docker/.env, of the Compose files, and of those that the shell exports in vain."""
     file = _file_values(settings, folder / ENV_FILE.name)
-    defaults = _defaults(folder)
+    defaults = _defaults(settings, folder)
     unheard = sorted(name for name in environ if compose.pinned(name))
     keys = dict.fromkeys([*OWN_KEYS, *defaults, *file, *unheard])
     return [_explained(key, environ.get(key), file.get(key), defaults.get(key)) for key in keys]
@@ -99,15 +99,15 @@ def _file_values(settings: Settings, path: Path) -> dict[str, _Place]:
     return {key: _Place(values[key], f"{shown(path)}:{lines[key]}{reasons.get(key, '')}") for key in values}
 
 
-def _defaults(folder: Path) -> dict[str, _Place | None]:
+def _defaults(settings: Settings, folder: Path) -> dict[str, _Place | None]:
     """Return each variable that the Compose files name, with its first default; None = it has none."""
     found: dict[str, _Place | None] = {}
-    for name in (each.name for each in (COMPOSE_FILE, *OVERRIDE_FILES)):
-        text = (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
+    for path in compose.files(settings.values, folder):
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             for match in re.finditer(REFERENCE, line.partition("# ")[0]):
                 key, default = match["braced"] or match["plain"], match["default"]
-                place = _Place(default, f"default in {shown(folder / name)}:{number}", match["dash"] == ":-")
+                place = _Place(default, f"default in {shown(path)}:{number}", match["dash"] == ":-")
                 if key:
                     found[key] = found.get(key) or (None if default is None else place)
     found["BASE_IMAGE"] = found.get("BASE_IMAGE") or _Place(images.published(), f"default in {shown(DOCKERFILE)}")

@@ -20,6 +20,7 @@ PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs
 
 # These are the person's to delete, and their tests go with them.
 GO_WITH = {
+    "test_binder.py": ".binder/Dockerfile",
     "test_browser.py": "notebooks/penguins.ipynb",
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",
@@ -121,6 +122,8 @@ def removed(clone: Clone) -> None:
         found = docker(*listing, "--filter", label).split()
         if found:
             docker(*removal, *dict.fromkeys(found))
+    if environments := docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{clone.project}-environment").split():
+        docker("image", "rm", *environments)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -38,9 +38,26 @@ def test_devcontainer_works_as_the_person_in_the_environment(cli: list[str], run
     """What the tool runs is in the environment, in the project, and what it saves belongs to the caller."""
     script = "ls; python -c 'import sys; print(sys.prefix)'; touch results/made"
 
-    place = ["--workspace-folder", str(running.root), "--container-id", running.container_id()]
-    done = running.run(*cli, "exec", *place, "bash", "-c", script)
+    done = running.run(*cli, "exec", "--workspace-folder", str(running.root), "bash", "-c", script)
 
     assert done.stdout.split() == ["bin", "data", "doc", "env", "notebooks", "results", "src", "/opt/env"], done.stderr
     made = (running.root / "results" / "made").stat()
     assert (str(made.st_uid), str(made.st_gid)) == (running.values()["UID"], running.values()["GID"])
+
+
+def test_every_door_leads_to_the_same_environment(cli: list[str], running: Clone) -> None:
+    """`devcontainer exec`, Compose, Docker and `invoke run` list the same packages, and those are of /opt/env."""
+    words = ["conda", "list", "--json"]
+    compose = ["docker", "compose", "exec", "--no-TTY", "jupyterlab-server"]
+
+    listed = [
+        running.run(*cli, "exec", "--workspace-folder", str(running.root), *words).stdout,
+        running.run(*compose, *words, cwd=running.root / "docker").stdout,
+        running.inside(*words).stdout,
+        running.succeed("run", "--", *words),
+    ]
+
+    packages = [{(each["name"], each["version"], each["build_string"]) for each in json.loads(text)} for text in listed]
+    assert packages == [packages[0]] * 4
+    assert {"jupyterlab", "tabulate"} <= {name for name, _, _ in packages[0]}
+    assert running.inside("conda", "list").stdout.startswith("# packages in environment at /opt/env:")

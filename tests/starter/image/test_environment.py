@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,6 +240,47 @@ def test_project_without_optional_files_is_built(base: str, running: Clone, tmp_
 
     assert run("bare:test", "python -c 'import pandas; print(1)'") == "1"
     docker("image", "rm", "--force", "bare:test")
+
+
+@pytest.fixture(scope="module")
+def edited(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone on the same base by a name that is no stand-in's, which is not made again for another environment.yml."""
+    clone = cloned(tmp_path_factory.mktemp("edited") / "edited")
+    base = running.values().get("BASE_IMAGE")
+    if base:
+        docker("tag", base, "edited-base:test")
+        (clone.root / "docker" / ".env").write_text("BASE_IMAGE=edited-base:test\n", encoding="utf-8")
+    yield clone
+    if base:
+        docker("image", "rm", "edited-base:test")
+
+
+# In environment.yml, `numpy` stands between packages that the channel has; what is put in its place is at fault.
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("environment.yml", "numpy\n", "no-such-package-9b1c\n", r"No candidates were found for no-such-package-9b1c"),
+        ("environment.yml", "numpy\n", "numpy <1\n", r"the environment cannot be made: .*numpy <1"),
+        ("environment.yml", "  - conda-forge\n", "  - http://127.0.0.1:9/team\n", r"http://127\.0\.0\.1:9/team/"),
+        ("requirements.txt", "tabulate >=0.9\n", "tabulate >=0.9\n-c constraints.txt\n", r"Cannot install .*tabulate"),
+    ],
+    ids=["missing", "unsolvable", "unreachable channel", "pip conflict"],
+)
+def test_failed_build_names_file_and_line(edited: Clone, file: str, old: str, new: str, said: str) -> None:
+    """By what rattler and pip say themselves, in two lines; the words that pip and conda say in passing blame none."""
+    (edited.root / "constraints.txt").write_text("tabulate <0.9 # pip\n", encoding="utf-8")
+    path = edited.root / file
+    before = path.read_text(encoding="utf-8")
+    line = before[: before.index(old)].count("\n") + 1
+    path.write_text(before.replace(old, new), encoding="utf-8")
+
+    built = edited.task("build")
+
+    path.write_text(before, encoding="utf-8")
+    error, fix = built.stderr.splitlines()[-2:]
+    assert built.returncode == 70
+    assert re.search(rf"^error: {re.escape(file)}:{line}: .*{said}", error), error
+    assert re.search(rf"^fix: correct {re.escape(file)}:{line}\b.*, then: ", fix), fix
 
 
 def test_runtime_has_the_environment_and_no_conda(running: Clone, base: str, image: str) -> None:

@@ -5,7 +5,9 @@ Proved in an engine of the test's own, in namespaces of its own: its only networ
 
 import io
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 import venv
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import PROGRAM, Clone, cloned, docker
 from private import GATEWAY, Private, private_engine
+from texts import still_ours
 
 from host_tasks.observe import images
 
@@ -26,6 +29,57 @@ def private() -> Iterator[Private]:
     """An engine with no image and no network; all of it is gone afterwards."""
     with private_engine() as engine:
         yield engine
+
+
+def shown_with(words: str) -> list[str]:
+    """Return the lines of the manual's block that holds these words."""
+    [block] = [each for each in still_ours()["docker/README.md"].blocks if words in each]
+    return block.splitlines()
+
+
+def test_environment_from_a_file_needs_no_network(running: Clone, private: Private, tmp_path: Path) -> None:
+    """As the manual shows it: `save` here, `load` and `up` where there is no image, no base and no network.
+
+    A file of other inputs is refused before it is loaded.
+    """
+    save, load, up = [shlex.split(line)[2:] for line in shown_with("save environment.tar")]
+    there = cloned(tmp_path / "there")
+    invoke = [sys.executable, "-I", str(there.root / PROGRAM)]
+    assert private.run("docker", "image", "ls", "--quiet").stdout == ""
+
+    running.succeed(*save)
+    (running.root / save[1]).rename(there.root / load[1])
+    (there.root / "postBuild").rename(tmp_path / "kept")
+    refused = private.run("env", "--chdir", str(there.root), *invoke, *load)
+    (tmp_path / "kept").rename(there.root / "postBuild")
+    loaded = private.run("env", "--chdir", str(there.root), *invoke, *load, timeout_s=300)
+    started = private.run(*invoke, *up, timeout_s=120)
+
+    assert refused.returncode == 65
+    assert "holds the environment" in refused.stderr
+    assert loaded.returncode == 0, loaded.stderr[-3000:]
+    assert started.returncode == 0, started.stderr[-3000:]
+    assert started.stdout.startswith("http://127.0.0.1:")
+    assert f"FLAVOR={loaded.stdout.strip()}" in started.stderr
+    assert private.run(*invoke, "clean").returncode == 0
+    assert private.run("docker", "image", "ls", "--quiet").stdout == ""
+
+
+def test_host_packages_from_a_folder_need_no_network(tmp_path: Path) -> None:
+    """As the manual shows it: wheels that were fetched before make .venv where there is no network."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to cut the network off")
+    fetch, install = shown_with("PIP_NO_INDEX=1")
+    clone = cloned(tmp_path / "bare")
+    venv.create(tmp_path / "person", with_pip=True)
+    path = f"{tmp_path / 'person' / 'bin'}:/usr/bin:/bin"  # no uv
+
+    fetched = clone.run("bash", "-c", fetch, PATH=path)
+    listed = clone.run("unshare", "--net", "bash", "-c", install, PATH=path)
+
+    assert fetched.returncode == 0, fetched.stderr
+    assert listed.returncode == 0, listed.stderr
+    assert "Build and start JupyterLab" in listed.stdout
 
 
 def wheel(name: str) -> bytes:

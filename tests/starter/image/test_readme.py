@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Clone, cloned, docker, git, removed
-from texts import ARCHIVE, CLUSTER, FAR, FORK, STARTER, Text, still_ours
+from texts import ARCHIVE, CLUSTER, FAR, FORK, REGISTRY, Text, still_ours
 
 TEXTS = [text for text in still_ours().values() if text.blocks]
 BLOCKS = still_ours()["README.md"].blocks if "README.md" in still_ours() else []
@@ -13,10 +13,13 @@ IN_THE_SUITE = "is, or runs, the suite that runs this test"
 NOT_RUN = {
     "python3 tasks.py test --all --yes": IN_THE_SUITE,
     "python3 tasks.py test --fast": IN_THE_SUITE,
+    "python3 tasks.py upgrade": "test_upgrade.py runs it, on a starter and a project of its own",
+    REGISTRY: "test_share.py runs it, with a registry of its own",
+    "save environment.tar": "test_offline.py runs it, on two engines",
+    "PIP_NO_INDEX=1": "test_offline.py runs it, without a network",
     FAR: "test_ssh.py runs these, with another machine",
     ARCHIVE: "test_slurm.py runs this",
     CLUSTER: "test_slurm.py runs these, with a cluster",
-    STARTER: "test_texts.py runs the upgrade, on a starter and a project of its own",
 }
 # Root stands for the post's default user where the texts ask for the caller's ids: no image runs as root.
 AS_DEFAULT_USER = """

@@ -1,0 +1,102 @@
+"""The environment in a registry: pushed by one clone, taken by another, which builds nothing of it."""
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Clone, cloned, docker, removed, wait_until
+from debian import missing
+from lab import status_of
+from texts import REGISTRY, still_ours
+
+from host_tasks.observe import images
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """The address of a registry on 127.0.0.1, which engines ask without TLS."""
+    if why := missing(["docker-registry"], ["docker-registry"]):
+        pytest.skip(why)
+    settings = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+        "http": {"addr": "127.0.0.1:0"},
+    }
+    (tmp_path / "registry.yml").write_text(json.dumps(settings), encoding="utf-8")
+    log = tmp_path / "registry.log"
+    with log.open("w", encoding="utf-8") as out:
+        argv = ["docker-registry", "serve", str(tmp_path / "registry.yml")]
+        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: re.search(r"listening on (127[\d.:]+)", log.read_text(encoding="utf-8")), what="a registry")
+        yield re.findall(r"listening on (127[\d.:]+)", log.read_text(encoding="utf-8"))[0]
+    finally:
+        process.kill()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Clone]:
+    """Another clone of the same files."""
+    yield (made := cloned(tmp_path / "other"))
+    removed(made)
+
+
+def shown_with(words: str, registry: str) -> list[str]:
+    """Return the words of the task that the manual shows with these ones, with a real registry."""
+    [block] = [each for each in still_ours()["docker/README.md"].blocks if words in each]
+    return shlex.split(block.replace(REGISTRY, registry))[2:]
+
+
+def layers(image: str) -> list[str]:
+    """Return the layers of an image."""
+    found: list[str] = json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image))
+    return found
+
+
+def test_environment_is_taken_from_a_registry(running: Clone, other: Clone, registry: str) -> None:
+    """The second clone pulls what the first has pushed, and builds its user on it; the base image is not asked for.
+
+    Where another environment is wanted, it looks for that one, and builds it as ever.
+    """
+    pushed = running.succeed(*shown_with("push --to", registry)).strip()
+    heavy = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{running.project}-environment")
+    (other.root / "docker" / ".env").write_text(f"BASE_IMAGE={running.values()['BASE_IMAGE']}\n", encoding="utf-8")
+
+    up = other.task(*shown_with("up --from", registry), "--yes")
+
+    assert up.returncode == 0, up.stderr[-3000:]
+    assert f"$ docker pull {pushed}" in up.stderr
+    assert "make.py" not in up.stderr
+    assert status_of(up.stdout.strip()) == 200
+    assert layers(f"{other.project}-jupyterlab-server")[: len(layers(heavy))] == layers(heavy)
+    assert docker("image", "ls", "--quiet", pushed.rpartition(":")[0]) == ""
+    with (other.root / "environment.yml").open("a", encoding="utf-8") as file:
+        file.write("# another\n")
+    plan = other.succeed("up", "--dry-run")
+    wanted = re.findall(rf"take the environment {registry}/team/my-project:(\S+), or build it", plan)
+    assert len(wanted) == 1
+    assert wanted != [pushed.rpartition(":")[2]]
+    other.succeed("clean")
+    assert docker("image", "ls", "--quiet", f"{other.project}-environment") == ""
+
+
+def test_stand_in_that_nobody_needs_goes_with_its_clone(other: Clone) -> None:
+    """`clean` removes a stand-in that this clone made for an older environment.yml, and nobody else's."""
+    for name, project in (("superseded", other.project), ("of-another", "another-00000000")):
+        label = f"{images.MADE_BY}={project}"
+        argv = ["docker", "build", "--quiet", "--label", label, "--tag", f"{images.STAND_IN}:{name}", "-"]
+        subprocess.run(argv, input=f"FROM scratch\nENV A={name}\n", text=True, check=True, capture_output=True)
+
+    would = other.succeed("clean", "--dry-run")
+    other.succeed("clean")
+
+    left = docker("image", "ls", "--format", "{{.Tag}}", images.STAND_IN).split()
+    docker("image", "rm", f"{images.STAND_IN}:of-another")
+    assert would.strip() == f"would delete the image {images.STAND_IN}:superseded"
+    assert "superseded" not in left
+    assert "of-another" in left
