@@ -29,7 +29,7 @@ REPLACED = ".replaced"  # in docker/, on both machines: what a transfer put anot
 DESTINATION = re.compile(r"(?:ssh://)?((?:[\w.+-]+@)?\w[\w.-]*)(?::([0-9]{1,5}))?/?")
 LOST = 255  # ssh's own exit code (ssh(1), "EXIT STATUS"); any other is that of the command there
 TOO_OLD = (1, 2, 4, 127)  # rsync's exit codes: options or protocols that it does not know; the shell's: not there
-# Settings of the person's own for this host that would start something else, or take ports.
+# Over the person's own settings for this host, which may start something else, or take ports.
 OWN = ("ControlMaster=no", "RemoteCommand=none", "LogLevel=ERROR")
 LASTING = ("ControlMaster=yes", "ControlPersist=yes", "ClearAllForwardings=yes", "ServerAliveInterval=15")
 RSYNC = (
@@ -113,10 +113,11 @@ def up(on: str, asked: int | None, *, yes: bool, attach: bool, dry_run: bool) ->
         Exit: something failed there.
     """
     with lock.held():
-        far = connected(machine(on), asked)
-        send(far, *(["--dry-run"] if dry_run else []))
         if dry_run:
+            send(machine(on), "--dry-run")
             return
+        far = connected(machine(on), asked)
+        send(far)
         far.require(far.task("up", *(["--yes"] if yes else []), quiet=True), "`up`")
         told = far.task("url", capture=True)
         far.require(told, "`url`")
