@@ -19,6 +19,7 @@ basics.refuse_foreign_python()
 from invoke.context import Context
 
 from host_tasks.ground import report
+from host_tasks.ground.commands import task_command
 from host_tasks.ground.task import after_dashes, ended, task
 
 YES = "Answer yes: install, make and start what is missing."
@@ -70,10 +71,14 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
     help={
         "yes": YES,
         "port": "Port of 127.0.0.1, 1024 to 65535; kept in docker/.env. Default: 8888, or the first free one.",
+        "bind": "Address of this machine to publish on instead of 127.0.0.1, which opens the server to others; kept.",
+        "hardened": "Let nothing of the container's own be written; kept. It costs `pip install` at run time.",
+        "no-hardened": "Go back to the usual container.",
         "workers": "How many Dask workers beside JupyterLab; kept in docker/.env. 0: none, as at first.",
         "from": "Take the environment from this REGISTRY/NAME where it is there; kept in docker/.env.",
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
         "on": ON,
+        "open": "Then open it in your browser.",
         "dry-run": DRY_RUN,
     }
 )
@@ -81,10 +86,14 @@ def up(
     c: Context,
     yes: bool = False,
     port: str = "",
+    bind: str = "",
+    hardened: bool = False,
+    no_hardened: bool = False,
     workers: str = "",
     from_: str = "",
     attach: bool = False,
     on: str = "",
+    open: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Build and start JupyterLab, and print its link.
@@ -94,20 +103,24 @@ def up(
     """
     from host_tasks.act import run, up
     from host_tasks.decide import goals, ports
-    from host_tasks.decide.share import wished_environment
-    from host_tasks.decide.workers import wished_workers
+    from host_tasks.decide.choices import choices
     from host_tasks.observe import compose
 
     if on:
         from host_tasks.act import ssh
 
-        ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
+        given: dict[str, str | bool] = {"bind": bind, "workers": workers, "from": from_}
+        given.update({"yes": yes, "hardened": hardened, "no-hardened": no_hardened})
+        ssh.up(on, ports.wished_port(port), given, attach=attach, browse=open, dry_run=dry_run)
         return
-    rules, asked = goals.up(ports.wished_port(port)), {**wished_workers(workers), **wished_environment(from_)}
+    rules = goals.up(ports.wished_port(port))
+    asked = choices(bind=bind, hardened=hardened, no_hardened=no_hardened, workers=workers, from_=from_)
     if dry_run:
         run.reach(rules, asked=asked, dry_run=True)
         return
     seen = up.up(rules, asked, yes=yes)
+    if open:
+        open_link(c)
     if attach:
         words = ("logs", "--follow", "--tail", "20")
         ended(compose.call(seen.settings.values, *words, interactive=True))
@@ -140,6 +153,18 @@ def pull(c: Context, on: str, folders: str = "results") -> None:
     ssh.pull(on, folders.split(","))
 
 
+@task(help={"yes": YES})
+def restart(c: Context, yes: bool = False) -> None:
+    """Restart JupyterLab in its container, and print its link.
+
+    What runs in it ends: kernels and terminals. What was installed in it stays, and so does the link.
+    """
+    from host_tasks.act import up
+    from host_tasks.decide import goals
+
+    up.up(goals.restarted(), {}, yes=yes)
+
+
 @task(
     name="mounts",
     help={
@@ -162,12 +187,15 @@ def check_mounts(c: Context, fix: bool = False, dry_run: bool = False, json: boo
         print_mounts(seen, json=json)
 
 
-@task()
-def url(c: Context) -> None:
-    """Print the link of the running JupyterLab."""
+@task(help={"rotate": "Make another token first: the link of before opens nothing any more."})
+def url(c: Context, rotate: bool = False) -> None:
+    """Print the link of the running JupyterLab.
+
+    With --rotate whoever has the old link is shut out, your own browser too; kernels and open terminals go on.
+    """
     from host_tasks.act.link import current_link
 
-    report.result(current_link())
+    report.result(current_link(rotate=rotate))
 
 
 @task(name="open")
@@ -182,7 +210,12 @@ def open_link(c: Context) -> None:
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
     """Print the log of the server, and of what runs beside it."""
     from host_tasks.observe import clone, compose
+    from host_tasks.observe.observation import Observation
 
+    if not Observation().containers:
+        report.note(
+            f"Nothing runs here yet, so there is no log; what a build says is shown by: {task_command('build')}"
+        )
     words = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
     ended(compose.call_by_name(clone.project_name(), *words, interactive=True))
 

@@ -15,6 +15,18 @@ elif grep -qs '^[^#]' /run/secrets/pip_config; then
     export PIP_CONFIG_FILE=/run/secrets/pip_config
 fi
 
+# The proxies of this machine, in both cases: curl reads http_proxy in lower case only, and some read upper case only.
+if [ -r /run/secrets/proxies ]; then
+    while IFS='=' read -r name value; do
+        case "${name}" in
+        HTTP_PROXY) export HTTP_PROXY="${value}" http_proxy="${value}" ;;
+        HTTPS_PROXY) export HTTPS_PROXY="${value}" https_proxy="${value}" ;;
+        NO_PROXY) export NO_PROXY="${value}" no_proxy="${value}" ;;
+        esac
+    done </run/secrets/proxies
+    unset name value
+fi
+
 # The `conda` function, which `conda activate` needs, is not inherited; what activation did is: CONDA_SHLVL tells.
 # /etc/profile resets PATH on Debian and Ubuntu, so a login shell activates anew.
 if [ -d "${ENV_PREFIX:-}/conda-meta" ] && [ -e "${CONDA_DIR}/etc/profile.d/conda.sh" ]; then

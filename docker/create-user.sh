@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the image's one user: create-user.sh USERNAME UID GID
 # Any pair of ids is honoured exactly; an account of the base image that has the name or the uid has to go,
-# because the engine takes groups and HOME from the first passwd entry with a uid.
+# because the engine takes groups and HOME from the first passwd entry with a uid; so has Ubuntu's own person.
 set -euo pipefail
 
 readonly username="$1" uid="$2" gid="$3"
@@ -25,9 +25,10 @@ is_id "${uid}" 1 ||
 is_id "${gid}" 0 ||
     refuse "gid '${gid}' is not between 0 and ${max_id}" "--build-arg gid=100"
 
-for taken in "$(getent passwd "${uid}" | cut -d: -f1)" "$(getent passwd "${username}" | cut -d: -f1)"; do
-    if [[ -n "${taken}" ]] && getent passwd "${taken}" >/dev/null; then
+for taken in "$(getent passwd "${uid}" | cut -d: -f1)" "${username}" ubuntu; do
+    if [[ -n "${taken}" ]] && old_home="$(getent passwd "${taken}" | cut -d: -f6)"; then
         userdel "${taken}"
+        [[ "${old_home}" != /home/?* ]] || rm --recursive --force "${old_home}"
     fi
 done
 

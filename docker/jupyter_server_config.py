@@ -1,5 +1,6 @@
 """How JupyterLab serves this project; Jupyter reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
 
+import hmac
 import os
 import sys
 import warnings
@@ -11,6 +12,7 @@ from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.serverapp import JupyterServerAuthWarning
 from jupyterlab_server.licenses_handler import LicensesHandler
 from tornado.httputil import responses
+from tornado.netutil import is_valid_ip
 from tornado.web import HTTPError, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,10 +21,33 @@ from mounted_contents import MountedContents
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
+TOKEN_FILE = Path(os.environ["JUPYTER_TOKEN_FILE"])
+
+
 class LinkOnly(IdentityProvider):
-    """The link with its token is the only way in: there is no login page, and no password can be set."""
+    """The link with its token is the only way in: there is no login page, and no password can be set.
+
+    `url --rotate` writes another token while the server runs, and kernels go on.
+    """
 
     login_available = False
+    in_file = TOKEN_FILE.read_text(encoding="ascii") if TOKEN_FILE.is_file() else ""
+    token: str  # the trait, whose type is not told
+
+    def get_user(self, handler: JupyterHandler) -> Any:
+        """Return who asks, by the token that its file holds now."""
+        fresh = TOKEN_FILE.read_text(encoding="ascii") if TOKEN_FILE.is_file() else ""
+        if fresh and fresh != self.in_file == self.token:  # else it was given another way, as Binder's hub does
+            self.token = self.in_file = fresh
+            handler.settings["cookie_secret"] = os.urandom(32)  # who came by the old link has to come by the new one
+            handler.settings.setdefault("page_config_data", {})["token"] = fresh  # JupyterLab's pages ask with it
+            self.parent.write_server_info_file()
+        return super().get_user(handler)
+
+    def cookie_secret_hook(self, h: "hmac.HMAC") -> "hmac.HMAC":
+        """Make cookies of another token worth nothing after a restart either."""
+        h.update(self.token.encode())
+        return h
 
 
 def refuse(handler: JupyterHandler) -> str:
@@ -53,6 +78,19 @@ c.ServerApp.open_browser = False
 
 # With ip 0.0.0.0 Jupyter would accept any Host header, and so DNS rebinding.
 c.ServerApp.allow_remote_access = False
+known_by_name = JupyterHandler.check_host
+
+
+def known(handler: JupyterHandler) -> bool:
+    """Return whether a Host header names this server; an address in digits is no name that could be rebound."""
+    return is_valid_ip(handler.request.host_name.strip("[]")) or bool(known_by_name(handler))
+
+
+if os.environ.get("JUPYTER_BIND"):  # published for other machines, which call it by its address
+    JupyterHandler.check_host = known
+
+# What it would install ends with the container; environment.yml is the way. The one of PyPI tells the log its proxy.
+c.LabApp.extension_manager = "readonly"
 
 # The tree shows ~/app, whose folders are the host's. It opens in notebooks/, where saving is safe.
 c.ServerApp.root_dir = os.environ["PROJECT_DIR"]

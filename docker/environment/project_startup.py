@@ -10,6 +10,7 @@ import sys
 CA_BUNDLE = "/run/secrets/ca_bundle"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 PIP_CONFIG = "/run/secrets/pip_config"
+PROXIES = "/run/secrets/proxies"
 
 
 def _read(path: str) -> str:
@@ -29,6 +30,11 @@ def _activate() -> None:
     if "BEGIN CERTIFICATE" in _read(CA_BUNDLE):
         for name in CA_VARIABLES:
             os.environ.setdefault(name, CA_BUNDLE)
+    for line in _read(PROXIES).splitlines():
+        name, _, value = line.partition("=")
+        if name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+            os.environ.setdefault(name, value)
+            os.environ.setdefault(name.lower(), value)
     if os.path.exists(PIP_CONFIG) and not os.access(PIP_CONFIG, os.R_OK):  # noqa: PTH110
         os.environ.setdefault("PIP_INDEX_URL", f"file://{PIP_CONFIG}-cannot-be-read")
     elif any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):

@@ -22,7 +22,13 @@ apt-get indextargets --format 'deb $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Create
 # How this machine reaches them: proxies, certificates, checks of dates.
 apt-config dump Acquire >"${work}/apt.conf"
 
+# What apt needs goes into the file system too, but no password of a proxy or an archive (RFC 3986, 3.2.1).
+# shellcheck disable=SC2016 # mmdebstrap's own variable
+readonly without_passwords='sed --in-place --regexp-extended "s|://[^/@[:space:]\"]*@|://|" \
+    "$1"/etc/apt/sources.list "$1"/etc/apt/apt.conf.d/99mmdebstrap'
+
 mmdebstrap --quiet --variant=minbase --aptopt="${work}/apt.conf" \
+    --customize-hook="${without_passwords}" \
     --include=ca-certificates,git,python3,python3-venv \
     --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/man/*' \

@@ -142,7 +142,10 @@ def beside(service: str = "db", **differs: Any) -> Container:
 
 
 def model(
-    *, ports: Iterable[Any] = ({"target": 8888, "published": "8888"},), network_mode: str | None = None, **services: Any
+    *,
+    ports: Iterable[Any] = ({"target": 8888, "published": "8888", "host_ip": "127.0.0.1"},),
+    network_mode: str | None = None,
+    **services: Any,
 ) -> dict[str, Any]:
     """Return Compose's model of the server, published there, and of further services."""
     network = {"network_mode": network_mode} if network_mode else {}  # as docker-compose.yml, which names none
@@ -158,6 +161,7 @@ def healthy(**differs: Any) -> Seen:
         "project": PROJECT,
         "left_behind": (),
         "settings": settings(),
+        "exposed_files": {},
         "has_compose": True,
         "is_root": False,
         "containers": (server(),),
@@ -196,6 +200,7 @@ def examined(**differs: Any) -> Seen:
         "proxies_of_shell": {},
         "addresses": {},
         "silent_addresses": {},
+        "planted": {},
         "scripts": {ROOT / "postBuild": (False, True)},
     }
     return healthy(**{**known, **differs})

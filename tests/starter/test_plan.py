@@ -33,6 +33,7 @@ from observed import (
 
 from host_tasks.decide import goals
 from host_tasks.decide.plan import Rule, plan
+from host_tasks.decide.ports import OPENED
 from host_tasks.ground.envfile import Change
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
@@ -425,6 +426,15 @@ Then it would stop:
         id="environment to be pushed",
     ),
     pytest.param(
+        lambda: stopped(environment=replace(ENVIRONMENT, image=Image("sha256:e"))),
+        goals.pushed("r.example/study"),
+        """\
+1. push r.example/study:e1e1-amd64
+   why: a push was asked for
+   touches: r.example/study:e1e1-amd64""",
+        id="environment that is here, to be pushed",
+    ),
+    pytest.param(
         lambda: healthy(root=Path("/x/100% of it/a"), engine=engine(compose="2.40.3-3")),
         UP,
         """\
@@ -617,6 +627,30 @@ Then it would stop:
         goals.up(8888),
         "Nothing to do.",
         id="port asked for is ours",
+    ),
+    pytest.param(
+        lambda: healthy(settings=settings(JUPYTER_BIND="192.0.2.1"), busy=[0]),
+        UP,
+        """\
+Then it would stop:
+   error: docker/.env says JUPYTER_BIND=192.0.2.1, which is no address of this machine
+   fix: invoke up --bind 127.0.0.1""",
+        id="address of another machine",
+    ),
+    pytest.param(
+        lambda: healthy(exposed_files={ROOT / "docker/.env": "has the mode 0644"}),
+        UP,
+        """\
+1. let nobody but their owner read files that may hold a secret
+   why: docker/.env has the mode 0644
+   touches: their owners and modes""",
+        id="secret that others can read",
+    ),
+    pytest.param(
+        lambda: healthy(exposed_files={ROOT / "docker/.env": "has the mode 0644"}, tried=("close",)),
+        UP,
+        "Nothing to do.",
+        id="secret that cannot be closed: a warning of doctor",
     ),
     pytest.param(
         lambda: stopped(containers=(server(status="created", error=ALLOCATED, bindings=()),), tried=(START,)),
@@ -992,7 +1026,13 @@ Then it would stop:
         id="start failed: disk full",
     ),
     pytest.param(
-        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings(plan=FIRST_ENV, kept={})),
+        lambda: Seen(
+            unreadable_part=None,
+            root=Path("/s"),
+            left_behind=(),
+            settings=settings(plan=FIRST_ENV, kept={}),
+            exposed_files={},
+        ),
         goals.SETTINGS,
         """\
 1. write docker/.env
@@ -1001,7 +1041,7 @@ Then it would stop:
         id="env: nothing known of an engine",
     ),
     pytest.param(
-        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings()),
+        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings(), exposed_files={}),
         goals.SETTINGS,
         "Nothing to do.",
         id="env: nothing to do",
@@ -1033,6 +1073,7 @@ Then it would stop:
             root=Path("/s"),
             left_behind=(),
             settings=settings(),
+            exposed_files={},
             has_compose=True,
             model=model(),
             places=(place(kind=MISSING), place(ROOT / "doc", of_root=2)),
@@ -1080,6 +1121,25 @@ def test_plan_is_what_is_missing_and_why(seen: Callable[[], Seen], rules: tuple[
     assert str(plan(seen(), rules)) == text
 
 
+@pytest.mark.parametrize(
+    ("store", "has_scanner", "options"),
+    [
+        ("extfs", True, {}),
+        ("io.containerd.snapshotter.v1", False, {"provenance": "mode=min"}),
+        ("io.containerd.snapshotter.v1", True, {"provenance": "mode=min", "sbom": "true"}),
+    ],
+)
+def test_environment_says_what_it_was_made_of_where_it_can(
+    store: str, options: dict[str, str], *, has_scanner: bool
+) -> None:
+    """Provenance and a list of packages are asked for only where the engine keeps them: else the build would fail."""
+    seen = stopped(engine=engine(info={"DriverStatus": [["driver-type", store]]}), has_sbom_scanner=has_scanner)
+
+    [step] = plan(seen, goals.SHARED).steps
+
+    assert step.values == options
+
+
 def test_two_folders_are_made_in_one_step() -> None:
     """Two findings that one step cures make one step, with both reasons; a third of another kind its own."""
     seen = stopped(places=(place(kind=MISSING), place(ROOT / "doc", kind=MISSING), place(ROOT / "bin", of_root=1)))
@@ -1098,6 +1158,7 @@ ok    path: /home/ada/study
 ok    engine: engine 26.1.5, Compose 2.26.1, at unix:///var/run/docker.sock
 ok    moved: nothing is left of another place
 ok    env-file: docker/.env is up to date: ada 1815:1852
+ok    private-files: what may hold a secret is readable by its owner only
 ok    env-owner: docker/.env can be changed by you
 ok    shell: nothing in the shell stands against docker/.env
 ok    proxy: none
@@ -1110,7 +1171,9 @@ ok    compose-files: they declare jupyterlab-server
 ok    base-image: base:1 is here
 ok    stand-in: not in use
 ok    mounts: 1 of 1 are good on this machine
+ok    planted: nothing in the mounted folders is run by git or another tool on this machine
 ok    port: 127.0.0.1:8888
+ok    reach: only this machine reaches what is published
 ok    image: the image was made from what is here now
 ok    server: jupyterlab-server runs
 ok    mounts: 1 of 1 carry files both ways
@@ -1126,6 +1189,52 @@ def test_doctor_of_a_healthy_clone_has_nothing_to_repair() -> None:
 
 
 DOCTOR = [
+    pytest.param(
+        lambda: examined(
+            settings=settings(JUPYTER_BIND="192.0.2.1"),
+            model=model(
+                ports=[{"target": 8888, "published": "8888", "host_ip": "192.0.2.1"}, {"target": 1, "published": "1"}],
+                db={"ports": [{"target": 2, "published": "2", "host_ip": "::1"}, {"target": 3}]},
+            ),
+        ),
+        0,
+        f"""\
+warn  reach: jupyterlab-server on 192.0.2.1:8888 is open to other machines: {OPENED}
+      fix: invoke up --bind 127.0.0.1
+warn  reach: jupyterlab-server on 0.0.0.0:1 is open to other machines: {OPENED}
+      fix: invoke up --bind 127.0.0.1""",
+        id="open to other machines",
+    ),
+    pytest.param(
+        lambda: examined(settings=settings(HARDENED="yes")),
+        0,
+        "",
+        id="hardened is no warning",
+    ),
+    pytest.param(
+        lambda: examined(planted={ROOT / "data" / ".git" / "config": "has git run what it says"}),
+        0,
+        """\
+warn  planted: data/.git/config has git run what it says, and the container can write it: start that tool elsewhere, or read it first
+      fix: mv data/.git/config data/.git/config.off""",
+        id="planted for git",
+    ),
+    pytest.param(
+        lambda: examined(exposed_files={ROOT / "docker/.env": "has the mode 0644"}),
+        0,
+        """\
+warn  private-files: docker/.env has the mode 0644
+      fix: invoke env""",
+        id="secret that others can read",
+    ),
+    pytest.param(
+        lambda: examined(exposed_files={ROOT / "docker/.env": "has the mode 0644"}, tried=("close",)),
+        0,
+        """\
+warn  private-files: docker/.env has the mode 0644
+      fix: sudo chmod go= docker/.env""",
+        id="secret that cannot be closed",
+    ),
     pytest.param(
         lambda: examined(base=base(name=STAND_IN, chosen=True)),
         0,
@@ -1364,7 +1473,7 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
 
     found = json.loads(capsys.readouterr().out)
     assert verdict == 0
-    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 21
+    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 24
     assert [each for each in found if each["state"] != "ok"] == [
         {
             "code": "env-file",
@@ -1373,3 +1482,12 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
             "fix": "invoke env",
         }
     ]
+
+
+def test_restart_is_one_step_for_a_server_that_runs() -> None:
+    """It is done once, and what does not run is started instead."""
+    step = plan(healthy(), goals.restarted()).steps[0]
+
+    assert (step.key, step.touches) == ("restart", "what runs in it ends; its files and its link stay")
+    assert str(plan(healthy(tried=("restart",)), goals.restarted())) == "Nothing to do."
+    assert [each.action for each in plan(stopped(), goals.restarted()).steps] == ["start"]

@@ -33,6 +33,7 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(settings, "memory_limit", lambda: "7372m")
     for module in (settings, steps):
         monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
+        monkeypatch.setattr(module, "PROXY_CONFIG", tmp_path / ".proxies.conf")
         monkeypatch.setattr(module, "CA_BUNDLE", tmp_path / ".ca-bundle.pem")
     names = [*network.CA_VARIABLES, *network.PROXIES, *map(str.lower, network.PROXIES), "XDG_CONFIG_HOME"]
     for name in (*names, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"):
@@ -275,6 +276,114 @@ def test_unchanged_configuration_of_pip_is_not_written_again(
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_changed_configuration_of_pip_is_the_same_file(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running container has the file mounted, and would never see another one that took its place."""
+    monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/a-longer-one")
+    write()
+    before = (tmp_path / ".pip.conf").stat()
+    monkeypatch.setenv("PIP_INDEX_URL", INDEX)
+
+    write()
+
+    assert (tmp_path / ".pip.conf").stat().st_ino == before.st_ino
+    assert (tmp_path / ".pip.conf").read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}\n"
+
+
+def test_proxies_go_to_a_file_while_there_are_any(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in a container's environment shows in `docker inspect`; the file is its owner's only."""
+    proxies = tmp_path / ".proxies.conf"
+    monkeypatch.setenv("https_proxy", "http://me:secret@proxy:1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    write()
+    text, mode, named = proxies.read_text(encoding="utf-8"), proxies.stat().st_mode, settings.ENV.read()["PROXY_CONFIG"]
+    monkeypatch.delenv("https_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    kept(env_file, **{key: value for key, value in settings.ENV.read().items() if not key.endswith("_PROXY")})
+
+    write()
+
+    assert text == "HTTPS_PROXY=http://me:secret@proxy:1\nNO_PROXY=localhost\n"
+    assert (stat.S_IMODE(mode), named) == (0o600, str(proxies))
+    assert "PROXY_CONFIG" not in settings.ENV.read()
+
+
+# What nobody else may read
+
+
+@pytest.fixture
+def secrets(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker/secrets of the test's own, with a README that is no secret."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "README.md").touch(mode=0o644)
+    for module, name, value in (
+        *((settings, name, value) for name, value in (("ENV_FILE", env_file), ("SECRETS_DIR", folder))),
+        (steps, "SECRETS_DIR", folder),
+    ):
+        monkeypatch.setattr(module, name, value)
+    kept(env_file)
+    env_file.chmod(0o600)
+    return folder
+
+
+def exposed(uid: int) -> dict[str, str]:
+    """Return the files that are not their owner's only."""
+    return {path.name: why for path, why in settings.exposed_files(uid).items()}
+
+
+def test_files_that_others_can_read_are_closed(env_file: Path, secrets: Path) -> None:
+    """docker/.env and each file of docker/secrets, below a folder too; what a link leads to is left alone."""
+    (secrets / "team").mkdir(mode=0o755)
+    (secrets / "team" / "key").touch(mode=0o640)
+    (secrets / "link").symlink_to(__file__)
+    env_file.chmod(0o644)
+    mode = Path(__file__).stat().st_mode
+    before = exposed(os.getuid())
+
+    steps.close(Step("close", "", ""), Observation(is_root=False))
+
+    assert before == {".env": "has the mode 0644", "team": "has the mode 0755", "key": "has the mode 0640"}
+    assert exposed(os.getuid()) == {}
+    assert Path(__file__).stat().st_mode == mode
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file away")
+def test_secret_is_given_to_who_reads_it(secrets: Path) -> None:
+    """Where root runs the tasks, the container's user could not read a file that is root's and nobody else's."""
+    (secrets / "key").touch(mode=0o600)
+    before = exposed(1815)
+
+    steps.close(Step("close", "", ""), Observation(is_root=True))
+
+    assert before == {"key": "belongs to uid 0, and the container is 1815"}
+    assert exposed(1815) == {}
+
+
+# The Compose files
+
+
+@pytest.mark.parametrize(
+    ("named", "hardened", "expected"),
+    [
+        (None, "yes", "docker-compose.yml:docker-compose.hardened.yml"),
+        ("docker-compose.yml:docker-compose.hardened.yml", None, None),
+        ("docker-compose.yml:gpu.yml", "yes", "docker-compose.yml:docker-compose.hardened.yml:gpu.yml"),
+        ("docker-compose.yml:docker-compose.hardened.yml:gpu.yml", None, "docker-compose.yml:gpu.yml"),
+    ],
+)
+def test_hardened_container_is_a_further_compose_file(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, hardened: str | None, expected: str | None
+) -> None:
+    """Plain Compose reads the list in docker/.env too; files of a person's own stay."""
+    monkeypatch.setattr(os, "pathsep", ":")
+
+    assert settings.compose_file({"COMPOSE_FILE": named, "HARDENED": hardened}) == expected
+
+
 def test_memory_is_limited_to_a_share_of_the_machine() -> None:
     """A kernel that takes more ends, and not the machine."""
     bytes_of_machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -315,11 +424,12 @@ def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monke
     assert found.cause == (
         f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/.ca-bundle.pem; "
         "it says HTTP_PROXY=http://****@proxy:1, but it is http://****@proxy:2; "
-        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}"
+        f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}; "
+        f"it does not say PROXY_CONFIG={tmp_path}/.proxies.conf"
     )
     assert found.step is not None
     assert found.step.touches == (
-        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, HTTP_PROXY in docker/.env; every other line stays"
+        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, PROXY_CONFIG, HTTP_PROXY in docker/.env; every other line stays"
     )
 
 

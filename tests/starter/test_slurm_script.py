@@ -11,7 +11,7 @@ import pytest
 from host_tasks.act import slurm
 from host_tasks.ground.errors import ExitCode, HostError
 
-ENVIRONMENT = ["PATH=/opt/env/bin", "A=a b"]
+ENVIRONMENT = ["ENV_PREFIX=/opt/env", "A=a b"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +44,11 @@ def image(folder: Path, *layers: dict[str, str], links: Iterable[tuple[str, str]
         packed(folder / f"{number}.tar", files, links=() if number else links)
     names = [f"{number}.tar" for number in range(len(layers))]
     (folder / "config").write_text(json.dumps({"config": {"Env": ENVIRONMENT}}), encoding="utf-8")
-    (folder / "manifest.json").write_text(json.dumps([{"Config": "config", "Layers": names}]), encoding="utf-8")
+    (folder / "other").write_text(json.dumps({"config": {}}), encoding="utf-8")
+    images = [{"Config": "other", "Layers": []}, {"Config": "config", "Layers": names}]
+    (folder / "manifest.json").write_text(json.dumps(images), encoding="utf-8")
     with tarfile.open(folder / "image.tar", "w") as archive:
-        for name in ("manifest.json", "config", *names):
+        for name in ("manifest.json", "config", "other", *names):
             archive.add(folder / name, name)
 
 
@@ -131,7 +133,7 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
     assert lines[9:14] == [
         "login=(a@b)",
         "folders=(bin data doc notebooks results src)",
-        "environment=(PATH=/opt/env/bin 'A=a b')",
+        "environment=(ENV_PREFIX=/opt/env 'A=a b')",
         "options=(--nv)",
         "set -- python 'a b'",
     ]

@@ -1,10 +1,15 @@
 """Tests of host_tasks.act.stand_in without an engine: how a stand-in is made, and chosen."""
 
+import os
+import shutil
+import subprocess
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aids import executable
 from observed import settings
 
 from host_tasks.act import stand_in, steps
@@ -25,17 +30,15 @@ class Machine:
     def __init__(self) -> None:
         self.here: set[str] = set()
         self.commands: list[list[str]] = []
-        self.environ: dict[str, str] = {}
         self.fails = ""  # what a command says that fails
 
     def find(self, name: str) -> Image | None:
         """Return an image."""
         return Image(f"sha256:{name}") if name in self.here else None
 
-    def run(self, argv: list[str], *, env: dict[str, str] | None = None, **_: Any) -> runner.Finished:
+    def run(self, argv: list[str], **_: Any) -> runner.Finished:
         """Pretend to run a command."""
         self.commands.append(argv)
-        self.environ = env or {}
         if not self.fails:
             self.here.add(argv[argv.index("--tag") + 1] if "--tag" in argv else argv[-1])
         return runner.Finished(tuple(argv), 1 if self.fails else 0, "", self.fails)
@@ -70,7 +73,7 @@ Choices = list[dict[str, str | None]]
 
 def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
     """It is built from this machine's root file system and the project, with its proxies, CA bundle and index."""
-    values = {"HTTP_PROXY": "http://me:secret@p:1", "CA_BUNDLE": "/ca.pem"}
+    values = {"HTTP_PROXY": "http://me:secret@p:1", "PROXY_CONFIG": "/p.conf", "CA_BUNDLE": "/ca.pem"}
 
     steps.make_stand_in(STEP, seen(**values))
 
@@ -82,11 +85,11 @@ def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
         *("docker", "buildx", "build", "--load", "--progress", "plain"),
         *("--label", "conda-pip-docker.made-by=study", "--tag", IMAGE),
         *("--file", str(paths.STAND_IN_DIR / "Dockerfile")),
-        *("--build-arg", f"ROOT_FILE_SYSTEM={root}", "--build-arg", "HTTP_PROXY"),
+        *("--build-arg", f"ROOT_FILE_SYSTEM={root}"),
         *("--secret", "id=ca_bundle,src=/ca.pem", "--secret", f"id=pip_config,src={paths.DOCKER_DIR / 'pip.conf'}"),
+        *("--secret", "id=proxies,src=/p.conf"),
         str(paths.ROOT),
     ]
-    assert machine.environ["HTTP_PROXY"] == "http://me:secret@p:1"
     assert not any("secret@" in word for argv in machine.commands for word in argv)
     assert chosen == [{"BASE_IMAGE": IMAGE}]
 
@@ -151,3 +154,34 @@ def test_stand_in_that_cannot_be_made_names_the_cause(
 
     assert (refusal.value.problem, refusal.value.code) == (problem, ExitCode.UNAVAILABLE)
     assert chosen == []
+
+
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="the script is for Debian and Ubuntu")
+def test_root_file_system_has_no_password_of_apts(tmp_path: Path) -> None:
+    """What apt needs to reach its archives goes into it without the passwords of a proxy and of an archive."""
+    config = tmp_path / "apt.conf"
+    config.write_text('Acquire::http::Proxy::example.invalid "http://ada:lovelace@127.0.0.1:9";\n', encoding="utf-8")
+    # It does with its options what mmdebstrap does (mmdebstrap 1.3, mmdebstrap(1), --aptopt and --customize-hook).
+    executable(
+        tmp_path / "bin" / "mmdebstrap",
+        """
+        root="$(mktemp -d)"; mkdir -p "$root/etc/apt/apt.conf.d"
+        sed 's|//|//ada:lovelace@|' >"$root/etc/apt/sources.list"
+        for word; do case "$word" in
+            --aptopt=*) cp "${word#*=}" "$root/etc/apt/apt.conf.d/99mmdebstrap" ;;
+            --customize-hook=*) hook="${word#*=}" ;;
+            */root.tar) file="$word" ;;
+        esac; done
+        sh -c "$hook" exec "$root"; tar -cf "$file" -C "$root" .; rm -r "$root"
+        """,
+    )
+    environ = {**os.environ, "APT_CONFIG": str(config), "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    script = paths.STAND_IN_DIR / "root-file-system.sh"
+
+    subprocess.run(["bash", str(script), str(tmp_path / "root.tar")], check=True, env=environ, capture_output=True)
+
+    with tarfile.open(tmp_path / "root.tar") as made:
+        files = {each.name: made.extractfile(each).read().decode() for each in made if each.isreg()}  # type: ignore[union-attr]
+    assert 'Acquire::http::Proxy::example.invalid "http://127.0.0.1:9"' in files["./etc/apt/apt.conf.d/99mmdebstrap"]
+    assert "deb http" in files["./etc/apt/sources.list"]
+    assert [name for name, text in files.items() if "lovelace" in text] == []

@@ -60,6 +60,7 @@ def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> Non
         "project": "study-1a2b3c4d",
         "server": "healthy",
         "link": "http://127.0.0.1:8888/lab?token=abc",
+        "hardened": "no",
         "other services": "db runs",
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1",
@@ -76,6 +77,7 @@ def test_status_of_a_bare_clone(capsys: pytest.CaptureFixture[str]) -> None:
         "project": "study-1a2b3c4d",
         "server": "not started",
         "link": "",
+        "hardened": "no",
         "other services": "none",
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1, not on this engine",
@@ -92,7 +94,9 @@ def test_status_with_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[st
 
     found = told(Broken(**{name: known[name] for name in known if name not in ("tried", "said", "before")}), capsys)
 
-    assert {key for key, value in found.items() if value == f"unknown: {PROBLEM}"} == {"identity", "docker/.env"}
+    assert {key for key, value in found.items() if value == f"unknown: {PROBLEM}"} == {
+        *("hardened", "identity", "docker/.env")
+    }
     assert (found["project"], found["server"]) == ("study-1a2b3c4d", "healthy")
 
 
@@ -136,6 +140,6 @@ def test_status_for_people_is_a_table(capsys: pytest.CaptureFixture[str]) -> Non
     print_status(healthy(engine=engine()), json=False)
 
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 11
     assert lines[0].split() == ["project", VALUES["COMPOSE_PROJECT_NAME"]]
     assert lines[2].split() == ["link", "http://127.0.0.1:8888/lab?token=abc"]

@@ -17,6 +17,7 @@ from invoke.tasks import Task
 
 from host_tasks.ground import paths
 from host_tasks.ground.paths import ROOT, YOURS
+from host_tasks.setup.basics import CALLED_AS
 
 Invoke = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -32,7 +33,7 @@ def tasks() -> list[Task]:  # type: ignore[type-arg]
 
 
 ALL = tasks()
-ONLY_PRINTS = ("url", "open", "logs", "status")  # of which the first line says all
+ONLY_PRINTS = ("open", "logs", "status")  # of which the first line says all
 
 
 @pytest.fixture
@@ -73,6 +74,26 @@ def test_list_reads_like_a_table_of_contents_from_any_subfolder(inv: Invoke) -> 
     assert listed == {each.name.replace("_", "-"): str(each.__doc__).splitlines()[0] for each in ALL}
     assert {"env", "config", "build", "up", "down", "mounts", "url", "open"} < set(listed)
     assert {"logs", "shell", "run", "status", "doctor", "test", "clean"} < set(listed)
+
+
+@pytest.mark.parametrize("form", ["invoke", "./tasks.py"])
+def test_bash_completes_both_forms(tree: Path, tmp_path: Path, form: str) -> None:
+    """What `--print-completion-script` prints completes tasks and options of the form that printed it."""
+    program = tree / "docker" / "host_tasks" / "setup" / "program.py"
+    called = executable(tmp_path / "forms" / form, f'{CALLED_AS}={form} exec {sys.executable} -I {program} "$@"')
+    script = (
+        f"source <({form} --print-completion-script bash); complete -p {form} >&2; COMP_WORDS=({form} up --po); "
+        f'_complete_{form} {form} --po up; echo "${{COMPREPLY[@]}}"; COMP_WORDS=({form} st); '
+        f'_complete_{form} {form} st; echo "${{COMPREPLY[@]}}"'
+    )
+    environ = {"PATH": f"{called.parent}:/usr/bin:/bin", "HOME": str(tree)}
+
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=called.parent, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.stdout == "--port\nstatus\n", done.stderr
+    assert f"_complete_{form} {form}" in done.stderr
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: each.name)

@@ -1,4 +1,4 @@
-"""Build an image past Compose, with the secrets and proxies that Compose's build has: it shares Compose's cache."""
+"""Build an image past Compose, with the secrets that Compose's build has: it shares Compose's cache."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from host_tasks.ground import runner
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
 from host_tasks.observe import compose
-from host_tasks.observe.network import PROXIES
 
 
 def build(
@@ -20,15 +19,15 @@ def build(
 def command(
     file: Path, image: str, values: Mapping[str, str], *, arguments: Mapping[str, str], options: tuple[str, ...]
 ) -> list[str]:
-    """Return the command; a proxy's password is in the environment only, since everybody sees a command line."""
-    given = [*(f"{name}={value}" for name, value in arguments.items()), *(name for name in PROXIES if name in values)]
+    """Return the command; what may hold a password is in a file, since everybody sees a command line."""
     secrets = {
         "ca_bundle": DOCKER_DIR / values.get("CA_BUNDLE", "ca-bundle.pem"),
         "pip_config": DOCKER_DIR / values.get("PIP_CONFIG", "pip.conf"),
+        "proxies": DOCKER_DIR / values.get("PROXY_CONFIG", "proxies.conf"),
     }
     return [
         *("docker", "buildx", "build", "--load", *options, "--tag", image, "--file", str(file)),
-        *(word for each in given for word in ("--build-arg", each)),
+        *(word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")),
         *(word for name, path in secrets.items() for word in ("--secret", f"id={name},{_field(f'src={path}')}")),
         str(ROOT),
     ]

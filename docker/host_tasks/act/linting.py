@@ -32,13 +32,14 @@ NEEDED = (3, 11)  # by compose-lint
 def checkers() -> list[list[str]]:
     """Return the commands whose programs come with the packages of the tests."""
     scripts = [*map(str, SCRIPTS), str(ROOT / ".ci" / "run")]
+    dockerfiles = [str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile"), str(ROOT / ".binder" / "Dockerfile")]
     return [
         ["ruff", "check", "--config", str(STARTERS_SETTINGS), *map(str, HOST_CODE)],
         ["ruff", "format", "--check", "--config", str(STARTERS_SETTINGS), *map(str, HOST_CODE)],
         ["mypy", "--config-file", str(STARTERS_SETTINGS)],
         ["shellcheck", "--norc", "--external-sources", "--shell=bash", *filter(os.path.isfile, scripts)],
         ["shfmt", "--diff", "--indent=4", "--language-dialect=bash", *filter(os.path.isfile, scripts)],
-        ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), str(DOCKERFILE), str(STAND_IN_DIR / "Dockerfile")],
+        ["hadolint", "--config", str(DOCKER_DIR / "hadolint.yaml"), *filter(os.path.isfile, dockerfiles)],
     ]
 
 

@@ -19,7 +19,10 @@ def make(step: Step, seen: Observation) -> None:
         seen.environment.name,
         seen.settings.values,
         arguments={"BASE_IMAGE": seen.base.name},
-        options=("--target", images.ENVIRONMENT, "--label", f"{images.BASE_LABEL}={seen.base.name}"),
+        options=(
+            *("--target", images.ENVIRONMENT, "--label", f"{images.BASE_LABEL}={seen.base.name}"),
+            *(f"--{name}={value}" for name, value in step.values.items()),
+        ),
     )
     if not finished.ok:
         require_engine()

@@ -1,6 +1,6 @@
 """A batch script for Slurm that runs JupyterLab, or a command, in the environment on a compute node.
 
-Its end is docker/slurm.sh. What it starts from is an archive of `docker save`, unpacked once on the cluster's shared
+Its end is docker/slurm.sh. What it starts from is an archive of `save`, unpacked once on the cluster's shared
 disk: a folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it.
 """
 
@@ -93,8 +93,7 @@ def unpacked(archive: Path) -> Path:
         HostError: there is none (69), it is no archive of an image (65), or it cannot be unpacked (74).
     """
     if not archive.is_file():
-        image = '"$(docker compose --project-directory docker config --images)"'
-        fix = f"docker save --output {path_word(archive)} {image} # where Docker is; then bring it here"
+        fix = f"{task_command(f'save {path_word(archive)}')} # where Docker is; then bring it here"
         raise HostError(f"{shown(archive)} is not there", fix=fix, code=ExitCode.UNAVAILABLE)
     found = archive.stat()
     digest = hashlib.sha256(f"{archive} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:12]
@@ -106,8 +105,8 @@ def unpacked(archive: Path) -> Path:
     fresh.mkdir()
     try:
         environment = _assemble(archive, fresh)
-    except (tarfile.TarError, ValueError, LookupError) as err:
-        problem = f"{shown(archive)} is no archive of `docker save`: {err}"
+    except (tarfile.TarError, ValueError, LookupError, StopIteration) as err:
+        problem = f"{shown(archive)} holds no environment of this project: {err}"
         raise HostError(problem, fix=f"tar --list --file {path_word(archive)}", code=ExitCode.DATA) from err
     except OSError as err:
         problem = f"{shown(archive)} cannot be unpacked: {err}"
@@ -127,12 +126,15 @@ def _assemble(archive: Path, root: Path) -> list[str]:
                 raise ValueError(f"{name} is no file")
             return found
 
-        manifest = json.load(part("manifest.json"))[0]
-        for name in manifest["Layers"]:
+        # `save` adds the images of other services: the environment is the one that says where it is (Dockerfile).
+        manifest = json.load(part("manifest.json"))
+        found = {tuple(each["Layers"]): json.load(part(each["Config"]))["config"].get("Env") or [] for each in manifest}
+        layers, environment = next(each for each in found.items() if any("ENV_PREFIX=" in word for word in each[1]))
+        for name in layers:
             with tarfile.open(fileobj=part(name)) as layer:
                 for member in layer:
                     _lay(layer, member, root)
-        return list(json.load(part(manifest["Config"]))["config"].get("Env") or [])
+        return list(environment)
 
 
 def _lay(layer: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:

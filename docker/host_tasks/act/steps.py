@@ -1,5 +1,6 @@
 """Each action of a plan, by its name."""
 
+import contextlib
 import json
 import os
 import time
@@ -14,7 +15,16 @@ from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
 from host_tasks.ground.commands import path_word
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import BUILT_FILE, CA_BUNDLE, INSTALL_ENGINE, PIP_CONFIG, ROOT, shown
+from host_tasks.ground.paths import (
+    BUILT_FILE,
+    CA_BUNDLE,
+    INSTALL_ENGINE,
+    PIP_CONFIG,
+    PROXY_CONFIG,
+    ROOT,
+    SECRETS_DIR,
+    shown,
+)
 from host_tasks.observe import compose
 from host_tasks.observe.client import asking, client
 from host_tasks.observe.compose import SERVICE
@@ -60,15 +70,28 @@ def write_settings(step: Step, seen: Observation) -> None:
 
 
 def _write_beside(seen: Observation) -> None:
-    """Write pip's configuration, which may hold a password, and the certificates: for the container's user only.
+    """Write pip's configuration and the proxies, which may hold a password, and the certificates: for one user only.
 
     A shell that names no index leaves the file of an earlier one alone, for docker/.env still names it.
     """
     for path, text in seen.settings.beside.items():
-        files.write(path, text.encode())
+        # A running container has this very file mounted, where there is one.
+        (files.write_in_place if path.is_file() else files.write)(path, text.encode())
     if seen.is_root:  # the container has them mounted, and its pip refuses what it cannot read
-        for path in filter(Path.is_file, (PIP_CONFIG, CA_BUNDLE)):
+        for path in filter(Path.is_file, (PIP_CONFIG, PROXY_CONFIG, CA_BUNDLE)):
             os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
+
+
+def close(step: Step, seen: Observation) -> None:
+    """Let nobody but their owner read files that may hold a secret; root gives those in docker/secrets to their reader.
+
+    What cannot be changed is left to the next round.
+    """
+    for path in seen.exposed_files:
+        with contextlib.suppress(OSError):
+            path.chmod(path.stat().st_mode & 0o700)
+            if seen.is_root and SECRETS_DIR in path.parents:
+                os.chown(path, seen.settings.identity.uid, seen.settings.identity.gid)
 
 
 def pull(step: Step, seen: Observation) -> None:
@@ -144,6 +167,11 @@ def start(step: Step, seen: Observation) -> str:
     return finished.stderr
 
 
+def restart(step: Step, seen: Observation) -> None:
+    """Restart the server in its container; the next round sees whether it came back."""
+    compose.call(seen.settings.values, "restart", SERVICE)
+
+
 def take_upgrade(step: Step, seen: Observation) -> None:
     """Take what a newer starter brings."""
     from host_tasks.act import upgrade  # late, as few tasks need it
@@ -156,6 +184,7 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "join": join,
     "env": write_settings,
     "choose": write_settings,
+    "close": close,
     "pull": pull,
     "stand-in": make_stand_in,
     "folders": mounts.make,
@@ -165,5 +194,6 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "take": share,
     "push": share,
     "start": start,
+    "restart": restart,
     "upgrade": take_upgrade,
 }

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 
 from host_tasks.decide import health, share
 from host_tasks.decide.base import base_image
+from host_tasks.decide.choices import hardened
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
 from host_tasks.decide.image import build_anew, environment_yml, image
-from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside
+from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside, planted
 from host_tasks.decide.plan import Rule
-from host_tasks.decide.ports import port
-from host_tasks.decide.services import services
-from host_tasks.decide.settings import compose_files, env_file
+from host_tasks.decide.ports import port, reach
+from host_tasks.decide.services import restart, services
+from host_tasks.decide.settings import compose_files, env_file, private_files
 from host_tasks.decide.workers import workers
 
-SETTINGS: tuple[Rule, ...] = (path, moved, env_file)
-ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file)
+SETTINGS: tuple[Rule, ...] = (path, moved, env_file, private_files)
+ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, private_files)
 READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
@@ -38,11 +39,18 @@ def up(asked_port: int | None) -> tuple[Rule, ...]:
     return (*READY, workers, mounts_outside, folders_of_another, port(asked_port), image, services, mounts_inside)
 
 
+def restarted() -> tuple[Rule, ...]:
+    """Return what `invoke restart` wants: that of `up`, with a server that was started anew."""
+    *before, started, mounted = up(None)
+    return (*before, restart, started, mounted)
+
+
 DOCTOR: tuple[Rule, ...] = (
     path,
     engine_closely,
     moved,
     env_file,
+    private_files,
     health.env_owner,
     health.shell,
     health.proxy,
@@ -55,7 +63,10 @@ DOCTOR: tuple[Rule, ...] = (
     base_image,
     health.stand_in,
     mounts_outside,
+    planted,
     port(None),
+    reach,
+    hardened,
     image,
     workers,
     services,
@@ -65,8 +76,11 @@ DOCTOR: tuple[Rule, ...] = (
 
 # The rules that stand on what another one asks for: where it fails they would blame the wrong thing.
 UPON: Mapping[str, tuple[str, ...]] = {
-    "env-file": ("compose-files", "mounts-outside", "port", "image", "services", "mounts-inside"),
-    "engine": ("base-image", "port", "image", "services", "mounts-inside", "shared-memory"),
-    "compose-files": ("mounts-outside", "port", "services", "mounts-inside"),
+    "env-file": (
+        *("private-files", "compose-files", "mounts-outside", "planted", "port", "reach", "hardened", "image"),
+        *("services", "mounts-inside"),
+    ),
+    "engine": ("base-image", "port", "reach", "image", "services", "mounts-inside", "shared-memory"),
+    "compose-files": ("mounts-outside", "planted", "port", "reach", "services", "mounts-inside"),
     "server": ("mounts-inside",),  # one that ends again and again may end amid the probes
 }

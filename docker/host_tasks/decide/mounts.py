@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from host_tasks.decide.plan import Finding, Step, afterwards, fail, ok
+from host_tasks.decide.plan import Finding, Step, afterwards, fail, ok, warn
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode
 from host_tasks.ground.paths import DOCKER_DIR, ROOT, TASKS_PY, YOURS, shown
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CODE = "mounts"
 GIVE = "give"  # the action, which is also its key
+PLANTED_SHOWN = 10  # of them are told at most
 USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
 
 
@@ -30,6 +31,16 @@ def mounts_outside(seen: "Observation") -> Iterator[Finding]:
     if seen.has_compose:
         wrong = [finding for finding in outside(seen) if finding]
         yield from wrong or [ok(CODE, f"{len(seen.places)} of {len(seen.places)} are good on this machine")]
+
+
+def planted(seen: "Observation") -> Iterator[Finding]:
+    """Warn of what tools would run that a person starts in the mounted folders: the container may have put it there."""
+    found = seen.planted if seen.has_compose else {}
+    for path, why in list(found.items())[:PLANTED_SHOWN]:
+        cause = f"{shown(path)} {why}, and the container can write it: start that tool elsewhere, or read it first"
+        yield warn("planted", cause, f"mv {path_word(path)} {path_word(path.with_name(path.name + '.off'))}")
+    if not found:
+        yield ok("planted", "nothing in the mounted folders is run by git or another tool on this machine")
 
 
 @afterwards

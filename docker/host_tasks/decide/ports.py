@@ -8,13 +8,17 @@ from host_tasks.decide.settings import HIGHEST_PORT, LOWEST_PORT, is_port
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.observe.compose import SERVICE
-from host_tasks.observe.ports import FIRST_PORT, INSIDE_PORT, own_port
+from host_tasks.observe.ports import FIRST_PORT, INSIDE_PORT, LOOPBACK, own_address, own_port
 
 if TYPE_CHECKING:
     from host_tasks.observe.observation import Observation
 
 CODE = "port"
 OWN_PORTS = 1000  # how many there are to choose from
+OPENED = (
+    "whoever reaches that address and has the link has a shell in the container and your six folders; the link "
+    "crosses the network in plain text, and the firewall of this machine is passed by"
+)
 
 
 def wished_port(text: str) -> int | None:
@@ -47,16 +51,19 @@ def port(asked: int | None) -> Rule:
 
 def _judge(seen: "Observation", asked: int | None) -> Finding:
     """Return what is wrong with the port."""
-    now = own_port(seen.settings.values)
+    now, address = own_port(seen.settings.values), own_address(seen.settings.values)
     if seen.model["services"][SERVICE].get("network_mode") == "host":  # Compose discards the published ports
         cause = f"network_mode: host puts the server on port {INSIDE_PORT} of every address of this machine"
         return warn(CODE, cause, "take it out of docker/docker-compose.override.yml, and publish ports")
     if not is_managed(seen.model, now):
         return ok(CODE, "the Compose files publish JupyterLab their own way")
+    if address != LOOPBACK and not seen.port_is_free(0):
+        cause = f"docker/.env says JUPYTER_BIND={address}, which is no address of this machine"
+        return fail(CODE, cause, task_command(f"up --bind {LOOPBACK}"))
     if asked is not None and asked != now:
         return _other(asked, f"port {asked} was asked for, and docker/.env says {now}", seen)
     if now in held(seen) or (now not in refused(seen) and seen.port_is_free(now)):
-        return ok(CODE, f"127.0.0.1:{now}")
+        return ok(CODE, f"{address}:{now}")
     who = f"port {now} is held by {seen.port_holder(now)}"
     if asked is not None:
         return fail(CODE, who, task_command("up"), ExitCode.TRY_AGAIN)
@@ -78,6 +85,24 @@ def _step(number: int) -> Step:
     return Step(
         "choose", f"publish on port {number}", "JUPYTER_PORT in docker/.env", values={"JUPYTER_PORT": str(number)}
     )
+
+
+def reach(seen: "Observation") -> Iterator[Finding]:
+    """Warn of what other machines reach, by docker/.env or by Compose files of the person's own."""
+    opened = list(_opened(seen.model)) if seen.has_compose else []
+    for where in opened:
+        yield warn("reach", f"{where} is open to other machines: {OPENED}", task_command(f"up --bind {LOOPBACK}"))
+    if not opened:
+        yield ok("reach", "only this machine reaches what is published")
+
+
+def _opened(model: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is published elsewhere than on the loopback: service and address; Compose's default is everywhere."""
+    for name, service in model["services"].items():
+        for each in service.get("ports") or []:
+            address = str(each.get("host_ip") or "0.0.0.0").strip("[]")  # noqa: S104 (read, not bound)
+            if each.get("published") and not (address.startswith("127.") or address == "::1"):
+                yield f"{name} on {address}:{each['published']}"
 
 
 def is_managed(model: Mapping[str, Any], number: int) -> bool:

@@ -35,6 +35,15 @@ def services(seen: "Observation") -> Iterator[Finding]:
         yield _failed(seen)
 
 
+def restart(seen: "Observation") -> Iterator[Finding]:
+    """Ask for a running server to be started anew, once; one that does not run is started by `services`."""
+    step = Step("restart", f"restart {SERVICE}", "what runs in it ends; its files and its link stay")
+    if step.key in seen.tried or seen.server is None or seen.server.status != "running":
+        yield ok("restart", f"{SERVICE} needs no restart")
+    else:
+        yield fail("restart", "a restart was asked for", task_command("restart"), step=step)
+
+
 def start_step(seen: "Observation") -> Step:
     """Return the step that starts what is declared; with another port it is another try."""
     what = f"start {SERVICE}, wait until it is healthy, and send a probe file through each mount both ways"

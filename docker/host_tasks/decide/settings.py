@@ -4,9 +4,9 @@ import re
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
-from host_tasks.decide.plan import Finding, Step, fail, ok
+from host_tasks.decide.plan import Finding, Step, fail, ok, warn
 from host_tasks.ground import envfile
-from host_tasks.ground.commands import task_command
+from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.masking import masked
 from host_tasks.ground.paths import ENV_FILE, shown
 from host_tasks.observe.settings import ENV
@@ -33,6 +33,20 @@ def env_file(seen: "Observation") -> Iterator[Finding]:
         yield fail("env-file", f"{names} does not hold what this machine says now", task_command("env"), step=step)
     else:
         yield ok("env-file", f"{name} is up to date: {found.identity.user} {found.identity.uid}:{found.identity.gid}")
+
+
+def private_files(seen: "Observation") -> Iterator[Finding]:
+    """Ask for what may hold a secret to be its owner's only, and what is in docker/secrets to be the container's."""
+    if not seen.exposed_files:
+        yield ok("private-files", "what may hold a secret is readable by its owner only")
+        return
+    cause = "; ".join(f"{shown(path)} {why}" for path, why in seen.exposed_files.items())
+    step = Step("close", "let nobody but their owner read files that may hold a secret", "their owners and modes")
+    if step.key in seen.tried:  # another user's, or a file system without modes
+        fix = f"sudo chmod go= {' '.join(path_word(path) for path in seen.exposed_files)}"
+        yield warn("private-files", cause, fix)
+    else:
+        yield fail("private-files", cause, task_command("env"), step=step)
 
 
 def compose_files(seen: "Observation") -> Iterator[Finding]:

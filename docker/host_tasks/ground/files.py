@@ -37,6 +37,26 @@ def write(path: Path, content: bytes | None) -> None:
         raise HostError(f"{shown(path)} cannot be written: {err.strerror}", fix=fix, code=code) from err
 
 
+def write_in_place(path: Path, content: bytes) -> None:
+    """Replace the content of a file that others hold open or mounted; it is at no moment empty.
+
+    One write(2) puts the new content there, with line breaks up to the old length, which are then cut off.
+
+    Raises:
+        HostError: the file cannot be written (73).
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "wb", buffering=0) as stream:
+            stream.write(content.ljust(os.fstat(descriptor).st_size, b"\n"))
+            stream.truncate(len(content))
+            if os.name != "nt":
+                os.fchmod(descriptor, 0o600)
+    except OSError as err:
+        problem = f"{shown(path)} cannot be written: {err.strerror}"
+        raise HostError(problem, fix=fix_access(str(path)), code=ExitCode.CANNOT_CREATE) from err
+
+
 def owned(path: Path) -> bool:
     """Return whether this caller may change a file's mode."""
     return os.name != "nt" and os.geteuid() in (0, path.stat().st_uid)

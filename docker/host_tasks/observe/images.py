@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from host_tasks.ground import runner
+from host_tasks.ground.errors import HostError
 from host_tasks.ground.paths import (
     BUILT_FILE,
     DOCKER_DIR,
@@ -27,6 +29,8 @@ BASE_LABEL = "org.opencontainers.image.base.name"  # OCI image specification 1.1
 ENVIRONMENT = "environment"  # the stage of the Dockerfile that is shared; it knows no user
 OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/entrypoint.sh")  # no inputs of it
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}  # kernels' and Windows' names to Docker's
+SBOM_SCANNER = "docker.io/docker/buildkit-syft-scanner:stable-1"  # which BuildKit 0.13 takes, by default
+REGISTRY_S = 15.0  # for a registry to answer
 DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
 
 
@@ -159,6 +163,15 @@ def environment_tag(inputs: Mapping[str, str], base_name: str) -> str:
     machine = platform.machine()
     digest = _digest(json.dumps(heavy, sort_keys=True).encode())
     return f"{digest}-{ARCHITECTURES.get(machine, machine)}"
+
+
+def is_in_registry(name: str) -> bool:
+    """Return whether a registry answers that it has an image."""
+    try:
+        argv = ["docker", "buildx", "imagetools", "inspect", name]
+        return runner.run(argv, cwd=ROOT, capture=True, announce=False, timeout_s=REGISTRY_S).ok
+    except HostError:  # no answer in time
+        return False
 
 
 def built() -> Built:

@@ -55,6 +55,11 @@ def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def proxy_config(values: Mapping[str, str]) -> str:
+    """Return what docker/activate.sh reads of the proxies among the values: NAME=value, one a line."""
+    return "".join(f"{name}={values[name]}\n" for name in PROXIES if values.get(name))
+
+
 def pip_config(environ: Mapping[str, str] = os.environ) -> str:
     """Return a pip.conf with the package index that this machine's pip uses, or an empty string for pip's default.
 

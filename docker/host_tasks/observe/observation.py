@@ -79,6 +79,11 @@ class Observation:
         return settings.observe(self.asked)
 
     @cached_property
+    def exposed_files(self) -> Mapping[Path, str]:
+        """The files that may hold a secret and are not their owner's only, and why."""
+        return settings.exposed_files(self.settings.identity.uid)
+
+    @cached_property
     def uid(self) -> int | None:
         """The caller's uid; None on Windows."""
         return os.getuid() if hasattr(os, "getuid") else None
@@ -243,6 +248,11 @@ class Observation:
         tag = images.environment_tag(self.inputs, self.base.name)
         return Environment(repository, tag, self._found(f"{repository}:{tag}"))
 
+    @cached_property
+    def has_sbom_scanner(self) -> bool:
+        """Whether the builder can have what lists an image's packages."""
+        return images.is_in_registry(images.SBOM_SCANNER)
+
     @staticmethod
     def _found(name: str) -> Image | None:
         """Return an image; where no engine answers there is none, and a rule of its own says why."""
@@ -265,8 +275,8 @@ class Observation:
             return ports.FIRST_PORT
 
     def port_is_free(self, number: int) -> bool:
-        """Return whether a port of 127.0.0.1 can be taken now."""
-        return ports.is_free(number)
+        """Return whether a port of the address that docker/.env names can be taken now; 0 = whether it is one."""
+        return ports.is_free(number, ports.own_address(self.settings.values))
 
     def port_holder(self, number: int) -> str:
         """Return who holds a port, as far as it can be told."""
@@ -308,6 +318,13 @@ class Observation:
     def places(self) -> tuple[Place, ...]:
         """The sources of the declared mounts on this machine."""
         return tuple(mounts.place(each, count_roots=self.is_root) for each in compose.declared_mounts(self.model))
+
+    @cached_property
+    def planted(self) -> Mapping[Path, str]:
+        """What tools that are started in the mounted folders would run, and which tool; the container can write it."""
+        from host_tasks.observe.planted import planted  # late: only `mounts` and `doctor` ask
+
+        return planted(each.real for each in self.places if each.kind == mounts.FOLDER and not each.mount.read_only)
 
     @cached_property
     def crossings(self) -> tuple[Crossing, ...]:

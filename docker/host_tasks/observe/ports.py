@@ -8,6 +8,7 @@ from pathlib import Path
 
 from host_tasks.observe.containers import Container
 
+LOOPBACK = "127.0.0.1"
 INSIDE_PORT = 8888  # docker/jupyter_server_config.py
 FIRST_PORT = 8888
 LISTEN = "0A"  # of the kernel's TCP states (Linux, include/net/tcp_states.h)
@@ -19,14 +20,20 @@ def own_port(values: Mapping[str, str]) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,5}", text) else FIRST_PORT
 
 
-def is_free(number: int, address: str = "127.0.0.1") -> bool:
-    """Return whether a port of this machine can be taken now."""
+def own_address(values: Mapping[str, str]) -> str:
+    """Return the address of this machine on which this clone is published by docker/.env."""
+    return values.get("JUPYTER_BIND") or LOOPBACK
+
+
+def is_free(number: int, address: str = LOOPBACK) -> bool:
+    """Return whether a port of an address of this machine can be taken now; 0 = any port, so whether it is one."""
     import socket  # late: most tasks need none
 
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((address, number))
+            listener.bind((address.strip("[]"), number))
         except OSError:
             return False
     return True

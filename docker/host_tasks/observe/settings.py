@@ -12,20 +12,23 @@ from host_tasks.ground.paths import (
     COMPOSE_FILE,
     DOCKER_DIR,
     ENV_FILE,
+    HARDENED_FILE,
     OVERRIDE_FILES,
     PIP_CONFIG,
+    PROXY_CONFIG,
     ROOT,
+    SECRETS_DIR,
     WORKERS_FILE,
 )
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
 # Keys that, where they have a value, put a further Compose file after docker-compose.yml.
-OPTIONS = {"DASK_WORKERS": WORKERS_FILE.name}
+OPTIONS = {"DASK_WORKERS": WORKERS_FILE.name, "HARDENED": HARDENED_FILE.name}
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
-    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "BASE_IMAGE", "ENVIRONMENT_FROM"),
-    *("CA_BUNDLE", "PIP_CONFIG", "MEMORY_LIMIT"),
+    *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "JUPYTER_BIND"),
+    *("BASE_IMAGE", "ENVIRONMENT_FROM", "CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG", "MEMORY_LIMIT"),
     *OPTIONS,
     *network.PROXIES,
 )
@@ -67,6 +70,7 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     ours = kept.get("CA_BUNDLE") in (None, str(trusted)) or Path(kept["CA_BUNDLE"]).name == CA_BUNDLE.name
     chosen = None if ours else _still_there(kept["CA_BUNDLE"])
     wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
+    wanted[PROXY_CONFIG] = network.proxy_config({**kept, **network.proxies()})
     beside = {path: text for path, text in wanted.items() if text and _content(path) != text}
     observed: dict[str, str | None] = {
         "USER": who.user,
@@ -78,6 +82,7 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
         "CA_BUNDLE": chosen or (_text(CA_BUNDLE) if wanted[CA_BUNDLE] else _still_there(_text(CA_BUNDLE))),
         "MEMORY_LIMIT": kept.get("MEMORY_LIMIT") or memory_limit(),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
+        "PROXY_CONFIG": _text(PROXY_CONFIG) if wanted[PROXY_CONFIG] else None,
         "COMPOSE_FILE": compose_file({**kept, **asked}),
         **network.proxies(),
         **asked,
@@ -112,6 +117,27 @@ def compose_file(values: Mapping[str, str | None]) -> str | None:
     if not chosen and not others and first == COMPOSE_FILE.name:
         return None
     return os.pathsep.join([first, *chosen, *others, *(name for name in overrides if (DOCKER_DIR / name).is_file())])
+
+
+def exposed_files(uid: int) -> dict[Path, str]:
+    """Return the files that may hold a secret and are not their owner's only, and why; none on Windows.
+
+    Those in docker/secrets belong to the identity, else its container could not read them; a link there could lead
+    anywhere, and leads nowhere in the container.
+    """
+    if os.name == "nt":
+        return {}
+    found = {}
+    yours = [each for each in sorted(SECRETS_DIR.rglob("*")) if each.name != "README.md"]
+    for path in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG, *yours):
+        if path.is_symlink() or not path.exists():
+            continue
+        status = path.stat()
+        if status.st_mode & 0o077:
+            found[path] = f"has the mode {status.st_mode & 0o7777:04o}"
+        elif path not in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG) and status.st_uid != uid:
+            found[path] = f"belongs to uid {status.st_uid}, and the container is {uid}"
+    return found
 
 
 def _content(path: Path) -> str | None:

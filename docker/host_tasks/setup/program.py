@@ -48,14 +48,16 @@ class OwnProgram(Program):
 
 def main() -> None:
     """Run the command line, and end quietly where nobody reads its output any more."""
+    called_as = os.environ.get(basics.CALLED_AS)
+    completed = ["./tasks.py"] if (called_as or "").endswith("tasks.py") else ["invoke", "inv"]
     try:
         try:
             OwnProgram(
                 version=invoke.__version__,
                 namespace=Collection.from_module(_tasks()),
                 name="Invoke",
-                binary=os.environ.get(basics.CALLED_AS),
-                binary_names=["invoke", "inv"],
+                binary=called_as,
+                binary_names=completed,
                 config_class=OwnConfig,
             ).run()
         finally:

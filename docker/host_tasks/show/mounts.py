@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from host_tasks.decide import mounts
-from host_tasks.decide.plan import FAIL, Finding
+from host_tasks.decide.plan import FAIL, WARN, Finding
 from host_tasks.ground import report
 from host_tasks.observe.observation import Observation
 
@@ -55,6 +55,9 @@ def print_mounts(seen: Observation, *, json: bool) -> None:
     """
     found = rows(seen)
     report.as_json([asdict(each) for each in found]) if json else report.result(table(found))
+    for finding in mounts.planted(seen):
+        if finding.state == WARN:
+            report.note(f"warning: {finding.cause}.")
     for rule in (mounts.mounts_outside, mounts.mounts_inside):
         for finding in rule(seen):
             if finding.state == FAIL:

@@ -40,6 +40,10 @@ def _link(seen: Observation) -> str:
     return ""
 
 
+def _hardened(seen: Observation) -> str:
+    return "yes: nothing of the container's own can be written" if seen.settings.values.get("HARDENED") else "no"
+
+
 def _others(seen: Observation) -> str:
     others = [each for each in seen.services if each != seen.server]
     return ", ".join(f"{each.service} {described(each)}" for each in others) or "none"
@@ -101,6 +105,7 @@ ROWS: dict[str, Callable[[Observation], str]] = {
     "project": lambda seen: seen.project,
     "server": _server,
     "link": _link,
+    "hardened": _hardened,
     "other services": _others,
     "identity": _identity,
     "base image": _base,

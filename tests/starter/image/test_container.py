@@ -3,11 +3,11 @@
 import json
 import urllib.error
 from http.client import HTTPMessage
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from conftest import Clone, docker
-from lab import OPENER, status_of
+from conftest import Clone, docker, wait_until
+from lab import OPENER, api, status_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # One path for each handler of jupyter_server 2.21, jupyterlab 4.6 and their extensions; 1-1-1-1-1 is a kernel's id.
@@ -98,6 +98,14 @@ def text_of(url: str) -> str:
             return str(answer.read().decode("latin-1"))
     except urllib.error.HTTPError as err:
         return err.read().decode("latin-1")
+
+
+def status_of_restarted(url: str) -> int:
+    """Return the status that a request gets, 0 from a server that does not answer yet."""
+    try:
+        return status_of(url)
+    except OSError:
+        return 0
 
 
 def answer_headers(url: str) -> HTTPMessage:
@@ -200,6 +208,52 @@ def test_limits_have_defaults_and_keys(running: Clone) -> None:
     assert (server["cpus"], int(server["mem_limit"]), server["pids_limit"]) == (0.5, 2**30, 99)
     assert server["tmpfs"] == ["/dev/shm:size=1g,mode=1777"]  # noqa: S108
     assert server["logging"]["options"]["max-size"] == "1m"
+
+
+def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> None:
+    """Another link opens the same server, whose kernels go on; a restart does not let the old browser in again."""
+    old = running.succeed("url").splitlines()[-1]
+    base = old.split("/?")[0]
+    kernel = str(api(old, "kernels", method="POST", body={"name": "python3"})["id"])
+    cookies = "; ".join(each.split(";")[0] for each in answer_headers(old).get_all("Set-Cookie") or [])
+    before = status_of(f"{base}/api/contents", Cookie=cookies)
+
+    new = running.succeed("url", "--rotate").splitlines()[-1]
+
+    after = status_of(f"{base}/api/contents", Cookie=cookies)
+    page = text_of(new.replace("/?", "/lab?"))
+    kernels = [each["id"] for each in cast("list[dict[str, str]]", api(new, "kernels"))]
+    docker("restart", running.container_id())
+    wait_until(lambda: status_of_restarted(new) == 200, timeout_s=60, what="the restarted server")
+    assert (before, after, status_of(f"{base}/api/contents", Cookie=cookies)) == (200, 403, 403)
+    assert (status_of(old), status_of(new)) == (403, 200)
+    assert kernel in kernels
+    assert new.rpartition("token=")[2] in page
+    assert old.rpartition("token=")[2] not in page
+
+
+def test_other_address_is_opened_and_closed_again(running: Clone) -> None:
+    """--bind says what it opens, so does doctor; a foreign name gets 403 there; going back closes it."""
+    address = docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
+    opened = running.task("up", "--yes", "--bind", address)
+    link = opened.stdout.splitlines()[-1]
+    number = link.split(":")[2].split("/")[0]
+    by_address, by_name = status_of(link), status_of(link, Host=f"evil.example:{number}")
+    judged = {each["code"]: each for each in json.loads(running.task("doctor", "--json").stdout)}
+    again = running.task("up", "--yes")
+
+    running.succeed("up", "--yes", "--bind", "127.0.0.1")
+
+    assert opened.returncode == 0, opened.stderr
+    assert link.startswith(f"http://{address}:")
+    assert (by_address, by_name) == (200, 403)
+    assert (judged["reach"]["state"], judged["reach"]["fix"]) == ("warn", "invoke up --bind 127.0.0.1")
+    assert "is open to other machines" in opened.stderr
+    assert "is open to other machines" in again.stderr
+    with pytest.raises(OSError, match="refused"):
+        status_of(link)
+    assert docker("port", running.container_id()) == f"8888/tcp -> 127.0.0.1:{number}"
+    assert "JUPYTER_BIND" not in running.values()
 
 
 def test_each_container_has_a_token_of_its_own(running: Clone, link: str) -> None:

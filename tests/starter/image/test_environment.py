@@ -85,12 +85,17 @@ def odd(running: Clone, base: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_conda_says_the_truth_and_changes_the_environment(image: str) -> None:
-    """As the user, conda lists, exports, removes, installs and updates what rattler made, and removes all of it."""
+    """As the user, conda lists, exports, removes, installs and updates what rattler made, also from a file."""
     script = """set -e
     conda list --json | python -c 'import json, sys; print({p["name"]: p["channel"] for p in json.load(sys.stdin)})'
     conda env export --from-history
     conda remove --yes --quiet --prefix /opt/env scikit-learn >&2
     ! ls -d /opt/env/lib/python3*/site-packages/sklearn
+    printf 'dependencies:\n  - scipy\n  - pip\n  - pip:\n      - tabulate\n' >/tmp/more.yml
+    conda remove --yes --quiet --prefix /opt/env scipy >&2
+    conda env update --quiet --prefix /opt/env --file /tmp/more.yml 2>&1 | tee /tmp/said >&2
+    ! grep -i notices /tmp/said
+    python -c 'import scipy'
     conda install --yes --quiet --prefix /opt/env scikit-learn >&2
     python -c 'import sklearn; print("back")'
     conda update --yes --quiet --prefix /opt/env numpy >&2

@@ -1,4 +1,4 @@
-"""docker-compose.hardened.yml, by plain Compose: nothing can be written but what is kept, and the work goes on."""
+"""`up --hardened`: nothing can be written but what is kept, and the work goes on."""
 
 import json
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ import pytest
 import websocket
 from conftest import Clone, docker, wait_until
 from lab import api, executed, status_of
-from test_container import NO_PRIVILEGES, privileges, set_id_files, token_in
+from test_container import NO_PRIVILEGES, privileges, set_id_files
 
-FILES = ("--file", "docker-compose.yml", "--file", "docker-compose.hardened.yml")
 # Where the engine mounts; it makes the points in the container's layer before it makes that read-only.
 OF_THE_ENGINE = {"/run", "/run/secrets", "/run/secrets/ca_bundle", "/run/secrets/pip_config"}
+OF_THE_ENGINE |= {"/run/secrets/proxies", "/run/secrets/yours"}
 OF_THE_ENGINE |= {"/usr", "/usr/sbin", "/usr/sbin/docker-init", "/sbin", "/sbin/docker-init"}
 NOTEBOOK = {
     "cells": [
@@ -33,14 +33,9 @@ NOTEBOOK = {
 
 @pytest.fixture(scope="module")
 def hardened(running: Clone) -> Iterator[str]:
-    """The link of a hardened server that plain Compose started."""
+    """The link of a hardened server."""
+    yield running.succeed("up", "--yes", "--hardened").splitlines()[-1]
     running.succeed("down")
-    folder = running.root / "docker"
-    up = running.run("docker", "compose", *FILES, "up", "--detach", "--wait", cwd=folder)
-    assert up.returncode == 0, up.stderr
-    port = docker("port", running.container_id(), "8888/tcp").rpartition(":")[2]
-    yield f"http://127.0.0.1:{port}/?token={token_in(running)}"
-    running.run("docker", "compose", *FILES, "down", cwd=folder)
 
 
 def test_hardened_server_is_healthy_and_opens_by_its_link(running: Clone, hardened: str) -> None:
@@ -107,3 +102,21 @@ def test_hardened_container_has_no_privileges(running: Clone, hardened: str) -> 
     assert set_id_files(running) == []
     assert host["ReadonlyRootfs"] is True
     assert min(host["Memory"], host["NanoCpus"], host["PidsLimit"]) > 0
+
+
+def test_clone_stays_hardened_until_it_is_told_otherwise(running: Clone, hardened: str) -> None:
+    """The next `up` leaves it as it is, plain Compose makes the same of it, and --no-hardened goes back."""
+    container = running.container_id()
+    again = running.succeed("up", "--yes").splitlines()[-1]
+    kept = running.container_id()
+    plain = running.run("docker", "compose", "config", "--format", "json", cwd=running.root / "docker")
+    facts = json.loads(running.succeed("status", "--json"))
+
+    running.succeed("up", "--yes", "--no-hardened")
+
+    usual = json.loads(docker("inspect", running.container_id()))[0]["HostConfig"]
+    assert (again, kept) == (hardened, container)
+    assert json.loads(plain.stdout)["services"]["jupyterlab-server"]["read_only"] is True
+    assert facts["hardened"].startswith("yes")
+    assert (usual["ReadonlyRootfs"], usual["NanoCpus"]) == (False, 0)
+    assert {"COMPOSE_FILE", "HARDENED"}.isdisjoint(running.values())

@@ -2,8 +2,10 @@
 
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import pytest
+from aids import executable, wait_until
 from conftest import Clone
 from lab import OPENER, api, executed, status_of
 
@@ -45,3 +47,26 @@ def test_session_and_kernel_work_from_the_link(link: str) -> None:
     streams = [m["content"]["text"] for m in messages if m["msg_type"] == "stream"]  # type: ignore[index]
     assert "".join(streams) == "42\n"
     assert not api(link, "sessions")
+
+
+def test_up_opens_the_link(running: Clone, link: str, tmp_path: Path) -> None:
+    """`up --open` hands the link to the person's browser."""
+    browser = executable(tmp_path / "browser", f'echo "$1" >{tmp_path}/opened')
+
+    running.succeed("up", "--open", BROWSER=f"{browser} %s")
+
+    wait_until((tmp_path / "opened").exists, what="the browser")
+    assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == link
+
+
+def test_restart_ends_kernels_and_keeps_the_link(running: Clone, link: str) -> None:
+    """A server that is started anew has no kernel, and is the same container behind the same link."""
+    container = running.container_id()
+    kernel = api(link, "kernels", method="POST", body={"name": "python3"})
+    assert kernel["id"]
+
+    printed = running.succeed("restart")
+
+    assert printed.splitlines()[-1] == link
+    assert running.container_id() == container
+    assert not api(link, "kernels")

@@ -33,3 +33,17 @@ def test_pip_asks_the_hosts_index_or_nobody(
 
     assert said in heard
     assert "No matching distribution found" in heard
+
+
+def test_changed_index_reaches_a_running_container(running: Clone) -> None:
+    """The file is mounted: another one that took its place would not be seen inside."""
+    first, second = "http://127.0.0.1:9/first-of-all/simple", "http://127.0.0.1:9/2/simple"
+    running.succeed("up", "--yes", PIP_INDEX_URL=first)
+    container = running.container_id()
+    before = running.inside("bash", "-c", "pip config get global.index-url").stdout.strip()
+
+    running.succeed("up", "--yes", PIP_INDEX_URL=second)
+
+    assert running.container_id() == container
+    assert before == first
+    assert running.inside("bash", "-c", "pip config get global.index-url").stdout.strip() == second

@@ -1,6 +1,7 @@
 """What a notebook leaves behind for the next container to run: nothing of it is run."""
 
 import base64
+import json
 import shlex
 from pathlib import PurePosixPath
 
@@ -72,3 +73,20 @@ def test_volume_holds_settings_only(running: Clone, planted: str) -> None:
 
     assert kept_places(running) == [home / ".jupyter/lab"]
     assert "JupyterLab Dark" in str(api(planted, THEME, root="lab/api")["raw"])
+
+
+def test_planted_repository_is_warned_of(running: Clone, planted: str) -> None:
+    """What `git status` alone would run in a mounted folder is named by `mounts` and `doctor`, and run by neither."""
+    plant = """cd "$PROJECT_DIR/results" && mkdir -p .git/objects .git/refs && echo ref: refs/heads/main >.git/HEAD &&
+        printf '[core]\n\trepositoryformatversion = 0\n\tfsmonitor = "touch ran; false"\n' >.git/config"""
+    assert running.inside("sh", "-c", plant).returncode == 0
+    marker = running.root / "results" / "ran"
+
+    told = running.task("mounts")
+    judged = [each for each in json.loads(running.task("doctor", "--json").stdout) if each["code"] == "planted"]
+    untouched = not marker.exists()
+    running.run("git", "-c", "safe.directory=*", "status", cwd=running.root / "results")
+
+    assert (told.returncode, untouched, marker.exists()) == (0, True, True)
+    assert "results/.git/config has git run or read what core.fsmonitor say" in told.stderr
+    assert [(each["state"], "core.fsmonitor" in each["cause"]) for each in judged] == [("warn", True)]
