@@ -264,6 +264,54 @@ def doctor(c: Context, json: bool = False) -> None:
 
 
 @task(
+    optional=["update"],
+    help={
+        "check": "Only see whether it fits the files, and end with 1 where it does not.",
+        "update": "Let this package change, or with no name all of them; else what is locked stays where it fits.",
+        "yes": YES,
+        "dry-run": DRY_RUN,
+    },
+)
+def lock(c: Context, check: bool = False, update: str | bool = "", yes: bool = False, dry_run: bool = False) -> None:
+    """Write environment.lock: each package, with its hash.
+
+    For conda and pip, on both architectures, to be committed; then a build takes these packages and solves nothing.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide import environment_lock, goals
+    from host_tasks.observe.observation import Observation
+    from host_tasks.show.doctor import print_judged
+
+    if check:
+        sys.exit(print_judged(Observation(), environment_lock.environment_lock))
+    reach(goals.locked("*" if update is True else str(update)), yes=yes, dry_run=dry_run)
+
+
+@task(help={"json": "Print for programs."})
+def diff(c: Context, json: bool = False) -> None:
+    """Print what was installed by hand, and is in no file.
+
+    In the running container, by conda and by pip, without what that depends on. `down` forgets it.
+    """
+    from host_tasks.observe.observation import Observation
+    from host_tasks.show.by_hand import print_by_hand
+
+    print_by_hand(Observation(), json=json)
+
+
+@task(help={"dry-run": DRY_RUN})
+def record(c: Context, dry_run: bool = False) -> None:
+    """Add to the files what was installed by hand.
+
+    A line for each package, in environment.yml or requirements.txt; every other line stays. Safe to repeat.
+    """
+    from host_tasks.act.run import reach
+    from host_tasks.decide import goals
+
+    reach(goals.RECORDED, dry_run=dry_run)
+
+
+@task(
     help={
         "yes": YES,
         "starter": "The starter's own checkers and tests instead of yours.",

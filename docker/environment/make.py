@@ -3,7 +3,8 @@
 make.py CONDA_JSON PREFIX
 
 Rattler solves and links in seconds what conda takes half a minute for; conda lists, exports, installs and removes
-afterwards, by the records in conda-meta. The base's own conda says where its channels are.
+afterwards, by the records in conda-meta. The base's own conda says where its channels are. What a lock names is only
+linked: nothing is solved, and the channels are not asked.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import compiled
 import rattler
 import records
-from channels import conda_settings, sources, spelled_out
+from channels import conda_settings, sources, spelled_out, without_login
 from rattler import exceptions
 
 # What environment.yml, a channel or the network can be at fault for; py-rattler 0.28 has no common ancestor of them.
@@ -49,6 +51,22 @@ def matched(spec: str, settings: dict[str, Any]) -> rattler.MatchSpec:
         sys.exit(f"error: environment.yml: `{spec}` is no package specification: {err}")
 
 
+def locked_record(record: dict[str, Any], channels: Iterable[str]) -> rattler.RepoDataRecord:
+    """Return a record of a lock for rattler; its address has the login again that environment.yml or condarc gives."""
+    url = str(record["url"])
+    for each in channels:
+        if url.startswith(bare := without_login(each).rstrip("/") + "/"):
+            url = each.rstrip("/") + "/" + url.removeprefix(bare)
+    channel, _, name = url.rpartition("/")
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(record, file)
+        file.flush()
+        known = rattler.PackageRecord.from_index_json(
+            Path(file.name), record.get("size"), record.get("sha256"), record["md5"]
+        )
+    return rattler.RepoDataRecord(known, name, url, channel.removesuffix(f"/{record['subdir']}") + "/")
+
+
 class Progress:
     """Say how far the packages are, each time another tenth of them is there."""
 
@@ -64,24 +82,37 @@ class Progress:
             print(f"{self.ready} of {self.total} packages are here", flush=True)
 
 
-async def install(
-    specs: list[rattler.MatchSpec], channels: Iterable[str], prefix: Path, *, priority: str, with_pip: bool
-) -> None:
-    """Solve, download and link.
+async def solve(
+    specs: list[rattler.MatchSpec], channels: Iterable[str], settings: dict[str, Any], **options: Any
+) -> list[rattler.RepoDataRecord]:
+    """Return the packages that meet the specifications.
 
     Raises:
-        SystemExit: there is no solution, or a channel or a package cannot be had.
+        SystemExit: there is no solution, or a channel cannot be had.
     """
     start = time.monotonic()
     try:
-        found = await rattler.solve(
+        found: list[rattler.RepoDataRecord] = await rattler.solve(
             sources=list(channels),
             specs=specs,
-            virtual_packages=rattler.VirtualPackage.detect(),
-            channel_priority=getattr(rattler.ChannelPriority, priority.capitalize()),
-            add_pip_as_python_dependency=with_pip,
+            channel_priority=getattr(rattler.ChannelPriority, settings["channel_priority"].capitalize()),
+            add_pip_as_python_dependency=bool(settings["add_pip_as_python_dependency"]),
+            **{"virtual_packages": rattler.VirtualPackage.detect(), **options},
         )
-        print(f"solved in {time.monotonic() - start:.1f} s: {len(found)} packages", flush=True)
+    except FAULTS as err:
+        sys.exit(f"error: the environment cannot be made: {err}")
+    print(f"solved in {time.monotonic() - start:.1f} s: {len(found)} packages", flush=True)
+    return found
+
+
+async def link(found: list[rattler.RepoDataRecord], prefix: Path) -> None:
+    """Download packages, see that they have their hashes, and link them.
+
+    Raises:
+        SystemExit: a package cannot be had, or is another one.
+    """
+    start = time.monotonic()
+    try:
         await rattler.install(found, target_prefix=prefix, execute_link_scripts=True, reporter=Progress(len(found)))
     except FAULTS as err:
         sys.exit(f"error: the environment cannot be made: {err}")
@@ -101,8 +132,12 @@ def main(asked: dict[str, Any], prefix: Path) -> None:
     settings = conda_settings()
     specs = [matched(spec, settings) for spec in asked["dependencies"]]
     channels = sources(asked["channels"], settings)
-    priority, with_pip = settings["channel_priority"], bool(settings["add_pip_as_python_dependency"])
-    asyncio.run(install(specs, channels, prefix, priority=priority, with_pip=with_pip))
+    if "locked" in asked:
+        found = [locked_record(each, channels) for each in asked["locked"]]
+        print(f"{len(found)} packages by the lock", flush=True)
+    else:
+        found = asyncio.run(solve(specs, channels, settings))
+    asyncio.run(link(found, prefix))
     made = records.read(prefix)
     python_tag = ""
     if (prefix / "bin" / "python").exists():

@@ -2,9 +2,11 @@
 
 read_files.py PROJECT OUT
 
-OUT/conda.json   channels, conda packages and variables of environment.yml: no comment or pip package changes it
+OUT/conda.json   channels, conda packages and variables of environment.yml: no comment or pip package changes it;
+                 with a lock, the packages that it names
 OUT/apt.txt      names of system packages
-OUT/pip/         the pip section and what src/pyproject.toml requires as section.txt, and the files that it may name
+OUT/pip/         the pip section and what src/pyproject.toml requires as section.txt, and the files that it may name;
+                 with a lock, what that names as section.txt, and options.txt for pip
 OUT/post-build/  postBuild, with its run bit and without the CR of a checkout of Windows
 """
 
@@ -15,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lock_files
 import yaml
+from channels import conda_settings, sources
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,13 +90,26 @@ def not_taken(folder: Path) -> Iterator[str]:
                 yield f"{shown}:{number}: `{line.strip()}` is not in the build: src/ can be imported without it"
 
 
-def main(project: Path, out: Path) -> None:
-    """Write the parts."""
+def use_lock(project: Path, out: Path) -> None:
+    """Put what the lock names in the place of what is asked for, where there is a lock."""
+    if not (project / lock_files.FOLDER).is_dir():
+        return
+    asked = json.loads((out / "conda.json").read_text(encoding="utf-8"))
+    if found := lock_files.read(project, sources(asked["channels"], conda_settings())):
+        asked["locked"], text = found
+        (out / "conda.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
+        (out / "pip" / "section.txt").write_text(text, encoding="utf-8")
+        (out / "pip" / "options.txt").write_text("--no-deps --require-hashes\n", encoding="utf-8")
+
+
+def write_parts(project: Path, out: Path) -> None:
+    """Write the parts, as they are asked for."""
     source = project / "environment.yml"
     if not source.is_file():
         sys.exit("error: there is no environment.yml")
     document = read_environment(source.read_text(encoding="utf-8-sig"))
     (out / "pip").mkdir(parents=True)
+    (out / "pip" / "options.txt").touch()
     (out / "conda.json").write_text(json.dumps(conda_part(document), indent=1), encoding="utf-8")
     for pattern in BESIDE:
         for path in project.glob(pattern):
@@ -111,6 +128,12 @@ def main(project: Path, out: Path) -> None:
     (out / "apt.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     if faults := list(not_taken(out / "pip")):
         sys.exit("\n".join(f"error: {fault}" for fault in faults))
+
+
+def main(project: Path, out: Path) -> None:
+    """Write the parts, by the lock where there is one."""
+    write_parts(project, out)
+    use_lock(project, out)
 
 
 if __name__ == "__main__":

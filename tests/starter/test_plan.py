@@ -37,9 +37,11 @@ from host_tasks.decide.ports import OPENED
 from host_tasks.ground.envfile import Change
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import ROOT
+from host_tasks.observe.by_hand import Package
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Binding
 from host_tasks.observe.engine import Endpoint
+from host_tasks.observe.environment_lock import Line, Lock
 from host_tasks.observe.images import Image
 from host_tasks.observe.mounts import DANGLING, FILE, MISSING, OTHER
 from host_tasks.show import doctor
@@ -330,6 +332,31 @@ Then it would stop:
    error: conda-pip-docker/stand-in:0123456789ab is not on this engine any more
    fix: invoke up --yes""",
         id="stand-in made, and still not here",
+    ),
+    pytest.param(
+        lambda: stopped(
+            lock=Lock(()),
+            lock_inputs=(Line("environment.yml", "  - scipy", 9),),
+            inputs={**INPUTS, "environment.yml": "e2"},
+        ),
+        goals.RUNNABLE,
+        """\
+1. write environment.lock, what it names stays, where that still fits
+   why: environment.lock was made from other lines: environment.yml:9 `- scipy` is new
+   touches: environment.lock
+2. build the image, from the cache where nothing changed
+   why: changed since the image was built: environment.yml
+   touches: the image of study-1a2b3c4d""",
+        id="lock older than environment.yml",
+    ),
+    pytest.param(
+        lambda: stopped(lock=Lock(()), base=base(name=STAND_IN, chosen=True), image=None),
+        goals.RUNNABLE,
+        f"""\
+1. build the image, from the cache where nothing changed; {STAND_IN} is a stand-in, which has none of the packages that environment.lock names: it is not used here
+   why: this clone has no image yet
+   touches: the image of study-1a2b3c4d""",
+        id="lock that a stand-in does not use",
     ),
     pytest.param(
         lambda: healthy(settings=settings(plan=FIRST_ENV, kept={})),
@@ -1170,6 +1197,7 @@ ok    disk: the clone has 100 GiB free in {root}
 ok    compose-files: they declare jupyterlab-server
 ok    base-image: base:1 is here
 ok    stand-in: not in use
+ok    environment-lock: there is no environment.lock: a build takes the newest packages that fit
 ok    mounts: 1 of 1 are good on this machine
 ok    planted: nothing in the mounted folders is run by git or another tool on this machine
 ok    port: 127.0.0.1:8888
@@ -1177,6 +1205,7 @@ ok    reach: only this machine reaches what is published
 ok    image: the image was made from what is here now
 ok    server: jupyterlab-server runs
 ok    mounts: 1 of 1 carry files both ways
+ok    by-hand: nothing was installed by hand that no file names
 ok    shared-memory: large enough"""
 
 
@@ -1250,6 +1279,14 @@ warn  stand-in: the base image conda-pip-docker/stand-in:0123456789ab was made o
 warn  image: changed since the image was built: environment.yml
       fix: invoke build""",
         id="image older than its inputs",
+    ),
+    pytest.param(
+        lambda: examined(by_hand=(Package("pip", "humanize", "4.1"),), lock_inputs=()),
+        0,
+        """\
+warn  by-hand: installed by hand and named in no file: humanize 4.1
+      fix: invoke record""",
+        id="package installed by hand",
     ),
     pytest.param(
         lambda: examined(containers=()),
@@ -1473,7 +1510,7 @@ def test_doctor_for_programs_is_a_list_of_findings(capsys: pytest.CaptureFixture
 
     found = json.loads(capsys.readouterr().out)
     assert verdict == 0
-    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 24
+    assert [list(each) for each in found] == [["code", "state", "cause", "fix"]] * 26
     assert [each for each in found if each["state"] != "ok"] == [
         {
             "code": "env-file",

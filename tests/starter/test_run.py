@@ -253,5 +253,5 @@ def test_every_action_of_a_step_is_there() -> None:
     """A rule may name any of these; a name that nobody does would be a KeyError in the middle of `up`."""
     assert set(steps.ACTIONS) == {
         *("install", "join", "env", "choose", "pull", "stand-in", "folders", "give", "build", "start"),
-        *("close", "environment", "restart", "take", "push", "upgrade"),
+        *("close", "environment", "lock", "record", "restart", "take", "push", "upgrade"),
     }

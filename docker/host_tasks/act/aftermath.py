@@ -5,7 +5,7 @@ import contextlib
 from host_tasks.decide.engine import judge
 from host_tasks.decide.plan import OK
 from host_tasks.decide.services import START, at_work, culprit
-from host_tasks.ground import report
+from host_tasks.ground import report, runner
 from host_tasks.ground.commands import task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.masking import masked
@@ -44,6 +44,17 @@ def build_failed(said: str, seen: Observation) -> HostError:
     ):
         cause += f" (the build goes through {', '.join(proxies)} of docker/.env)"
     return HostError(": ".join([*lines[:1], cause]), fix=fix, code=ExitCode.SOFTWARE)
+
+
+def require_built(finished: runner.Finished, seen: Observation) -> None:
+    """Return where a build has ended well.
+
+    Raises:
+        HostError: a step of it failed (70), the disk is full (74), or the engine went away.
+    """
+    if not finished.ok:
+        require_engine()
+        raise build_failed(finished.stderr, seen)
 
 
 def give_up(seen: Observation) -> None:

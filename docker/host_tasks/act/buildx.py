@@ -9,15 +9,15 @@ from host_tasks.observe import compose
 
 
 def build(
-    file: Path, image: str, values: Mapping[str, str], *, arguments: Mapping[str, str], options: tuple[str, ...]
+    file: Path, values: Mapping[str, str], *, arguments: Mapping[str, str], options: tuple[str, ...]
 ) -> runner.Finished:
     """Build a Dockerfile, and keep what the builder says; the context is the project."""
-    argv = command(file, image, values, arguments=arguments, options=options)
+    argv = command(file, values, arguments=arguments, options=options)
     return runner.run(argv, cwd=ROOT, keep=True, env={**compose.environment(values), "PWD": str(ROOT)})
 
 
 def command(
-    file: Path, image: str, values: Mapping[str, str], *, arguments: Mapping[str, str], options: tuple[str, ...]
+    file: Path, values: Mapping[str, str], *, arguments: Mapping[str, str], options: tuple[str, ...]
 ) -> list[str]:
     """Return the command; what may hold a password is in a file, since everybody sees a command line."""
     secrets = {
@@ -26,7 +26,7 @@ def command(
         "proxies": DOCKER_DIR / values.get("PROXY_CONFIG", "proxies.conf"),
     }
     return [
-        *("docker", "buildx", "build", "--load", *options, "--tag", image, "--file", str(file)),
+        *("docker", "buildx", "build", *options, "--file", str(file)),
         *(word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")),
         *(word for name, path in secrets.items() for word in ("--secret", f"id={name},{_field(f'src={path}')}")),
         str(ROOT),

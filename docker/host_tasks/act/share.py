@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from host_tasks.act import buildx
-from host_tasks.act.aftermath import build_failed, require_engine
+from host_tasks.act.aftermath import require_built
 from host_tasks.decide.plan import Step
 from host_tasks.ground import runner
 from host_tasks.ground.errors import ExitCode, HostError
@@ -16,17 +16,15 @@ def make(step: Step, seen: Observation) -> None:
     """Build the environment alone; its layers are those of the image."""
     finished = buildx.build(
         DOCKERFILE,
-        seen.environment.name,
         seen.settings.values,
         arguments={"BASE_IMAGE": seen.base.name},
         options=(
+            *("--load", "--tag", seen.environment.name),
             *("--target", images.ENVIRONMENT, "--label", f"{images.BASE_LABEL}={seen.base.name}"),
             *(f"--{name}={value}" for name, value in step.values.items()),
         ),
     )
-    if not finished.ok:
-        require_engine()
-        raise build_failed(finished.stderr, seen)
+    require_built(finished, seen)
 
 
 def push(step: Step, seen: Observation) -> None:

@@ -30,10 +30,17 @@ def make(image: str, values: Mapping[str, str]) -> None:
     base = _root_file_system()
     finished = buildx.build(
         STAND_IN_DIR / "Dockerfile",
-        image,
         values,
         arguments={"ROOT_FILE_SYSTEM": base},
-        options=("--progress", "plain", "--label", f"{images.MADE_BY}={values['COMPOSE_PROJECT_NAME']}"),
+        options=(
+            "--load",
+            "--tag",
+            image,
+            "--progress",
+            "plain",
+            "--label",
+            f"{images.MADE_BY}={values['COMPOSE_PROJECT_NAME']}",
+        ),
     )
     if not finished.ok:
         causes = re.findall(r"error: (.+)", finished.stderr)

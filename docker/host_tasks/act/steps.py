@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from host_tasks.act import group, mounts
-from host_tasks.act.aftermath import build_failed, remove, require_engine
+from host_tasks.act.aftermath import remove, require_built, require_engine
 from host_tasks.decide.plan import Step
 from host_tasks.decide.services import outlived
 from host_tasks.ground import envfile, files, report, runner
@@ -109,6 +109,24 @@ def make_stand_in(step: Step, seen: Observation) -> None:
     write_settings(Step("choose", "", "", values={"BASE_IMAGE": image}), seen)
 
 
+def write_lock(step: Step, seen: Observation) -> None:
+    """Write environment.lock.
+
+    Raises:
+        HostError: there is no solution, or a channel or an index cannot be reached (70).
+    """
+    from host_tasks.act import environment_lock  # late: few projects have one
+
+    require_built(environment_lock.write(step, seen), seen)
+
+
+def record(step: Step, seen: Observation) -> None:
+    """Add what was installed by hand to the files that the environment is made from."""
+    from host_tasks.act import recording
+
+    recording.record(seen)
+
+
 def build(step: Step, seen: Observation) -> None:
     """Build the image, and write down what it was made from.
 
@@ -119,9 +137,7 @@ def build(step: Step, seen: Observation) -> None:
     if on := step.values.get("on"):  # FROM ${FLAVOR} takes an image as well as a stage
         options = ["--build-arg", f"FLAVOR={on}"]
     finished = compose.call(seen.settings.values, "build", *options, SERVICE, keep=True)
-    if not finished.ok:
-        require_engine()
-        raise build_failed(finished.stderr, seen)
+    require_built(finished, seen)
     fresh = seen.after(step.key, "")
     if fresh.image:
         _write_down(Built(fresh.image.id, dict(seen.inputs)))  # what was read before the build, not since
@@ -189,11 +205,13 @@ ACTIONS: Mapping[str, Callable[[Step, Observation], str | None]] = {
     "stand-in": make_stand_in,
     "folders": mounts.make,
     "give": mounts.give,
+    "lock": write_lock,
     "build": build,
     "environment": share,
     "take": share,
     "push": share,
     "start": start,
     "restart": restart,
+    "record": record,
     "upgrade": take_upgrade,
 }

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from host_tasks.decide import health, share
 from host_tasks.decide.base import base_image
+from host_tasks.decide.by_hand import by_hand
 from host_tasks.decide.choices import hardened
 from host_tasks.decide.clone import moved, path
 from host_tasks.decide.engine import engine, engine_closely
+from host_tasks.decide.environment_lock import environment_lock, write_lock
 from host_tasks.decide.image import build_anew, environment_yml, image
 from host_tasks.decide.mounts import folders_of_another, mounts_inside, mounts_outside, planted
 from host_tasks.decide.plan import Rule
@@ -17,10 +19,12 @@ from host_tasks.decide.workers import workers
 
 SETTINGS: tuple[Rule, ...] = (path, moved, env_file, private_files)
 ENGINE: tuple[Rule, ...] = (path, environment_yml, engine, moved, env_file, private_files)
-READY: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
+BASED: tuple[Rule, ...] = (*ENGINE, health.certificates, share.environment, base_image)
+READY: tuple[Rule, ...] = (*BASED, environment_lock)
 RUNNABLE: tuple[Rule, ...] = (*READY, mounts_outside, image)
 STOPPED: tuple[Rule, ...] = (engine, moved)
 SHARED: tuple[Rule, ...] = (*READY, share.made)
+RECORDED: tuple[Rule, ...] = (path, environment_yml, engine, by_hand)
 MOUNTED: tuple[Rule, ...] = (*SETTINGS, mounts_outside)
 
 
@@ -32,6 +36,11 @@ def built(*, cache: bool) -> tuple[Rule, ...]:
 def pushed(to: str) -> tuple[Rule, ...]:
     """Return what `invoke push` wants: the environment in a registry."""
     return (*SHARED, share.pushed(to))
+
+
+def locked(update: str) -> tuple[Rule, ...]:
+    """Return what `invoke lock` wants: one lock, whatever there is; update may change, which is a package or `*`."""
+    return (*BASED, write_lock(update))
 
 
 def up(asked_port: int | None) -> tuple[Rule, ...]:
@@ -62,6 +71,7 @@ DOCTOR: tuple[Rule, ...] = (
     compose_files,
     base_image,
     health.stand_in,
+    environment_lock,
     mounts_outside,
     planted,
     port(None),
@@ -71,6 +81,7 @@ DOCTOR: tuple[Rule, ...] = (
     workers,
     services,
     mounts_inside,
+    by_hand,
     health.shared_memory,
 )
 
@@ -80,7 +91,7 @@ UPON: Mapping[str, tuple[str, ...]] = {
         *("private-files", "compose-files", "mounts-outside", "planted", "port", "reach", "hardened", "image"),
         *("services", "mounts-inside"),
     ),
-    "engine": ("base-image", "port", "reach", "image", "services", "mounts-inside", "shared-memory"),
+    "engine": ("base-image", "port", "reach", "image", "services", "mounts-inside", "by-hand", "shared-memory"),
     "compose-files": ("mounts-outside", "planted", "port", "reach", "services", "mounts-inside"),
     "server": ("mounts-inside",),  # one that ends again and again may end amid the probes
 }

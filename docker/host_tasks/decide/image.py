@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from host_tasks.decide.environment_lock import unused
 from host_tasks.decide.plan import Finding, Rule, Step, fail, ok
 from host_tasks.ground.commands import task_command
 
@@ -66,4 +67,5 @@ def _step(seen: "Observation", *, cache: bool = True) -> Step:
         how, values = "every step anew", {"cache": "no"}
     elif seen.environment.image:
         how, values = f"on the environment {seen.environment.name}", {"on": seen.environment.name}
+    how += f"; {without}" if (without := unused(seen)) else ""
     return Step("build", f"build the image, {how}", f"the image of {seen.project}", values=values)

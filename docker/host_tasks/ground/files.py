@@ -11,11 +11,11 @@ from host_tasks.ground.paths import shown
 from host_tasks.setup.basics import fix_access, rightful_owner
 
 
-def write(path: Path, content: bytes | None) -> None:
+def write(path: Path, content: bytes | None, *, private: bool = True) -> None:
     """Replace a file, following a link to it; None only tidies up: what a killed writer left, and a mode too wide.
 
-    What we write may hold a secret, so it is its owner's only. Where root writes, the owner is kept, and a file that
-    is new, or root's, is given to whose it is to be. The caller holds the lock.
+    What may hold a secret is its owner's only; what is not private keeps its mode. Where root writes, the owner is
+    kept, and a file that is new, or root's, is given to whose it is to be. The caller holds the lock.
 
     Raises:
         HostError: the folder is not writable (73), or its disk is full (74); the file is as it was.
@@ -26,7 +26,7 @@ def write(path: Path, content: bytes | None) -> None:
         if temporary.exists():
             temporary.unlink()
         if content is not None:
-            _replace(target, content, temporary)
+            _replace(target, content, temporary, mask=0o700 if private else 0o777)
         elif not path.is_symlink() and target.exists() and target.stat().st_mode & 0o077 and owned(target):
             target.chmod(target.stat().st_mode & 0o700)
     except OSError as err:
@@ -62,8 +62,8 @@ def owned(path: Path) -> bool:
     return os.name != "nt" and os.geteuid() in (0, path.stat().st_uid)
 
 
-def _replace(target: Path, content: bytes, temporary: Path) -> None:
-    """Write a new file and put it in the target's place; nothing of it stays where that fails."""
+def _replace(target: Path, content: bytes, temporary: Path, *, mask: int) -> None:
+    """Write a new file and put it in the target's place, with at most the bits of the mask, or not at all."""
     old = target.stat() if target.exists() else None
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
@@ -72,7 +72,7 @@ def _replace(target: Path, content: bytes, temporary: Path) -> None:
                 if os.geteuid() == 0:
                     kept = (old.st_uid, old.st_gid) if old and old.st_uid else None
                     os.fchown(stream.fileno(), *(kept or rightful_owner(str(target.parent))))
-                os.fchmod(stream.fileno(), stat.S_IMODE(old.st_mode) & 0o700 if old else 0o600)
+                os.fchmod(stream.fileno(), (stat.S_IMODE(old.st_mode) if old else 0o644) & mask)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

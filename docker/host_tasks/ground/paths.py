@@ -25,6 +25,7 @@ PIP_CONFIG = DOCKER_DIR / ".pip.conf"
 CA_BUNDLE = DOCKER_DIR / ".ca-bundle.pem"
 PROXY_CONFIG = DOCKER_DIR / ".proxies.conf"
 SECRETS_DIR = DOCKER_DIR / "secrets"
+LOCK_DIR = ROOT / "environment.lock"
 BUILT_FILE = DOCKER_DIR / ".built.json"
 DOCKERIGNORE = ROOT / ".dockerignore"
 SCRIPTS = (

@@ -10,8 +10,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from host_tasks.ground.errors import HostError
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, ROOT, SCRIPTS
-from host_tasks.observe import clone, compose, containers, engine, images, mounts, network, ports, settings
+from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ENVIRONMENT_YML, LOCK_DIR, ROOT, SCRIPTS
+from host_tasks.observe import (
+    clone,
+    compose,
+    containers,
+    engine,
+    images,
+    mounts,
+    network,
+    ports,
+    settings,
+)
 from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.containers import Container
 from host_tasks.observe.engine import Engine
@@ -20,6 +30,8 @@ from host_tasks.observe.mounts import Crossing, Place
 from host_tasks.observe.settings import Settings
 
 if TYPE_CHECKING:
+    from host_tasks.observe.by_hand import Package
+    from host_tasks.observe.environment_lock import Line, Lock
     from host_tasks.observe.starter import Starter
 
 
@@ -138,6 +150,32 @@ class Observation:
         return {each.name: each.read_text(encoding="utf-8", errors="replace") for each in found if each.is_file()}
 
     @cached_property
+    def lock_inputs(self) -> "tuple[Line, ...]":
+        """The lines that a lock would be made from."""
+        from host_tasks.observe import environment_lock
+
+        return environment_lock.inputs()
+
+    @cached_property
+    def lock(self) -> "Lock | None":
+        """The lock that is to be committed; None where there is none."""
+        return self._lock("")
+
+    @cached_property
+    def stand_in_lock(self) -> "Lock | None":
+        """The lock of a stand-in's packages, for this machine only; None where there is none."""
+        return self._lock("stand-in")
+
+    @staticmethod
+    def _lock(name: str) -> "Lock | None":
+        """Return the lock in a folder of LOCK_DIR; few projects have one, so what reads it is loaded late."""
+        if not LOCK_DIR.is_dir():
+            return None
+        from host_tasks.observe import environment_lock
+
+        return environment_lock.find(name)
+
+    @cached_property
     def names_at_top(self) -> tuple[str, ...]:
         """The names that stand at the top of the clone."""
         return tuple(sorted(each.name for each in ROOT.iterdir()))
@@ -213,6 +251,13 @@ class Observation:
     def server(self) -> Container | None:
         """The newest container of the server, in whatever state; None where there is none."""
         return next((each for each in self.services if each.service == SERVICE), None)
+
+    @cached_property
+    def by_hand(self) -> "tuple[Package, ...]":
+        """What was installed by hand in the running environment."""
+        from host_tasks.observe import by_hand
+
+        return by_hand.installed(self.server) if self.server and self.server.status == "running" else ()
 
     @cached_property
     def left_behind(self) -> tuple[Container, ...]:

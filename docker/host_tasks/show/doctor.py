@@ -56,6 +56,13 @@ def text(findings: Iterable[Finding]) -> str:
     return "\n".join(lines)
 
 
+def print_judged(seen: Observation, rule: Rule) -> int:
+    """Print what a rule finds as it is, and return the exit code."""
+    found = list(judged(seen, rule))
+    report.result(text(found))
+    return verdict(found)
+
+
 def print_findings(seen: Observation, *, json: bool) -> int:
     """Print every finding and return the exit code."""
     found = examined(seen)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +172,52 @@ def test_environment_is_active_without_a_shell(running: Clone) -> None:
 
     assert plain.stdout == by_shell.stdout
     assert plain.stdout.startswith("/opt/env ")
+
+
+def test_what_was_installed_by_hand_is_recorded(running: Clone) -> None:
+    """What conda and pip were asked for is shown and added to the files, without what that depends on."""
+    names = ("environment.yml", "requirements.txt")
+    before = {name: (running.root / name).read_text(encoding="utf-8") for name in names}
+    assert "Nothing was installed by hand" in running.succeed("diff")
+    by_conda = running.inside("conda", "install", "--yes", "--quiet", "--prefix=/opt/env", "setuptools")
+    by_pip = running.inside("pip", "install", "--quiet", "jsonlines")  # which depends on attrs
+
+    found = {each["name"]: each for each in json.loads(running.succeed("diff", "--json"))}
+    running.succeed("record")
+
+    assert set(found) == {"setuptools", "jsonlines"}, by_conda.stderr + by_pip.stderr
+    assert (found["setuptools"]["by"], found["jsonlines"]["by"]) == ("conda", "pip")
+    after = {name: (running.root / name).read_text(encoding="utf-8") for name in names}
+    added = f"  - scipy\n  - setuptools >={found['setuptools']['version']}\n"
+    assert after["environment.yml"] == before["environment.yml"].replace("  - scipy\n", added)
+    assert after["requirements.txt"] == before["requirements.txt"] + f"jsonlines >={found['jsonlines']['version']}\n"
+    assert "Nothing was installed by hand" in running.succeed("diff")
+    for name, text in before.items():
+        (running.root / name).write_text(text, encoding="utf-8")
+
+
+def test_lock_of_a_stand_in_is_for_this_machine(running: Clone, base: str) -> None:
+    """It is written where git ignores it, fits until a line changes, and is then the first step of `up`."""
+    if not base:
+        pytest.skip("the published base image is in use here")
+    requirements = running.root / "requirements.txt"
+    before = requirements.read_text(encoding="utf-8")
+    running.run("git", "init", "--quiet", ".")
+
+    running.succeed("lock")
+
+    fits = running.task("lock", "--check").returncode
+    requirements.write_text(f"{before}humanize\n", encoding="utf-8")
+    stale, plan = running.task("lock", "--check"), running.succeed("up", "--dry-run")
+    requirements.write_text(before, encoding="utf-8")
+    untracked = running.run("git", "status", "--porcelain", "--untracked-files=all", "environment.lock").stdout
+    text = (running.root / "environment.lock" / "stand-in" / "pip-linux-64.txt").read_text(encoding="utf-8")
+    shutil.rmtree(running.root / "environment.lock")
+    assert (fits, stale.returncode) == (0, 1)
+    assert "`humanize` is new" in stale.stdout
+    assert plan.index("write environment.lock") < plan.index("build the image")
+    assert untracked == ""
+    assert "--hash=sha256:" in text
 
 
 def test_interactive_shell_names_the_environment(running: Clone) -> None:

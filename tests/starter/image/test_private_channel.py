@@ -1,23 +1,32 @@
 """A channel and a package index of one's own, over TLS with a password: nothing else is asked, nothing is kept."""
 
 import base64
+import hashlib
+import io
+import json
+import re
 import shutil
 import ssl
 import subprocess
 import sys
+import tarfile
 import threading
+import uuid
 import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Clone, cloned, docker
 
 PASSWORD = "s3cret-of-the-channel"  # noqa: S105 # of the server below, while this test runs
 LOGIN = "Basic " + base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
-TOOLS = ROOT / "docker" / "environment" / "requirements.txt"
+TOOLS = [ROOT / "docker" / "environment" / name for name in ("requirements.txt", "lock-requirements.txt")]
+DEPENDENCIES = "[python, pip, pip: [only-here]]"
+ELSEWHERE = "http://127.0.0.1:9"  # a closed port, as the proxy of everything but localhost
 
 
 class Private(SimpleHTTPRequestHandler):
@@ -57,7 +66,8 @@ def certificate(folder: Path) -> None:
 
 def index(folder: Path) -> None:
     """Make a package index with what the build's own tools are, and a package that nobody else has."""
-    words = ["download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(folder), "--requirement", str(TOOLS)]
+    words = ["download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(folder)]
+    words += [word for each in TOOLS for word in ("--requirement", str(each))]
     subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True)
     with zipfile.ZipFile(folder / "only_here-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("only_here.py", "answer = 42\n")
@@ -68,6 +78,13 @@ def index(folder: Path) -> None:
         project = folder / wheel_file.name.split("-")[0].replace("_", "-").lower()
         project.mkdir()
         shutil.move(wheel_file, project / wheel_file.name)
+
+
+def for_another_architecture(channel: Path) -> None:
+    """List the channel's packages for the other architecture too, where none of them is: a lock asks for the list."""
+    (channel / "linux-aarch64").mkdir()
+    text = (channel / "linux-64" / "repodata.json").read_text(encoding="utf-8")
+    (channel / "linux-aarch64" / "repodata.json").write_text(text.replace("linux-64", "linux-aarch64"), "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +100,7 @@ def port(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     container = docker("create", base, "true")
     docker("cp", f"{container}:/opt/conda/channels/conda-forge", str(folder / "www" / "labs"))
     docker("rm", container)
+    for_another_architecture(folder / "www" / "labs")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Private, directory=str(folder / "www")))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
@@ -92,29 +110,37 @@ def port(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     server.shutdown()
 
 
-def test_private_channel_and_index_are_all_that_is_asked(
-    running: Clone, port: tuple[int, Path], tmp_path: Path
-) -> None:
-    """The host's authority is trusted, the password sent and kept nowhere; PyPI and conda-forge are not asked."""
-    number, folder = port
-    clone = cloned(tmp_path / "private")
+def private_clone(target: Path, number: int, folder: Path) -> Clone:
+    """Return a clone whose packages are all from the private channel and the private index."""
+    clone = cloned(target)
     address = f"https://ada:{PASSWORD}@localhost:{number}"
-    dependencies = "[python, pip, pip: [only-here]]"
-    text = f"channels: ['{address}/labs', nodefaults]\ndependencies: {dependencies}\n"
+    text = f"channels: ['{address}/labs', nodefaults]\ndependencies: {DEPENDENCIES}\n"
     (clone.root / "environment.yml").write_text(text, encoding="utf-8")
     (clone.root / "postBuild").unlink()
     (folder / "pip.conf").write_text(
         f"[global]\nindex-url = {address}/simple/\nno-cache-dir = true\n", encoding="utf-8"
     )
+    return clone
 
-    # Without a route to elsewhere: the proxy of everything but localhost is a closed port.
-    done = clone.run(
-        *("docker", "build", "--network=host", "--no-cache", "--file=docker/Dockerfile", "--tag=private:test"),
-        *(f"--build-arg=BASE_IMAGE={running.values()['BASE_IMAGE']}", "--build-arg=HTTPS_PROXY=http://127.0.0.1:9"),
-        *("--build-arg=HTTP_PROXY=http://127.0.0.1:9", "--build-arg=NO_PROXY=localhost"),
+
+def build(clone: Clone, running: Clone, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Build something of a clone without a route to elsewhere."""
+    return clone.run(
+        *("docker", "buildx", "build", "--network=host", "--file=docker/Dockerfile", *options),
+        *(f"--build-arg=BASE_IMAGE={running.values()['BASE_IMAGE']}", f"--build-arg=HTTPS_PROXY={ELSEWHERE}"),
+        *(f"--build-arg=HTTP_PROXY={ELSEWHERE}", "--build-arg=NO_PROXY=localhost"),
         *(f"--secret=id=ca_bundle,src={folder}/ca.pem", f"--secret=id=pip_config,src={folder}/pip.conf", "."),
-        DOCKER_BUILDKIT="1",
     )
+
+
+def test_private_channel_and_index_are_all_that_is_asked(
+    running: Clone, port: tuple[int, Path], tmp_path: Path
+) -> None:
+    """The host's authority is trusted, the password sent and kept nowhere; PyPI and conda-forge are not asked."""
+    number, folder = port
+    clone = private_clone(tmp_path / "private", number, folder)
+
+    done = build(clone, running, folder, "--no-cache", "--load", "--tag=private:test")
 
     assert done.returncode == 0, done.stderr[-4000:]
     assert docker("run", "--rm", "private:test", "python", "-c", "import only_here; print(only_here.answer)") == "42"
@@ -127,3 +153,97 @@ def test_private_channel_and_index_are_all_that_is_asked(
     saved.wait()
     docker("image", "rm", "--force", "private:test")
     assert found.stdout.strip() == b"0"
+
+
+@pytest.fixture(scope="module")
+def locked(
+    running: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Clone, Path]]:
+    """A clone with a lock of that channel, whose list of packages is gone since; and the server's folder."""
+    number, folder = port
+    clone = private_clone(tmp_path_factory.mktemp("locked") / "locked", number, folder)
+    archive = folder / "lock.tar"
+    done = build(
+        clone, running, folder, "--target=lock", "--no-cache-filter=locked", f"--output=type=tar,dest={archive}"
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    with tarfile.open(archive) as opened:
+        opened.extractall(clone.root / "environment.lock", filter="data")
+    lists = sorted((folder / "www" / "labs").glob("*/repodata.json"))
+    for each in lists:
+        each.rename(each.with_suffix(".gone"))
+    yield clone, folder
+    for each in lists:
+        each.with_suffix(".gone").rename(each)
+
+
+def test_lock_is_for_both_architectures_and_holds_no_password(locked: tuple[Clone, Path]) -> None:
+    """Each has its addresses with hashes, for conda and for pip."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (locked[0].root / "environment.lock").iterdir()}
+    subdirs = ("linux-64", "linux-aarch64")
+
+    assert set(texts) == {"inputs.txt", *(f"{part}-{each}.txt" for part in ("conda", "pip") for each in subdirs)}
+    for each in subdirs:
+        conda = rf"^https://localhost:\d+/labs/{each}/python-\S+\.conda#[0-9a-f]{{32}}$"
+        assert re.search(conda, texts[f"conda-{each}.txt"], re.MULTILINE)
+        assert re.search(r"^only-here==1 \\\n    --hash=sha256:[0-9a-f]{64}$", texts[f"pip-{each}.txt"], re.MULTILINE)
+    assert not [name for name, text in texts.items() if PASSWORD in text]
+
+
+def test_locked_builds_are_equal_and_solve_nothing(running: Clone, locked: tuple[Clone, Path]) -> None:
+    """Two builds have the same packages, though the channel has no list any more; stock conda installs the lock too."""
+    clone, folder = locked
+    said = []
+    for tag in ("locked:1", "locked:2"):
+        done = build(clone, running, folder, "--no-cache-filter=environment", "--load", f"--tag={tag}")
+        assert done.returncode == 0, done.stderr[-4000:]
+        script = "conda list --explicit --md5 && pip freeze && python -c 'import only_here; print(only_here.answer)'"
+        said.append(docker("run", "--rm", tag, "bash", "-c", script))
+    lock = (clone.root / "environment.lock" / "conda-linux-64.txt").read_text(encoding="utf-8")
+    (folder / "lock.txt").write_text(lock.replace("https://", f"https://ada:{PASSWORD}@"), encoding="utf-8")
+    volumes = (f"--volume={folder}/lock.txt:/tmp/lock.txt:ro", f"--volume={folder}/ca.pem:/run/secrets/ca_bundle:ro")
+    words = ("conda", "create", "--yes", "--quiet", "--prefix=/tmp/made", "--file=/tmp/lock.txt")
+
+    docker("run", "--rm", "--network=host", "--user=0", *volumes, "locked:1", *words)
+
+    docker("image", "rm", "--force", "locked:1", "locked:2")
+    assert said[0] == said[1]
+    assert said[0].endswith("only-here==1\n42")
+    addresses = [line for line in lock.splitlines() if line.startswith("https")]
+    assert sorted(addresses) == sorted(line for line in said[0].splitlines() if line.startswith("https"))
+
+
+@pytest.mark.parametrize("part", ["conda", "pip"])
+def test_package_that_is_another_is_refused(running: Clone, locked: tuple[Clone, Path], part: str) -> None:
+    """One changed byte of a conda package, or another wheel of the same name, ends the build."""
+    clone, folder = locked
+    path = clone.root / "environment.lock" / f"{part}-linux-64.txt"
+    before = path.read_text(encoding="utf-8")
+    other_hash = re.sub(r"--hash=sha256:\w{4}", "--hash=sha256:0000", before)
+    path.write_text(before + changed_package(folder, before) if part == "conda" else other_hash, encoding="utf-8")
+
+    done = build(clone, running, folder, "--target=environment", "--output=type=cacheonly")
+
+    path.write_text(before, encoding="utf-8")
+    assert done.returncode == 1
+    assert {"conda": "hash mismatch", "pip": "DO NOT MATCH THE HASHES"}[part] in done.stderr
+
+
+def changed_package(folder: Path, lock: str) -> str:
+    """Serve a package that no cache knows, with one byte changed, and return its lines of a lock."""
+    name = f"late-{uuid.uuid4().hex}"
+    record: dict[str, Any] = {"name": name, "version": "1", "build": "0", "build_number": 0, "depends": []}
+    record |= {"subdir": "noarch", "noarch": "generic"}
+    file = folder / "www" / "labs" / "noarch" / f"{name}-1-0.tar.bz2"
+    with tarfile.open(file, "w:bz2") as archive:
+        for member, value in (("info/index.json", record), ("info/paths.json", {"paths": [], "paths_version": 1})):
+            content = json.dumps(value).encode()
+            head = tarfile.TarInfo(member)
+            head.size = len(content)
+            archive.addfile(head, io.BytesIO(content))
+    package = bytearray(file.read_bytes())
+    record |= {each: hashlib.new(each, package).hexdigest() for each in ("md5", "sha256")}
+    package[-1] ^= 1
+    file.write_bytes(package)
+    channel = re.findall(r"^(https://\S+/labs)/", lock, re.MULTILINE)[0]
+    return f"# {json.dumps(record)}\n{channel}/noarch/{file.name}#{record['md5']}\n"
