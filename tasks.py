@@ -115,7 +115,9 @@ def up(
     if on:
         from host_tasks.act import ssh
 
-        ssh.up(on, ports.wished_port(port), yes=yes, attach=attach, dry_run=dry_run)
+        given: dict[str, str | bool] = {"bind": bind, "workers": workers, "from": from_}
+        given.update({"yes": yes, "hardened": hardened, "no-hardened": no_hardened})
+        ssh.up(on, ports.wished_port(port), given, attach=attach, browse=open, dry_run=dry_run)
         return
     rules = goals.up(ports.wished_port(port))
     if dry_run:

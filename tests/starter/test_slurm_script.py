@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from host_tasks.act import slurm
 from host_tasks.ground.errors import ExitCode, HostError
 
-ENVIRONMENT = ["PATH=/opt/env/bin", "A=a b"]
+ENVIRONMENT = ["ENV_PREFIX=/opt/env", "A=a b"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +25,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def packed(target: Path, files: dict[str, str], *, links: Iterable[tuple[str, str]] = ()) -> None:
     """Write a tar archive of files and symbolic links."""
-    source = target.with_suffix(".files")
+    source = Path(tempfile.mkdtemp(dir=target.parent))
     with tarfile.open(target, "w") as archive:
+        archive.add(source, "./")
         for name, content in files.items():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_text(content, encoding="utf-8")
@@ -42,9 +44,11 @@ def image(folder: Path, *layers: dict[str, str], links: Iterable[tuple[str, str]
         packed(folder / f"{number}.tar", files, links=() if number else links)
     names = [f"{number}.tar" for number in range(len(layers))]
     (folder / "config").write_text(json.dumps({"config": {"Env": ENVIRONMENT}}), encoding="utf-8")
-    (folder / "manifest.json").write_text(json.dumps([{"Config": "config", "Layers": names}]), encoding="utf-8")
+    (folder / "other").write_text(json.dumps({"config": {}}), encoding="utf-8")
+    images = [{"Config": "other", "Layers": []}, {"Config": "config", "Layers": names}]
+    (folder / "manifest.json").write_text(json.dumps(images), encoding="utf-8")
     with tarfile.open(folder / "image.tar", "w") as archive:
-        for name in ("manifest.json", "config", *names):
+        for name in ("manifest.json", "config", "other", *names):
             archive.add(folder / name, name)
 
 
@@ -57,7 +61,7 @@ def unpacked(folder: Path) -> dict[str, str]:
 def test_layers_lie_over_each_other(folder: Path) -> None:
     """A later file replaces an earlier one; a whiteout takes one away, an opaque one a whole folder."""
     slurm.KEPT.mkdir()
-    first = {"a": "1", "b": "1", "c/d": "1", "c/e": "1", "f/g": "1", "dev/null": "1"}
+    first = {"a": "1", "b": "1", "c/d": "1", "c/e": "1", "f/g": "1"}
     image(folder, first, {"a": "2", ".wh.b": "", "c/.wh..wh..opq": "", "c/h": "2", ".wh.f": ""})
 
     assert unpacked(folder) == {"a": "2", "c/h": "2"}
@@ -93,7 +97,7 @@ def test_layer_does_not_leave_its_folder(folder: Path, tmp_path_factory: pytest.
 
 
 @pytest.mark.parametrize(
-    ("content", "code"), [(None, ExitCode.UNAVAILABLE), (b"no archive", ExitCode.IO)], ids=["absent", "damaged"]
+    ("content", "code"), [(None, ExitCode.UNAVAILABLE), (b"no archive", ExitCode.DATA)], ids=["absent", "damaged"]
 )
 def test_archive_that_cannot_be_used_is_told(folder: Path, content: bytes | None, code: ExitCode) -> None:
     """One that is not there, or is no archive, is one error, and nothing is taken for an image afterwards."""
@@ -129,7 +133,7 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
     assert lines[9:14] == [
         "login=(a@b)",
         "folders=(bin data doc notebooks results src)",
-        "environment=(PATH=/opt/env/bin 'A=a b')",
+        "environment=(ENV_PREFIX=/opt/env 'A=a b')",
         "options=(--nv)",
         "set -- python 'a b'",
     ]

@@ -8,7 +8,7 @@ from host_tasks.ground.paths import ROOT
 
 FAR = "ada@big.example.org"  # stands for another machine
 CLUSTER = "sbatch"  # what only a cluster has
-ARCHIVE = "docker save"  # what goes there, of a gigabyte
+ARCHIVE = "save image.tar"  # what goes there, of a gigabyte
 FORK = "https://example.org/your/fork.git"  # stands for the person's repository
 REGISTRY = "registry.example.org"  # stands for a registry
 # Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.

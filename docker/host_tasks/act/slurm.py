@@ -1,6 +1,6 @@
 """A batch script for Slurm that runs JupyterLab, or a command, in the environment on a compute node.
 
-Its end is docker/slurm.sh. What it starts from is an archive of `docker save`, unpacked once on the cluster's shared
+Its end is docker/slurm.sh. What it starts from is an archive of `save`, unpacked once on the cluster's shared
 disk: a folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it.
 """
 
@@ -10,11 +10,12 @@ import json
 import shlex
 import shutil
 import socket
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from host_tasks.ground import report, runner
+from host_tasks.ground import report
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import DOCKER_DIR, ROOT, YOURS, shown
@@ -23,6 +24,8 @@ SETTINGS = ROOT / "slurm.yml"
 BODY = DOCKER_DIR / "slurm.sh"
 KEPT = DOCKER_DIR / ".slurm"  # the outputs of jobs, which hold a token, and unpacked images: their owner's only
 KEYS = {"sbatch": dict, "image": str, "login": str, "setup": str, "options": str}
+# What leads out of the image is refused here, link by link; newer Pythons (PEP 706) would refuse absolute links too.
+PLAIN: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"  # OCI image specification 1.1, layer.md, "Whiteouts"
 
 
@@ -47,7 +50,7 @@ def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
         "image": [str(root)],
         "login": [settings.get("login") or f"{getpass.getuser()}@{socket.gethostname()}"],
         "folders": list(YOURS),
-        "environment": json.loads((root.parent / f"{root.name}.json").read_text(encoding="utf-8")),
+        "environment": json.loads(root.with_suffix(".json").read_text(encoding="utf-8")),
         "options": shlex.split(settings.get("options", "")),
     }
     lines = [f"#SBATCH --{name}={one_line(str(value), name)}" for name, value in sbatch.items()]
@@ -84,72 +87,79 @@ def one_line(value: str, name: str) -> str:
 
 
 def unpacked(archive: Path) -> Path:
-    """Return the root folder of an image: the folder that is named, or an archive's, unpacked where it is new.
+    """Return the root folder of the image in an archive, unpacked where the archive is new; beside it its environment.
 
     Raises:
         HostError: there is none (69), it is no archive of an image (65), or it cannot be unpacked (74).
     """
     if not archive.is_file():
-        image = '"$(docker compose --project-directory docker config --images)"'
-        fix = f"docker save --output {path_word(archive)} {image} # where Docker is; then bring it here"
+        fix = f"{task_command(f'save {path_word(archive)}')} # where Docker is; then bring it here"
         raise HostError(f"{shown(archive)} is not there", fix=fix, code=ExitCode.UNAVAILABLE)
     found = archive.stat()
     digest = hashlib.sha256(f"{archive} {found.st_size} {found.st_mtime_ns}".encode()).hexdigest()[:12]
-    root = KEPT / f"image-{digest}"
-    if not root.exists():
-        report.note(f"Unpacking {shown(archive)} to {shown(root)} ...")
-        parts, fresh = KEPT / f"parts-{digest}", KEPT / f"fresh-{digest}"
-        for folder in (parts, fresh):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-        tar(archive, "--extract", into=parts)
-        _assemble(parts, fresh, root.parent / f"{root.name}.json", archive)
-        shutil.rmtree(parts)
-        fresh.rename(root)
+    root, fresh = KEPT / f"image-{digest}", KEPT / f"fresh-{digest}"
+    if root.exists():
+        return root
+    report.note(f"Unpacking {shown(archive)} to {shown(root)} ...")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        environment = _assemble(archive, fresh)
+    except (tarfile.TarError, ValueError, LookupError, StopIteration) as err:
+        problem = f"{shown(archive)} holds no environment of this project: {err}"
+        raise HostError(problem, fix=f"tar --list --file {path_word(archive)}", code=ExitCode.DATA) from err
+    except OSError as err:
+        problem = f"{shown(archive)} cannot be unpacked: {err}"
+        raise HostError(problem, fix=f"df -h {path_word(KEPT)}", code=ExitCode.IO) from err
+    root.with_suffix(".json").write_text(json.dumps(environment), encoding="utf-8")
+    fresh.rename(root)
     return root
 
 
-def _assemble(parts: Path, root: Path, environment: Path, archive: Path) -> None:
-    """Lay the layers of an unpacked archive over each other, and write down the image's environment."""
-    try:
-        manifest = json.loads((parts / "manifest.json").read_text(encoding="utf-8"))[0]
-        config = json.loads((parts / manifest["Config"]).read_text(encoding="utf-8"))["config"]
-        layers = [parts / each for each in manifest["Layers"]]
-    except (OSError, ValueError, LookupError) as err:
-        problem = f"{shown(archive)} is no archive of `docker save`: {err}"
-        raise HostError(problem, fix=f"tar --list --file {path_word(archive)}", code=ExitCode.DATA) from err
-    for layer in layers:
-        names = [Path(name) for name in tar(layer, "--list", into=root).splitlines()]
-        for folder in {name.parent for name in names}:
-            if not (root / folder).resolve().is_relative_to(root):
-                problem = f"{shown(archive)} writes to /{folder}, which a link leads out of the image"
-                raise HostError(problem, fix="build it anew", code=ExitCode.DATA)
-        for hidden in names:
-            if hidden.name == OPAQUE:
-                shutil.rmtree(root / hidden.parent, ignore_errors=True)
-            elif hidden.name.startswith(WHITEOUT):
-                _remove(root / hidden.parent / hidden.name.removeprefix(WHITEOUT))
-        # Devices are the runtime's; a folder that its owner may not write to would refuse the next layer.
-        tar(layer, "--extract", "--exclude=.wh.*", "--exclude=dev/*", "--no-same-owner", into=root)
-        opened = ["find", str(root), "-type", "d", "!", "-perm", "-700", "-exec", "chmod", "u+rwx", "{}", "+"]
-        runner.run(opened, cwd=ROOT, capture=True, announce=False)
-    environment.write_text(json.dumps(config.get("Env") or []), encoding="utf-8")
+def _assemble(archive: Path, root: Path) -> list[str]:
+    """Lay the layers of an archive over each other, and return the image's environment."""
+    with tarfile.open(archive, "r:") as outer:
+
+        def part(name: str) -> IO[bytes]:
+            found = outer.extractfile(name)
+            if found is None:
+                raise ValueError(f"{name} is no file")
+            return found
+
+        # `save` adds the images of other services: the environment is the one that says where it is (Dockerfile).
+        manifest = json.load(part("manifest.json"))
+        found = {tuple(each["Layers"]): json.load(part(each["Config"]))["config"].get("Env") or [] for each in manifest}
+        layers, environment = next(each for each in found.items() if any("ENV_PREFIX=" in word for word in each[1]))
+        for name in layers:
+            with tarfile.open(fileobj=part(name)) as layer:
+                for member in layer:
+                    _lay(layer, member, root)
+        return list(environment)
+
+
+def _lay(layer: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
+    """Lay one file of a layer over what earlier layers have left; devices are the runtime's.
+
+    Raises:
+        ValueError: it, or what it is a hard link to, would be outside, by its name or by a link of an earlier layer.
+    """
+    target = root / member.name
+    if target == root:
+        return
+    sources = [root / member.linkname] if member.islnk() else []
+    if outside := [each for each in (target, *sources) if not each.parent.resolve().is_relative_to(root)]:
+        raise ValueError(f"{outside[0].relative_to(root)} leads out of the image")
+    if target.name == OPAQUE:
+        _remove(target.parent)
+    elif target.name.startswith(WHITEOUT):
+        _remove(target.with_name(target.name.removeprefix(WHITEOUT)))
+    elif not member.isdev():
+        if target.is_symlink() or not (member.isdir() and target.is_dir()):
+            _remove(target)
+        member.mode |= 0o700 if member.isdir() else 0o400  # the next layer may write there, and the job reads it
+        layer.extract(member, root, **PLAIN)
 
 
 def _remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-
-
-def tar(archive: Path, *words: str, into: Path) -> str:
-    """Return what tar prints.
-
-    Raises:
-        HostError: it failed (74).
-    """
-    argv = ["tar", f"--file={archive}", f"--directory={into}", *words]
-    done = runner.run(argv, cwd=ROOT, capture=True, announce=False)
-    if not done.ok:
-        problem = f"{shown(archive)} cannot be unpacked: {done.last_line}"
-        raise HostError(problem, fix=f"df -h {path_word(into)}", code=ExitCode.IO)
-    return done.stdout

@@ -10,13 +10,14 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from invoke.exceptions import Exit
 
+from host_tasks.act.link import open_in_browser
 from host_tasks.decide.ports import next_free
 from host_tasks.ground import lock, report, runner
 from host_tasks.ground.commands import path_word, task_command
@@ -29,7 +30,7 @@ REPLACED = ".replaced"  # in docker/, on both machines: what a transfer put anot
 DESTINATION = re.compile(r"(?:ssh://)?((?:[\w.+-]+@)?\w[\w.-]*)(?::([0-9]{1,5}))?/?")
 LOST = 255  # ssh's own exit code (ssh(1), "EXIT STATUS"); any other is that of the command there
 TOO_OLD = (1, 2, 4, 127)  # rsync's exit codes: options or protocols that it does not know; the shell's: not there
-# Settings of the person's own for this host that would start something else, or take ports.
+# Over the person's own settings for this host, which may start something else, or take ports.
 OWN = ("ControlMaster=no", "RemoteCommand=none", "LogLevel=ERROR")
 LASTING = ("ControlMaster=yes", "ControlPersist=yes", "ClearAllForwardings=yes", "ServerAliveInterval=15")
 RSYNC = (
@@ -105,22 +106,31 @@ class Far:
         return HostError(problem, fix=f"ssh {self.named} true", code=ExitCode.UNAVAILABLE)
 
 
-def up(on: str, asked: int | None, *, yes: bool, attach: bool, dry_run: bool) -> None:
+def up(
+    on: str, asked: int | None, given: Mapping[str, str | bool], *, attach: bool, browse: bool, dry_run: bool
+) -> None:
     """Send the project, bring it up there, and print the link that opens it here; or tell what would be sent.
+
+    What was given is said to the `up` there; the port is one of this machine.
 
     Raises:
         HostError: there is no connection, or no port of this machine for it.
         Exit: something failed there.
     """
     with lock.held():
-        far = connected(machine(on), asked)
-        send(far, *(["--dry-run"] if dry_run else []))
         if dry_run:
+            send(machine(on), "--dry-run")
             return
-        far.require(far.task("up", *(["--yes"] if yes else []), quiet=True), "`up`")
+        far = connected(machine(on), asked)
+        send(far)
+        words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in given.items() if value]
+        far.require(far.task("up", *words, quiet=True), "`up`")
         told = far.task("url", capture=True)
         far.require(told, "`url`")
-        report.result(opened(far, told.stdout.splitlines()[-1], asked))
+        link = opened(far, told.stdout.splitlines()[-1], asked)
+        report.result(link)
+    if browse:
+        open_in_browser(link)
     if attach:
         far.task("logs", "--follow", "--tail", "20")
 
