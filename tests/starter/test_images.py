@@ -8,7 +8,10 @@ import pytest
 
 from host_tasks.ground import paths
 from host_tasks.observe import images
+from host_tasks.observe.client import UnreachableError
+from host_tasks.observe.engine import Endpoint, Engine
 from host_tasks.observe.images import Built
+from host_tasks.observe.observation import Observation
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "HTTP_PROXY": "http://p:1"}
 
@@ -249,3 +252,22 @@ def test_environment_is_known_by_what_it_is_made_from(
     changed(tree / name)
 
     assert (images.environment_tag(images.inputs(values, base_id), base_name) == before) is same
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["an engine that answers", "no engine"])
+def test_image_that_is_not_told_is_missing_only_without_an_engine(
+    monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """A busy engine that gives one answer too late must not be taken for one that lacks the image: it has it."""
+
+    def silent(_: str) -> None:
+        raise UnreachableError("timed out")
+
+    monkeypatch.setattr(images, "find", silent)
+    seen = Observation(project="study", engine=Engine(Endpoint(""), info={"ServerVersion": "26.1"} if answers else {}))
+
+    if answers:
+        with pytest.raises(UnreachableError):
+            _ = seen.image
+    else:
+        assert seen.image is None

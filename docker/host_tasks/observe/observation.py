@@ -305,12 +305,16 @@ class Observation:
         """Whether the builder can have what lists an image's packages."""
         return images.is_in_registry(images.SBOM_SCANNER)
 
-    @staticmethod
-    def _found(name: str) -> Image | None:
-        """Return an image; where no engine answers there is none, and a rule of its own says why."""
+    def _found(self, name: str) -> Image | None:
+        """Return an image; where no engine answers there is none, and a rule of its own says why.
+
+        One that answers, and only not this, must not pass for one without the image: that would be built again.
+        """
         try:
             return images.find(name)
         except HostError:
+            if (self.engine.info or {}).get("ServerVersion"):
+                raise
             return None
 
     @cached_property

@@ -67,6 +67,16 @@ def test_own_package_is_tested_and_own_notebook_runs(own: Clone) -> None:
     assert changed == "?? notebooks/study.html\n"
 
 
+def test_lock_goes_on_working(own: Clone) -> None:
+    """It needs nothing of what was deleted, and is for this machine only where a stand-in is the base."""
+    own.succeed("lock", "--yes")
+
+    own.succeed("up", "--yes")
+    (made,) = (own.root / "environment.lock").rglob("conda-linux-64.txt")
+    assert "/humanize-" not in made.read_text(encoding="utf-8")
+    assert "humanize==" in made.with_name("pip-linux-64.txt").read_text(encoding="utf-8")
+
+
 def test_starters_tests_are_missed_in_two_lines(own: Clone) -> None:
     """Whoever deleted them is told so, and gets no traceback."""
     done = own.task("test", "--starter")
