@@ -94,5 +94,6 @@ UPON: Mapping[str, tuple[str, ...]] = {
     ),
     "engine": ("base-image", "port", "reach", "image", "services", "mounts-inside", "by-hand", "shared-memory"),
     "compose-files": ("mounts-outside", "planted", "port", "reach", "services", "mounts-inside"),
+    "mounts": ("planted",),  # a source that is another folder than it seems holds what is not the project's
     "server": ("mounts-inside",),  # one that ends again and again may end amid the probes
 }

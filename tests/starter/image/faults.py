@@ -455,6 +455,16 @@ def env_says(key: str, value: str) -> Fault:
     return fault
 
 
+@contextmanager
+def proxy_of_an_earlier_shell(stage: Stage) -> Iterator[World]:
+    """Let the settings be of a shell that had a proxy."""
+    folder = stage.clone.root / "docker"
+    with saved(folder / ".env"):
+        stage.clone.succeed("env", HTTP_PROXY="http://me:secret@proxy.invalid:3128")
+        yield stage.world()
+    (folder / ".proxies.conf").unlink()
+
+
 def missing(name: str) -> Fault:
     """Return the fault that a file or folder of the clone is missing."""
 

@@ -295,7 +295,7 @@ ENV = (
     Row("env-of-another-user", env_says("UID", "7"), task="env", says="docker/.env: UID 7 -> ", doctor="env-file"),
     Row(
         "proxy-of-an-earlier-shell",
-        env_says("HTTP_PROXY", "http://me:secret@proxy.invalid:3128"),
+        faults.proxy_of_an_earlier_shell,
         error="docker/.env keeps HTTP_PROXY=http://\\*\\*\\*\\*@proxy.invalid:3128 from an earlier shell, .+",
         fix="sed -i '/\\^HTTP_PROXY=/d' docker/.env",
         how=CURES,
