@@ -103,7 +103,7 @@ def test_task_says_what_it_does(each: "Task[Callable[..., None]]") -> None:
 
     assert len(first) <= 60
     assert re.fullmatch(r"[A-Z].*\.", first)
-    assert re.fullmatch("" if each.name in ONLY_PRINTS else r"\n +[A-Z].*\.\s*", rest, re.DOTALL)
+    assert re.fullmatch("" if each.name in ONLY_PRINTS else r"\n *[A-Z].*\.\s*", rest, re.DOTALL)
 
 
 @pytest.mark.parametrize("name", ["env", "build", "up", "down", "clean"])
