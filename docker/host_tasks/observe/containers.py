@@ -98,8 +98,7 @@ def _listed(filters: Mapping[str, Any], *, everything: bool) -> tuple[Container,
 
 def parsed(attrs: Mapping[str, Any]) -> Container:
     """Return a container from what the engine says of it; what is missing or null there counts as empty."""
-    config, state = attrs.get("Config") or {}, attrs.get("State") or {}
-    host = attrs.get("HostConfig") or {}
+    config, state, host = (attrs.get(part) or {} for part in ("Config", "State", "HostConfig"))
     labels, health = config.get("Labels") or {}, state.get("Health") or {}
     checks = health.get("Log") or []
     compose = {name.removeprefix("com.docker.compose."): value for name, value in labels.items()}

@@ -66,10 +66,8 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
     kept, pip_config, trusted = ENV.read(), network.pip_config(), network.ca_bundle()
-    who = identity.observe()
+    who, chosen = identity.observe(), _chosen_bundle(kept.get("CA_BUNDLE"), trusted)
     # The engine may not see where this machine keeps its certificates, so they are copied into the clone.
-    ours = kept.get("CA_BUNDLE") in (None, str(trusted)) or Path(kept["CA_BUNDLE"]).name == CA_BUNDLE.name
-    chosen = None if ours else _still_there(kept["CA_BUNDLE"])
     wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
     wanted[PROXY_CONFIG] = network.proxy_config({**kept, **network.proxies()})
     beside = {path: text for path, text in wanted.items() if text and _content(path) != text}
@@ -91,6 +89,13 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     after = {**kept, **observed}
     values = {key: value for key in OWN_KEYS if (value := after.get(key)) is not None}
     return Settings(who, ENV.plan(observed), values, kept, observed, beside)
+
+
+def _chosen_bundle(named: str | None, trusted: Path | None) -> str | None:
+    """Return the CA bundle of docker/.env where a person chose it: it is neither this machine's, nor our copy of that."""
+    if named is None or named == str(trusted) or Path(named).name == CA_BUNDLE.name:
+        return None
+    return _still_there(named)
 
 
 def memory_limit() -> str | None:
