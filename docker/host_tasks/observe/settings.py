@@ -92,7 +92,7 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
 
 
 def _chosen_bundle(named: str | None, trusted: Path | None) -> str | None:
-    """Return the CA bundle of docker/.env where a person chose it: it is neither this machine's, nor our copy of that."""
+    """Return the CA bundle of docker/.env where a person chose it, and it is no copy of this machine's."""
     if named is None or named == str(trusted) or Path(named).name == CA_BUNDLE.name:
         return None
     return _still_there(named)
