@@ -1,5 +1,6 @@
 """Binder's way in: repo2docker builds the image, and the hub starts it."""
 
+import json
 import subprocess
 import sys
 import uuid
@@ -76,3 +77,13 @@ def test_files_are_there_and_can_be_saved(link: str) -> None:
 
     assert str(made["path"]).startswith("notebooks/")
     assert said == ["/opt/env /home/jovyan/app/notebooks True\n"]
+
+
+def test_environment_is_that_of_the_other_doors(running: Clone, image: str) -> None:
+    """Conda lists the same packages in Binder's image as in the container that `up` starts."""
+    words = ["conda", "list", "--json"]
+    of_binder = json.loads(docker("run", "--rm", "--entrypoint", words[0], image, *words[1:]))
+    of_up = json.loads(running.inside(*words).stdout)
+
+    assert of_binder == of_up
+    assert {"jupyterlab", "tabulate"} <= {each["name"] for each in of_up}
