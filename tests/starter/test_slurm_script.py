@@ -1,15 +1,19 @@
 """The batch script, and the archive of an image that it starts from."""
 
 import json
+import shutil
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from aids import executable
 
 from host_tasks.act import slurm
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import YOURS
 
 ENVIRONMENT = ["ENV_PREFIX=/opt/env", "A=a b"]
 
@@ -20,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(slurm, "ROOT", tmp_path)
     monkeypatch.setattr(slurm, "SETTINGS", tmp_path / "slurm.yml")
     monkeypatch.setattr(slurm, "KEPT", tmp_path / ".slurm")
+    monkeypatch.setattr(slurm, "LOCK_DIR", tmp_path / "environment.lock")
     return tmp_path
 
 
@@ -135,9 +140,82 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
         "folders=(bin data doc notebooks results src)",
         "environment=(ENV_PREFIX=/opt/env 'A=a b')",
         "options=(--nv)",
-        "set -- python 'a b'",
+        "command=(python 'a b')",
     ]
     assert slurm.KEPT.stat().st_mode & 0o077 == 0
+
+
+ENTERED = {
+    "apptainer": ["exec", "--containall", "--nv", "--bind", "IMAGE"],
+    "singularity": ["exec", "--containall", "--nv", "--bind", "IMAGE"],
+    "ch-run": ["--nv", "--bind", "IMAGE", "--"],
+    "podman": [
+        *("run", "--rm", "--network=host", "--userns=keep-id", "--cap-drop=all", "--read-only"),
+        *("--nv", "--volume", "--rootfs", "IMAGE"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("runtime", "words"), ENTERED.items(), ids=ENTERED)
+def test_runtime_gets_the_image_the_folders_and_nothing_of_the_node(
+    folder: Path, runtime: str, words: list[str]
+) -> None:
+    """What a runtime is called with: its own options, the binds, the image, and a command in a clean environment.
+
+    Apptainer 1.3, user guide, "exec"; Charliecloud 0.31, ch-run(1); Podman 4.3, podman-run(1).
+    """
+    image(folder, {"a": "1"})
+    (folder / "slurm.yml").write_text("options: --nv\n", encoding="utf-8")
+    programs = ("bash", "chmod", "hostname", "id", "mkdir", "mktemp", "rm")
+    for name in programs:
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / name).symlink_to(str(shutil.which(name)))
+    executable(folder / "bin" / runtime, f'printf "%s\\n" "$@" >{folder}/argv', interpreter=str(shutil.which("bash")))
+
+    done = subprocess.run(
+        ["bash", "-c", slurm.script(["python", "a b"], {})],
+        env={"PATH": f"{folder}/bin", "SLURM_JOB_ID": "7", "SECRET": "of the node"},
+        check=False,
+    )
+
+    argv = (folder / "argv").read_text(encoding="utf-8").splitlines()
+    own = next(each for each in argv if each.endswith(":/mnt")).partition("=")[2].removesuffix("/home:/mnt")
+    binds = [f"{own}/{each}" for each in ("tmp:/tmp", "home:/mnt", "app:/srv")]
+    binds += [f"{folder}/{each}:/srv/{each}" for each in YOURS]
+    before = [
+        each
+        for word in words
+        for each in ([f"{word}={bind}" for bind in binds] if word in ("--bind", "--volume") else [word])
+    ]
+    root = next(slurm.KEPT.glob("image-*/"))
+    assert done.returncode == 0
+    assert argv[: len(before)] == [str(root) if word == "IMAGE" else word for word in before]
+    assert argv[len(before) : len(before) + 4] == ["/usr/bin/env", "--ignore-environment", *ENVIRONMENT]
+    assert argv[-6:] == ["/bin/bash", "-c", 'cd "${PROJECT_DIR}" && exec "$@"', "bash", "python", "a b"]
+    assert not [each for each in argv if "of the node" in each]
+    assert "DASK_SCHEDULER_ADDRESS=None" in argv  # a stranger's may listen on this node
+    assert not Path(own).exists()
+
+
+def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
+    """One error of two lines, with an exit code of its own."""
+    image(folder, {"a": "1"})
+    (folder / "bin").mkdir()
+    for name in ("bash", "chmod", "hostname", "mkdir", "mktemp", "rm"):
+        (folder / "bin" / name).symlink_to(str(shutil.which(name)))
+
+    done = subprocess.run(
+        ["bash", "-c", slurm.script([], {})],
+        env={"PATH": f"{folder}/bin", "SLURM_JOB_ID": "7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == ExitCode.UNAVAILABLE
+    assert done.stderr.startswith("error: none of apptainer, singularity, ch-run and podman is on the PATH of ")
+    assert done.stderr.splitlines()[1].startswith("fix: ")
+    assert "image: environment.lock" in done.stderr
 
 
 @pytest.mark.parametrize(

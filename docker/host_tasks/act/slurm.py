@@ -1,7 +1,8 @@
 """A batch script for Slurm that runs JupyterLab, or a command, in the environment on a compute node.
 
 Its end is docker/slurm.sh. What it starts from is an archive of `save`, unpacked once on the cluster's shared
-disk: a folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it.
+disk: a folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it. Where there is no
+such runtime it is the lock, of which conda and pip make the same environment (by_lock.py).
 """
 
 import getpass
@@ -18,11 +19,11 @@ from typing import IO, Any
 from host_tasks.ground import report
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR, ROOT, YOURS, shown
+from host_tasks.ground.paths import DOCKER_DIR, LOCK_DIR, ROOT, YOURS, shown
 
 SETTINGS = ROOT / "slurm.yml"
 BODY = DOCKER_DIR / "slurm.sh"
-KEPT = DOCKER_DIR / ".slurm"  # the outputs of jobs, which hold a token, and unpacked images: their owner's only
+KEPT = DOCKER_DIR / ".slurm"  # the outputs of jobs, which hold a token, and environments: their owner's only
 KEYS = {"sbatch": dict, "image": str, "login": str, "setup": str, "options": str}
 # What leads out of the image is refused here, link by link; newer Pythons (PEP 706) would refuse absolute links too.
 PLAIN: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
@@ -44,19 +45,38 @@ def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
     }
     KEPT.mkdir(mode=0o700, exist_ok=True)
     KEPT.chmod(0o700)
-    root = unpacked(ROOT / settings.get("image", "image.tar"))
+    root, environment = ready(settings)
     held = {
         "project": [str(ROOT)],
         "image": [str(root)],
         "login": [settings.get("login") or f"{getpass.getuser()}@{socket.gethostname()}"],
         "folders": list(YOURS),
-        "environment": json.loads(root.with_suffix(".json").read_text(encoding="utf-8")),
+        "environment": environment,
         "options": shlex.split(settings.get("options", "")),
+        "command": list(words),
     }
     lines = [f"#SBATCH --{name}={one_line(str(value), name)}" for name, value in sbatch.items()]
     setup = [settings["setup"]] if settings.get("setup") else []
     arrays = [f"{name}=({shlex.join(values)})" for name, values in held.items()]
-    return "\n".join(["#!/bin/bash", *lines, *setup, *arrays, f"set -- {shlex.join(words)}", BODY.read_text("utf-8")])
+    return "\n".join(["#!/bin/bash", *lines, *setup, *arrays, BODY.read_text("utf-8")])
+
+
+def ready(settings: Mapping[str, Any]) -> tuple[Path, list[str]]:
+    """Return where the environment is, made ready where it is new, and its variables.
+
+    Raises:
+        HostError: there is none, or it cannot be made ready.
+    """
+    archive = ROOT / "image.tar"
+    default = LOCK_DIR if LOCK_DIR.is_dir() and not archive.exists() else archive
+    source = ROOT / settings["image"] if "image" in settings else default
+    if source.is_dir():
+        from host_tasks.act import by_lock
+
+        root = by_lock.made(source, KEPT, settings.get("setup", ""))
+        return root, by_lock.variables(root)
+    root = unpacked(source)
+    return root, json.loads(root.with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def read_settings() -> dict[str, Any]:

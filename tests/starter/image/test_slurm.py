@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from aids import wait_until
+from aids import executable, wait_until
 from conftest import Clone, cloned, removed
 from debian import missing
 from lab import api, executed, status_of
@@ -129,9 +129,19 @@ def cluster(user: User, slurm: None) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def job(cluster: Cluster) -> str:
     """The job that the manual's first line submits, once its server is there."""
-    number = cluster.submitted(shown()[0])
-    wait_until(lambda: "token=" in cluster.said(number), timeout_s=120, what=f"a link in {cluster.said(number)}")
+    return started(cluster, shown()[0])
+
+
+def started(cluster: Cluster, script: str) -> str:
+    """Return the number of a job that a script submits, once it has said its link."""
+    number = cluster.submitted(script)
+    wait_until(lambda: "token=" in cluster.said(number), timeout_s=120, what=f"a link of job {number}")
     return number
+
+
+def printed(messages: list[dict[str, object]]) -> str:
+    """Return what code in a kernel has printed, or why it failed."""
+    return "".join(str(each["content"].get("text", each["content"].get("evalue", ""))) for each in messages)  # type: ignore[attr-defined]
 
 
 def shown() -> list[str]:
@@ -152,8 +162,7 @@ def test_lab_runs_on_the_node_as_the_user(cluster: Cluster, job: str) -> None:
     with pytest.raises(HTTPError) as beside:
         api(link(cluster, job), "contents", method="POST", body={"type": "notebook"})
 
-    streams = [m["content"]["text"] for m in said if m["msg_type"] == "stream"]  # type: ignore[index]
-    assert streams == ["/opt/env /srv\n"]
+    assert printed(said) == "/opt/env /srv\n"
     assert (cluster.clone.root / "results" / "r").owner() == cluster.user.name
     assert beside.value.code == 403
 
@@ -199,6 +208,48 @@ def test_command_keeps_its_words_and_exit_code(cluster: Cluster) -> None:
     number = re.findall(r"\d+", done.stdout)[0]
     assert done.returncode == 7, done.stderr
     assert cluster.said(number) == "['a b', '$HOME', \"'\"]\n"
+
+
+@pytest.fixture(scope="module")
+def locked(cluster: Cluster, job: str) -> Iterator[str]:
+    """The lines of slurm.yml that take the lock; conda is that of the image, which `setup` brings to the login node."""
+    root = cluster.clone.root
+    cluster.clone.succeed("lock", "--yes")
+    subprocess.run(["chown", "--recursive", f"{cluster.user.name}:", str(root / "environment.lock")], check=True)
+    image = next((root / "docker" / ".slurm").glob("image-*/"))
+    packages = f"CONDA_PKGS_DIRS={cluster.user.home}/packages"
+    executable(
+        cluster.user.folder / "bin" / "conda",
+        f'exec env {packages} ch-run --no-home {image} -- /opt/conda/bin/conda "$@"',
+    )
+    lock = next(path.parent for path in (root / "environment.lock").rglob("inputs.txt"))
+    yield f"image: {lock.relative_to(root)}\nsetup: PATH={cluster.user.folder}/bin:$PATH\n"
+    shutil.rmtree(root / "environment.lock")
+
+
+def test_lock_alone_gives_the_same_packages_without_a_runtime(cluster: Cluster, job: str, locked: str) -> None:
+    """A job in what conda and pip make of the lock has the image's packages, src/, and the user's own files."""
+    settings = cluster.clone.root / "slurm.yml"
+    before = settings.read_text(encoding="utf-8")
+    listed = ["bash", "-c", "python -m pip list --format=freeze --disable-pip-version-check | sort >results/$0"]
+    code = "import pandas, trends, sys; print(pandas.__file__.startswith(sys.prefix), sys.prefix)"
+    image = cluster.run(f"python3 tasks.py slurm -- {shlex.join([*listed, 'image'])} | sbatch --wait")
+
+    settings.write_text(before + locked, encoding="utf-8")
+    lock = cluster.run(f"python3 tasks.py slurm -- {shlex.join([*listed, 'lock'])} | sbatch --wait")
+    number = started(cluster, "python3 tasks.py slurm | sbatch")
+    settings.write_text(before, encoding="utf-8")
+    said = executed(link(cluster, number), code)
+    saved = api(link(cluster, number), "contents/results", method="POST", body={"type": "notebook"})
+    cluster.run(f"scancel {number}")
+
+    prefix = next((cluster.clone.root / "docker" / ".slurm").glob("environment-*"))
+    results = cluster.clone.root / "results"
+    assert (image.returncode, lock.returncode) == (0, 0), image.stderr + lock.stderr
+    assert printed(said) == f"True {prefix}\n"
+    assert (cluster.clone.root / str(saved["path"])).owner() == cluster.user.name
+    assert (results / "lock").read_text(encoding="utf-8") == (results / "image").read_text(encoding="utf-8")
+    assert (results / "lock").owner() == cluster.user.name
 
 
 def test_manuals_job_ends_well(cluster: Cluster) -> None:
