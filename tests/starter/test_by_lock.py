@@ -51,8 +51,8 @@ def test_environment_is_made_once_by_conda_pip_and_post_build(lock: Path) -> Non
     (folder / "postBuild").write_text(f'echo "$GREETING ${{PATH%%:*}}" >>{folder}/asked\n', encoding="utf-8")
     setup = f"PATH={folder}/bin:$PATH"
 
-    prefix, environment = slurm.ready({"setup": setup})
-    again = slurm.ready({"setup": setup})
+    prefix, environment = slurm.ready(lock, setup)
+    again = slurm.ready(lock, setup)
 
     assert again == (prefix, environment)
     assert (folder / "asked").read_text(encoding="utf-8").splitlines() == [
@@ -68,10 +68,10 @@ def test_half_made_environment_is_made_anew(lock: Path) -> None:
     """What was interrupted is not taken for an environment."""
     executable(lock.parent / "bin" / "conda", CONDA.format(folder=lock.parent) + "exit 1")
     with pytest.raises(HostError) as failed:
-        slurm.ready({"setup": f"PATH={lock.parent}/bin:$PATH"})
+        slurm.ready(lock, f"PATH={lock.parent}/bin:$PATH")
     executable(lock.parent / "bin" / "conda", CONDA.format(folder=lock.parent))
 
-    prefix, _ = slurm.ready({"setup": f"PATH={lock.parent}/bin:$PATH"})
+    prefix, _ = slurm.ready(lock, f"PATH={lock.parent}/bin:$PATH")
 
     assert failed.value.code == ExitCode.IO
     assert (prefix / by_lock.MADE).is_file()
@@ -80,7 +80,7 @@ def test_half_made_environment_is_made_anew(lock: Path) -> None:
 def test_machine_without_conda_is_told(lock: Path) -> None:
     """The error names where conda is to come from."""
     with pytest.raises(HostError) as refused:
-        slurm.ready({"setup": "PATH=/nowhere"})
+        slurm.ready(lock, "PATH=/nowhere")
 
     assert (refused.value.problem, refused.value.code) == ("conda is not on the PATH", ExitCode.UNAVAILABLE)
     assert "setup in slurm.yml" in refused.value.fix

@@ -14,6 +14,7 @@ from aids import executable
 from host_tasks.act import slurm
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import YOURS
+from host_tasks.observe import observation
 
 ENVIRONMENT = ["ENV_PREFIX=/opt/env", "A=a b"]
 
@@ -135,12 +136,13 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
         "module load x",
         f"project=({folder})",
     ]
-    assert lines[9:14] == [
+    assert lines[10:16] == [
         "login=(a@b)",
         "folders=(bin data doc notebooks results src)",
         "environment=(ENV_PREFIX=/opt/env 'A=a b')",
         "options=(--nv)",
         "command=(python 'a b')",
+        "workers=(0)",
     ]
     assert slurm.KEPT.stat().st_mode & 0o077 == 0
 
@@ -195,6 +197,25 @@ def test_runtime_gets_the_image_the_folders_and_nothing_of_the_node(
     assert not [each for each in argv if "of the node" in each]
     assert "DASK_SCHEDULER_ADDRESS=None" in argv  # a stranger's may listen on this node
     assert not Path(own).exists()
+
+
+def test_workers_need_dask_in_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it they are refused with the lines to add, and how that gets to the cluster; with it, or 0, not."""
+    monkeypatch.setattr(observation, "ENVIRONMENT_YML", folder / "environment.yml")
+    monkeypatch.setattr(observation, "ROOT", folder)
+    (folder / "environment.yml").write_text("dependencies:\n  - python\n", encoding="utf-8")
+    image(folder, {"a": "1"})
+
+    with pytest.raises(HostError) as refused:
+        slurm.script([], {}, "2")
+    none = slurm.script([], {}, "0")
+    (folder / "requirements.txt").write_text("dask\n", encoding="utf-8")
+
+    assert "workers=(2)" in slurm.script([], {}, "2").splitlines()
+    assert "workers=(0)" in none.splitlines()
+    assert refused.value.code == ExitCode.CONFIG
+    assert "  - distributed" in refused.value.fix
+    assert "save " in refused.value.fix
 
 
 def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:

@@ -16,10 +16,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from host_tasks.decide.plan import FAIL
+from host_tasks.decide.workers import KEY, dask, wished_workers
 from host_tasks.ground import report
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
 from host_tasks.ground.paths import DOCKER_DIR, LOCK_DIR, ROOT, YOURS, shown
+from host_tasks.observe.observation import Observation
 
 SETTINGS = ROOT / "slurm.yml"
 BODY = DOCKER_DIR / "slurm.sh"
@@ -30,13 +33,20 @@ PLAIN: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_t
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"  # OCI image specification 1.1, layer.md, "Whiteouts"
 
 
-def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
+def script(words: Sequence[str], asked: Mapping[str, str], workers: str = "") -> str:
     """Return the batch script; what was asked for comes before slurm.yml.
 
     Raises:
-        HostError: slurm.yml or the image cannot be used.
+        HostError: slurm.yml or the image cannot be used, or it has no Dask for workers.
     """
     settings = read_settings()
+    number = wished_workers(workers, "slurm").get(KEY)
+    source = place(settings)
+    if number:
+        again = task_command("lock" if source == LOCK_DIR else f"save {path_word(source)}")
+        found = dask(Observation(), number, f"{again} # where Docker is; then bring it here")
+        if found.state == FAIL:
+            raise found.error()
     sbatch = {
         "job-name": "jupyterlab" if not words else Path(words[0]).name,
         "output": str(KEPT / "%j.out"),
@@ -45,15 +55,17 @@ def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
     }
     KEPT.mkdir(mode=0o700, exist_ok=True)
     KEPT.chmod(0o700)
-    root, environment = ready(settings)
+    root, environment = ready(source, settings.get("setup", ""))
     held = {
         "project": [str(ROOT)],
+        "kept": [str(KEPT)],
         "image": [str(root)],
         "login": [settings.get("login") or f"{getpass.getuser()}@{socket.gethostname()}"],
         "folders": list(YOURS),
         "environment": environment,
         "options": shlex.split(settings.get("options", "")),
         "command": list(words),
+        "workers": [number or "0"],
     }
     lines = [f"#SBATCH --{name}={one_line(str(value), name)}" for name, value in sbatch.items()]
     setup = [settings["setup"]] if settings.get("setup") else []
@@ -61,19 +73,23 @@ def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
     return "\n".join(["#!/bin/bash", *lines, *setup, *arrays, BODY.read_text("utf-8")])
 
 
-def ready(settings: Mapping[str, Any]) -> tuple[Path, list[str]]:
-    """Return where the environment is, made ready where it is new, and its variables.
+def place(settings: Mapping[str, Any]) -> Path:
+    """Return what the environment is to come from: an archive, or the folder of a lock."""
+    archive = ROOT / "image.tar"
+    default = LOCK_DIR if LOCK_DIR.is_dir() and not archive.exists() else archive
+    return ROOT / settings["image"] if "image" in settings else default
+
+
+def ready(source: Path, setup: str) -> tuple[Path, list[str]]:
+    """Return where the environment is, made ready where it is new, and its variables; setup is lines of shell for it.
 
     Raises:
         HostError: there is none, or it cannot be made ready.
     """
-    archive = ROOT / "image.tar"
-    default = LOCK_DIR if LOCK_DIR.is_dir() and not archive.exists() else archive
-    source = ROOT / settings["image"] if "image" in settings else default
     if source.is_dir():
         from host_tasks.act import by_lock
 
-        root = by_lock.made(source, KEPT, settings.get("setup", ""))
+        root = by_lock.made(source, KEPT, setup)
         return root, by_lock.variables(root)
     root = unpacked(source)
     return root, json.loads(root.with_suffix(".json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -42,12 +43,13 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
+SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=2000 State=UNKNOWN
 PartitionName=short Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -91,7 +93,7 @@ def user() -> Iterator[User]:
 def slurm(user: User) -> Iterator[None]:
     """Slurm's daemons, with keys, ports and folders of their own."""
     folder, host = user.folder, socket.gethostname().partition(".")[0]
-    words = {"host": host, "ports": (free_port(), free_port()), "folder": folder, "cpus": os.cpu_count()}
+    words = {"host": host, "ports": (free_port(), free_port()), "folder": folder}
     (folder / "slurm.conf").write_text(CONF.format(**words), encoding="utf-8")
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o400)
@@ -114,6 +116,8 @@ def slurm(user: User) -> Iterator[None]:
 def cluster(user: User, slurm: None) -> Iterator[Cluster]:
     """A clone of the user's with an archive of its image and a slurm.yml; what runs in it at the end is ended."""
     clone = cloned(user.home / "project")
+    with (clone.root / "requirements.txt").open("a", encoding="utf-8") as file:
+        file.write("distributed\nbokeh\njupyter-server-proxy\n")  # what test_workers.py adds: one layer for both
     subprocess.run(["chown", "--recursive", f"{user.name}:", str(clone.root)], check=True)
     assert [f"python3 tasks.py {ARCHIVE}\n"] == [block for block in MANUAL.blocks if ARCHIVE in block]
     clone.succeed(*ARCHIVE.split(), "--yes")
@@ -127,7 +131,14 @@ def cluster(user: User, slurm: None) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def job(cluster: Cluster) -> str:
+def long_job(cluster: Cluster) -> str:
+    """A job that has a minute, the least that Slurm gives, and does not end by itself."""
+    code = "import pathlib, time; pathlib.Path('results/long').write_text('kept'); time.sleep(3600)"
+    return cluster.submitted(f"python3 tasks.py slurm --time 1 -- {shlex.join(['python', '-c', code])} | sbatch")
+
+
+@pytest.fixture(scope="module")
+def job(cluster: Cluster, long_job: str) -> str:
     """The job that the manual's first line submits, once its server is there."""
     return started(cluster, shown()[0])
 
@@ -189,7 +200,8 @@ def test_output_tells_the_ssh_command(cluster: Cluster, job: str) -> None:
 
 def test_cancelled_job_leaves_nothing_on_the_node(cluster: Cluster, job: str) -> None:
     """After `scancel`, as after the time limit, the server and what it kept there are gone; one line says why."""
-    found = cluster.run("find /tmp -maxdepth 1 -user $USER -name 'tmp.*'")  # others come and go there
+    ours = r"find /tmp -maxdepth 1 -user $USER -name 'tmp.*' -exec test -e {}/home/token \; -print"
+    found = cluster.run(ours)  # of a job with a server; others come and go there
 
     cluster.run(f"scancel {job}")
 
@@ -250,6 +262,70 @@ def test_lock_alone_gives_the_same_packages_without_a_runtime(cluster: Cluster, 
     assert (cluster.clone.root / str(saved["path"])).owner() == cluster.user.name
     assert (results / "lock").read_text(encoding="utf-8") == (results / "image").read_text(encoding="utf-8")
     assert (results / "lock").owner() == cluster.user.name
+
+
+COMPUTED = """
+import os, pathlib
+from distributed import Client
+
+def told(i):
+    pathlib.Path(f"results/part-{i}").write_text("x")
+    return os.environ["SLURM_JOB_ID"]
+
+with Client(timeout="30s") as client:
+    client.wait_for_workers(WORKERS, timeout=60)
+    jobs = set(client.gather(client.map(told, range(8), workers=None)))
+    print(client.scheduler.address, len(client.scheduler_info()["workers"]), os.environ["SLURM_JOB_ID"] in jobs)
+"""
+
+
+@pytest.fixture(scope="module")
+def dask_job(cluster: Cluster, job: str) -> str:
+    """JupyterLab with two workers, as the manual's last line submits it; the first job has made the image ready."""
+    return started(cluster, shown()[2])
+
+
+def test_client_computes_in_jobs_of_their_own(cluster: Cluster, dask_job: str) -> None:
+    """`Client()` finds both workers, by TLS; what they write is the user's; who shows no certificate is cut off."""
+    address, *rest = printed(executed(link(cluster, dask_job), COMPUTED.replace("WORKERS", "2"))).split()
+
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    host, _, port = address.removeprefix("tls://").rpartition(":")
+    assert rest == ["2", "False"]
+    assert {(cluster.clone.root / "results" / f"part-{i}").owner() for i in range(8)} == {cluster.user.name}
+    with socket.create_connection((host, int(port)), timeout=20) as plain, pytest.raises(ssl.SSLError):
+        stranger.wrap_socket(plain).recv(1)
+
+
+def test_lab_goes_on_without_a_worker_and_without_the_scheduler(cluster: Cluster, dask_job: str) -> None:
+    """A worker's end leaves the other; the scheduler's end is two lines in the output, and ends the workers only."""
+    kept = cluster.clone.root / "docker" / ".slurm"
+    workers = re.findall(r"are the jobs (\d+)_1 to \d+_2\.$", cluster.said(dask_job), re.MULTILINE)[0]
+    states = "squeue --noheader --array --format=%i"
+    cluster.run(f"scancel {workers}_1")
+    wait_until(lambda: f"{workers}_1" not in cluster.run(states).stdout, timeout_s=60, what="the end of a worker")
+    wait_until(lambda: "Remove worker" in (kept / f"{dask_job}-scheduler.out").read_text("utf-8"), what="one line")
+    one = printed(executed(link(cluster, dask_job), COMPUTED.replace("WORKERS", "1")))
+
+    cluster.run("pkill --signal KILL --euid $USER --full 'dask scheduler'")
+    wait_until(lambda: "scheduler has ended with" in cluster.said(dask_job), what="what is said of it")
+    wait_until(lambda: workers not in cluster.run(states).stdout, timeout_s=60, what="the end of the other worker")
+
+    assert one.split()[1:] == ["1", "False"]
+    assert status_of(link(cluster, dask_job)) == 200
+    assert cluster.run(f"scancel {dask_job}").returncode == 0
+    wait_until(lambda: not (kept / f"{dask_job}.pem").exists(), timeout_s=60, what="the end of its certificate")
+
+
+def test_job_over_its_time_leaves_its_results_to_the_next(cluster: Cluster, long_job: str) -> None:
+    """Slurm ends it and says so in its output in one line; what it has written is there for the next job."""
+    wait_until(lambda: "TIME LIMIT" in cluster.said(long_job), timeout_s=150, what="the end of its time")
+
+    number = cluster.submitted("python3 tasks.py slurm -- cat results/long | sbatch --wait")
+
+    assert len(re.findall("TIME LIMIT", cluster.said(long_job))) == 1
+    assert cluster.said(number) == "kept"
 
 
 def test_manuals_job_ends_well(cluster: Cluster) -> None:
