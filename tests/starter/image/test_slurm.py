@@ -1,5 +1,6 @@
 """A cluster: a real Slurm of Debian's packages on this machine, whose jobs run as a user without Docker."""
 
+import json
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from urllib.error import HTTPError
 
 import pytest
 from aids import executable, wait_until
-from conftest import Clone, cloned, removed
+from conftest import Clone, cloned, docker, removed
 from debian import missing
 from lab import api, executed, status_of
 from texts import ARCHIVE, CLUSTER, still_ours
@@ -239,29 +240,34 @@ def locked(cluster: Cluster, job: str) -> Iterator[str]:
     shutil.rmtree(root / "environment.lock")
 
 
+def packages(listing: str) -> set[tuple[str, ...]]:
+    """Return the packages of a `conda list --json`, pip's among them."""
+    return {tuple(str(each[key]) for key in ("name", "version", "build_string")) for each in json.loads(listing)}
+
+
 def test_lock_alone_gives_the_same_packages_without_a_runtime(cluster: Cluster, job: str, locked: str) -> None:
-    """A job in what conda and pip make of the lock has the image's packages, src/, and the user's own files."""
+    """JupyterLab in what conda and pip make of the lock has src/ and the six folders; `conda list` is as everywhere."""
     settings = cluster.clone.root / "slurm.yml"
     before = settings.read_text(encoding="utf-8")
-    listed = ["bash", "-c", "python -m pip list --format=freeze --disable-pip-version-check | sort >results/$0"]
-    code = "import pandas, trends, sys; print(pandas.__file__.startswith(sys.prefix), sys.prefix)"
-    image = cluster.run(f"python3 tasks.py slurm -- {shlex.join([*listed, 'image'])} | sbatch --wait")
+    listed = ["conda", "list", "--prefix=/opt/env", "--json"]
 
     settings.write_text(before + locked, encoding="utf-8")
-    lock = cluster.run(f"python3 tasks.py slurm -- {shlex.join([*listed, 'lock'])} | sbatch --wait")
     number = started(cluster, "python3 tasks.py slurm | sbatch")
     settings.write_text(before, encoding="utf-8")
-    said = executed(link(cluster, number), code)
+    said = executed(
+        link(cluster, number), "import pandas, trends, sys; print(sys.prefix in pandas.__file__, sys.prefix)"
+    )
     saved = api(link(cluster, number), "contents/results", method="POST", body={"type": "notebook"})
     cluster.run(f"scancel {number}")
 
     prefix = next((cluster.clone.root / "docker" / ".slurm").glob("environment-*"))
-    results = cluster.clone.root / "results"
-    assert (image.returncode, lock.returncode) == (0, 0), image.stderr + lock.stderr
+    image = docker("images", "--format={{.Repository}}:{{.Tag}}", f"{cluster.clone.project}-environment")
+    in_job = cluster.submitted(f"python3 tasks.py slurm -- {shlex.join(listed)} | sbatch --wait")
+    of_lock = cluster.run(f"{cluster.user.folder}/bin/conda list --prefix={prefix} --json")
+    found = [docker("run", "--rm", image, *listed), cluster.said(in_job), of_lock.stdout]
     assert printed(said) == f"True {prefix}\n"
     assert (cluster.clone.root / str(saved["path"])).owner() == cluster.user.name
-    assert (results / "lock").read_text(encoding="utf-8") == (results / "image").read_text(encoding="utf-8")
-    assert (results / "lock").owner() == cluster.user.name
+    assert packages(found[0]) == packages(found[1]) == packages(found[2])
 
 
 COMPUTED = """
