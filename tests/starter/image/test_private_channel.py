@@ -311,6 +311,6 @@ def changed_package(folder: Path, lock: str) -> str:
     file, record = conda_package(folder / "www" / "labs", f"late-{uuid.uuid4().hex}", "1")
     locked = bytearray(file.read_bytes())  # the archive that is served stays whole, so that its hash alone is wrong
     locked[-1] ^= 1
-    record = hashed(record, locked)
+    record = hashed(record, bytes(locked))
     channel = re.findall(r"^(https://\S+/labs)/", lock, re.MULTILINE)[0]
     return f"# {json.dumps(record)}\n{channel}/noarch/{file.name}#{record['md5']}\n"
