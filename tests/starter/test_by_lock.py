@@ -62,6 +62,7 @@ def test_environment_is_made_once_by_conda_pip_and_post_build(lock: Path) -> Non
     ]
     assert "GREETING=a b" in environment
     assert (prefix / "lib/python3.12/site-packages/project_startup.py").is_file()
+    assert (prefix / "etc/jupyter/labconfig/page_config.json").is_file()
 
 
 def test_half_made_environment_is_made_anew(lock: Path) -> None:

@@ -68,6 +68,8 @@ def made(lock: Path, kept: Path, setup: str) -> Path:
     for packages in prefix.glob("lib/python3*/site-packages"):  # src/ can be imported, as in the image
         shutil.copy(DOCKER_DIR / "environment" / "project_startup.py", packages)
         (packages / "project.pth").write_text("import project_startup\n", encoding="utf-8")
+    (prefix / "etc/jupyter/labconfig").mkdir(parents=True, exist_ok=True)
+    shutil.copy(DOCKER_DIR / "page_config.json", prefix / "etc/jupyter/labconfig")
     (prefix / MADE).touch()
     return prefix
 
