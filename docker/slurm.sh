@@ -47,8 +47,8 @@ else
         ;;
     none)
         echo "error: none of apptainer, singularity, ch-run and podman is on the PATH of $(hostname)" >&2
-        echo "fix: name what brings one, such as 'module load apptainer', as setup in slurm.yml; or the lock, which" \
-            "needs none: image: environment.lock" >&2
+        printf "fix: echo 'image: environment.lock' >>%q # or name as setup there what brings one: module load apptainer\n" \
+            "${project}/slurm.yml" >&2
         exit 69
         ;;
     esac

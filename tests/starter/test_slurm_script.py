@@ -1,6 +1,7 @@
 """The batch script, and the archive of an image that it starts from."""
 
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -218,6 +219,50 @@ def test_workers_need_dask_in_the_environment(folder: Path, monkeypatch: pytest.
     assert "save " in refused.value.fix
 
 
+# What stands in for a runtime: a scheduler that runs until it is ended, or ends once the command runs; a command.
+RUNTIME = """
+for word in "$@"; do case $word in *:/mnt) own=${{word#--bind=}} own=${{own%/home:/mnt}} ;; esac; done
+case "$*" in
+*'dask scheduler'*)
+    printf '{{\\n  "address": "tls://here:1"\\n}}' >"$own/home/dask.json"
+    for _ in {{1..1000}}; do [[ -e {folder}/{until} ]] && break; sleep 0.01; done
+    exit 9
+    ;;
+*) touch {folder}/begun; for _ in {{1..1000}}; do [[ {ends} ]] && break; sleep 0.01; done; exit 7 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 3], ids=["to the end", "the scheduler ends first"])
+def test_command_with_workers_ends_with_its_own_exit_code(
+    folder: Path, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers are submitted as an array and cancelled at the end; of the scheduler's end two lines tell."""
+    monkeypatch.setattr(observation, "ROOT", folder)
+    (folder / "requirements.txt").write_text("dask\n", encoding="utf-8")
+    image(folder, {"a": "1"})
+    out = slurm.KEPT / "7.out"
+    ends = f"$(<{out}) == *'goes on without'*" if lines > 1 else "1"
+    body = RUNTIME.format(folder=folder, until="begun" if lines > 1 else "never", ends=ends)
+    executable(folder / "bin" / "apptainer", body, interpreter=str(shutil.which("bash")))
+    executable(folder / "bin" / "sbatch", f'echo "$*" >{folder}/submitted; echo "5;cluster"')
+    executable(folder / "bin" / "scancel", f'echo "$*" >{folder}/cancelled')
+    script = folder / "script"
+    script.write_text(slurm.script(["python"], {}, "2"), encoding="utf-8")
+
+    environ = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    with out.open("w", encoding="utf-8") as file:
+        code = subprocess.run(["bash", str(script)], env=environ, stdout=file, stderr=file, check=False).returncode
+
+    said = out.read_text(encoding="utf-8").splitlines()
+    submitted = (folder / "submitted").read_text(encoding="utf-8").split()
+    assert (code, said[0], len(said)) == (7, "Dask's workers are the jobs 5_1 to 5_2.", lines)
+    assert submitted[:2] == ["--parsable", "--array=1-2"]
+    assert submitted[-3:] == [str(script), "7", "tls://here:1"]
+    assert (folder / "cancelled").read_text(encoding="utf-8") == "5\n"
+    assert not (slurm.KEPT / "7.pem").exists()
+
+
 def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
     """One error of two lines, with an exit code of its own."""
     image(folder, {"a": "1"})
@@ -235,8 +280,9 @@ def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
 
     assert done.returncode == ExitCode.UNAVAILABLE
     assert done.stderr.startswith("error: none of apptainer, singularity, ch-run and podman is on the PATH of ")
-    assert done.stderr.splitlines()[1].startswith("fix: ")
-    assert "image: environment.lock" in done.stderr
+    fix = done.stderr.splitlines()[1].removeprefix("fix: ")
+    subprocess.run(["bash", "-c", fix], check=True)
+    assert slurm.place(slurm.read_settings()) == slurm.LOCK_DIR
 
 
 @pytest.mark.parametrize(

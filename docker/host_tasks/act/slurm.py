@@ -43,7 +43,7 @@ def script(words: Sequence[str], asked: Mapping[str, str], workers: str = "") ->
     number = wished_workers(workers, "slurm").get(KEY)
     source = place(settings)
     if number:
-        again = task_command("lock" if source == LOCK_DIR else f"save {path_word(source)}")
+        again = task_command("lock" if source.is_dir() else f"save {path_word(source)}")
         found = dask(Observation(), number, f"{again} # where Docker is; then bring it here")
         if found.state == FAIL:
             raise found.error()
