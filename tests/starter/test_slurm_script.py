@@ -282,7 +282,7 @@ def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
     assert done.stderr.startswith("error: none of apptainer, singularity, ch-run and podman is on the PATH of ")
     fix = done.stderr.splitlines()[1].removeprefix("fix: ")
     subprocess.run(["bash", "-c", fix], check=True)
-    assert slurm.place(slurm.read_settings()) == slurm.LOCK_DIR
+    assert slurm.place(slurm.read_settings()) == folder / "environment.lock"
 
 
 @pytest.mark.parametrize(
