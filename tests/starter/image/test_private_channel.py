@@ -102,10 +102,11 @@ def certificate(folder: Path) -> None:
 
 
 def index(folder: Path) -> None:
-    """Make a package index with what the build's own tools are, and a package that nobody else has."""
-    words = ["download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(folder)]
-    words += [word for each in TOOLS for word in ("--requirement", str(each))]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True)
+    """Make a package index with the tools of the builds, a stand-in's too, and a package that nobody else has."""
+    tools = ["--require-hashes", *(word for each in TOOLS for word in ("--requirement", str(each)))]
+    for words in (tools, ["pip", "packaging", "setuptools", "wheel"]):
+        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *words]
+        subprocess.run(argv, check=True, capture_output=True)
     with zipfile.ZipFile(folder / "only_here-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("only_here.py", "answer = 42\n")
         wheel.writestr("only_here-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: only-here\nVersion: 1\n")
@@ -290,7 +291,7 @@ def test_stand_in_that_is_made_with_them_holds_none(door: Door) -> None:
     with overheard() as commands:
         done = door.clone.run(sys.executable, "-c", code, cwd=door.clone.root / "docker", **door.environ)
     assert done.returncode == 0, done.stderr[-4000:]
-    found = in_layers("private:stand-in", {**door.hidden, "what is there": b"only_here"})
+    found = in_layers("private:stand-in", {**door.hidden, "what is there": b"only-here"})
     docker("image", "rm", "private:stand-in")
 
     assert set().union(*found.values()) == {"what is there"}, found
