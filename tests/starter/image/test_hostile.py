@@ -2,17 +2,13 @@
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import Clone, docker
+from conftest import Clone
 from lab import status_of
-
-CODE = ("tasks.py", "docker/Dockerfile", "docker/host_tasks/setup/program.py", "README.md")
-SWAPPED = 300
 
 
 def attack(clone: Clone, script: str) -> None:
@@ -93,30 +89,6 @@ def test_link_to_host_code_is_mounted_by_no_task(running: Clone) -> None:
     assert refused.returncode == 78, refused.stderr
     assert "results/raw" in refused.stderr.splitlines()[-2]
     assert still == container
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_repair_by_root_loses_no_race(running: Clone) -> None:
-    """While the container puts links to host code in the place of root's files, `up` gives none of that code away."""
-    folder = running.root / "results" / "of-root"
-    folder.mkdir()
-    values = running.values()
-    os.chown(folder, int(values["UID"]), int(values["GID"]))
-    before = {name: (running.root / name).stat().st_uid for name in CODE}
-    swap = f"""cd "$PROJECT_DIR/results/of-root"; while [ ! -e stop ]; do for name in {" ".join(CODE)}; do
-        for n in {{1..{SWAPPED}}}; do ln -s "../../$name" l && mv -f l "$n" && rm "$n"; done 2>/dev/null; done; done"""
-    docker("exec", "--detach", running.container_id(), "/usr/bin/env", "BASH_ENV=", "/bin/bash", "-c", swap)
-
-    given = 0
-    for _ in range(4):
-        for number in range(1, SWAPPED):
-            with contextlib.suppress(FileExistsError, FileNotFoundError), (folder / str(number)).open("x"):
-                pass
-        given += running.task("up", "--yes").stderr.count(" of root's given to ")
-    (folder / "stop").touch()
-
-    assert given > 0
-    assert {name: (running.root / name).stat().st_uid for name in CODE} == before
 
 
 @contextlib.contextmanager
