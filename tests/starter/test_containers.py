@@ -147,7 +147,7 @@ def test_command_inside_is_read_no_further_than_needed(monkeypatch: pytest.Monke
             yield b"x" * 30_000
         raise AssertionError("read on")
 
-    engine(monkeypatch, exec_run=lambda argv, *, stream: SimpleNamespace(output=endless()))
+    engine(monkeypatch, exec_run=lambda argv, *, stream, environment: SimpleNamespace(output=endless()))
 
     assert containers.run_in(Container("1"), ["yes"]) == b"x" * 65_536
 

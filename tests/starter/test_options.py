@@ -21,7 +21,8 @@ from host_tasks.observe.compose import SERVICE
 from host_tasks.observe.images import Built
 
 BASE, MINE, OVERRIDE = "docker-compose.yml", "mine.yml", "docker-compose.override.yml"
-WORKERS = "docker-compose.workers.yml"
+WORKERS, HARDENED = "docker-compose.workers.yml", "docker-compose.hardened.yml"
+BOTH = "docker-compose.hardened-workers.yml"
 
 
 def listed(*names: str) -> str:
@@ -55,6 +56,8 @@ def test_what_is_no_number_of_workers_ends_with_64(text: str) -> None:
         ({"DASK_WORKERS": "2", "COMPOSE_FILE": listed(BASE, WORKERS, OVERRIDE)}, False, listed(BASE, WORKERS)),
         ({"DASK_WORKERS": "2", "COMPOSE_FILE": listed(BASE, MINE)}, True, listed(BASE, WORKERS, MINE, OVERRIDE)),
         ({"DASK_WORKERS": None, "COMPOSE_FILE": listed(BASE, WORKERS, MINE)}, False, listed(BASE, MINE)),
+        ({"DASK_WORKERS": "2", "HARDENED": "yes"}, False, listed(BASE, WORKERS, HARDENED, BOTH)),
+        ({"HARDENED": "yes", "COMPOSE_FILE": listed(BASE, WORKERS, HARDENED, BOTH)}, False, listed(BASE, HARDENED)),
         ({"DASK_WORKERS": None, "COMPOSE_FILE": listed(BASE, WORKERS, OVERRIDE)}, True, None),
     ],
 )

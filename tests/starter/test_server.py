@@ -43,7 +43,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             raise answer["pieces"]
         return iter(answer["pieces"]), None
 
-    def exec_run(argv: list[str], *, stream: bool) -> Any:
+    def exec_run(argv: list[str], *, stream: bool, environment: dict[str, str]) -> Any:
         assert (argv[-1], stream) == (TOKEN_FILE, True)
         return SimpleNamespace(output=iter(answer["printed"]))
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from host_tasks.ground import inside
 from host_tasks.observe.client import asking, client
 
 PROJECT_LABEL = "com.docker.compose.project"
 ONEOFF_LABEL = "com.docker.compose.oneoff"
 LOG_LINES = 20
+RUN_S = 10  # for a short command in a container
 TOKEN = re.compile(r"[A-Za-z0-9_.~-]{1,256}")  # RFC 3986, 2.3: what a link carries as it is
 TOKEN_ARCHIVE_BYTES = 16_384  # a tar archive of one small file is 10,240 bytes; what comes after is not read
 
@@ -171,12 +173,17 @@ def memory(container: Container) -> tuple[int, int]:
 def run_in(container: Container, argv: Sequence[str]) -> bytes:
     """Return the output of a short command in a container, at most 64 KiB of it; the engine ends it with the answer.
 
+    Programs are root's: those of the environment, which is first on the container's own PATH, can be anybody's. The
+    SDK waits for output without end (docker-py 7.1, utils/socket.py, read), so the command is ended in there.
+
     Raises:
         UnreachableError: it gives no answer in time.
     """
     kept = b""
     with asking():
-        output: Any = client().containers.get(container.id).exec_run(list(argv), stream=True).output
+        found = client().containers.get(container.id)
+        bounded = ["/usr/bin/timeout", str(RUN_S), *argv]
+        output: Any = found.exec_run(bounded, stream=True, environment={"PATH": inside.ROOTS_PATH}).output
         for piece in output:
             kept += piece
             if len(kept) > 65_536:
@@ -199,7 +206,7 @@ def token(container: Container) -> str:
             archive = _first_bytes(pieces, TOKEN_ARCHIVE_BYTES)
         text = _only_file(archive)
     except docker.errors.NotFound:
-        reader = ("/usr/bin/timeout", "2", "/usr/bin/head", "--bytes=257", path)
+        reader = ("/usr/bin/head", "--bytes=257", path)
         text = run_in(container, reader).decode("ascii", errors="replace").strip()
     return text if TOKEN.fullmatch(text) else ""
 

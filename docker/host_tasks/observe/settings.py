@@ -14,6 +14,7 @@ from host_tasks.ground.paths import (
     ENV_FILE,
     GPU_FILE,
     HARDENED_FILE,
+    HARDENED_WORKERS_FILE,
     OVERRIDE_FILES,
     PIP_CONFIG,
     PROXY_CONFIG,
@@ -24,13 +25,18 @@ from host_tasks.ground.paths import (
 from host_tasks.observe import clone, identity, network
 from host_tasks.observe.identity import Identity
 
-# Keys that, where they have a value, put a further Compose file after docker-compose.yml.
-OPTIONS = {"GPUS": GPU_FILE.name, "DASK_WORKERS": WORKERS_FILE.name, "HARDENED": HARDENED_FILE.name}
+# Keys that, where all of them have a value, put a further Compose file after docker-compose.yml.
+OPTIONS = {
+    ("GPUS",): GPU_FILE.name,
+    ("DASK_WORKERS",): WORKERS_FILE.name,
+    ("HARDENED",): HARDENED_FILE.name,
+    ("DASK_WORKERS", "HARDENED"): HARDENED_WORKERS_FILE.name,
+}
 OWN_KEYS = (
     *("USER", "UID", "GID", "APP_USER"),
     *("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "JUPYTER_PORT", "JUPYTER_BIND"),
     *("BASE_IMAGE", "ENVIRONMENT_FROM", "CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG", "MEMORY_LIMIT"),
-    *OPTIONS,
+    *dict.fromkeys(key for keys in OPTIONS for key in keys),
     *network.PROXIES,
 )
 HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
@@ -116,7 +122,7 @@ def compose_file(values: Mapping[str, str | None]) -> str | None:
     """
     named, overrides = values.get("COMPOSE_FILE"), [path.name for path in OVERRIDE_FILES]
     first, *others = named.split(os.pathsep) if named else [COMPOSE_FILE.name]
-    chosen = [name for key, name in OPTIONS.items() if values.get(key)]
+    chosen = [name for keys, name in OPTIONS.items() if all(map(values.get, keys))]
     if named and not chosen and not set(others) & set(OPTIONS.values()):
         return named
     others = [name for name in others if name not in (*OPTIONS.values(), *overrides)]

@@ -122,6 +122,16 @@ class Side:
         docker("rm", "--force", "--volumes", name)
 
 
+def post_beside(clone: Clone) -> Clone:
+    """Return a copy of a clone that has the post's Dockerfile too, as post.Dockerfile."""
+    copy = Clone(clone.root.parent / "post")
+    shutil.copytree(clone.root, copy.root)
+    shutil.copy(POST, copy.root / "post.Dockerfile")
+    needed = ("environment.yml", "requirements.txt", "postBuild", "docker/entrypoint.sh")
+    (copy.root / "post.Dockerfile.dockerignore").write_text("\n".join(["*", *(f"!{each}" for each in needed)]))
+    return copy
+
+
 def measure(side: Side) -> None:
     """Do one round of one side."""
     side.empty_caches()
@@ -179,12 +189,7 @@ def main(rounds: int) -> None:
         try:
             must(clone.task("build", "--yes"))
             base = clone.values()["BASE_IMAGE"]
-            copy = Clone(Path(folder) / "post")
-            shutil.copytree(clone.root, copy.root)
-            shutil.copy(POST, copy.root / "post.Dockerfile")
-            (copy.root / "post.Dockerfile.dockerignore").write_text(
-                "*\n!environment.yml\n!requirements.txt\n!postBuild\n!docker/entrypoint.sh\n"
-            )
+            copy = post_beside(clone)
             sides = (
                 Side(clone, "docker/Dockerfile", "bench-ours:1", base),
                 Side(copy, "post.Dockerfile", "bench-post:1", base),

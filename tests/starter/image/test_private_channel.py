@@ -6,7 +6,10 @@ import io
 import json
 import os
 import re
+import secrets
+import select
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,19 +19,26 @@ import time
 import uuid
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Clone, cloned, docker
+from conftest import ROOT, Clone, cloned, docker, git, removed
+from leaks import in_files, in_layers, names_in, overheard
 
-PASSWORD = "s3cret-of-the-channel"  # noqa: S105 # of the server below, while this test runs
-LOGIN = "Basic " + base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
+PASSWORD, INDEX_PASSWORD, PROXY_PASSWORD, OWN_SECRET = (secrets.token_hex(12) for _ in range(4))
+HOST = "packages.invalid"  # no machine has this name (RFC 6761, 6.4): only the proxy below knows where it leads
 TOOLS = [ROOT / "docker" / "environment" / name for name in ("requirements.txt", "lock-requirements.txt")]
 DEPENDENCIES = "[python, pip, pip: [only-here]]"
 ELSEWHERE = "http://127.0.0.1:9"  # a closed port, as the proxy of everything but localhost
+
+
+def login(password: str) -> str:
+    """Return what is sent for a user's password (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"ada:{password}".encode()).decode()
 
 
 class Private(SimpleHTTPRequestHandler):
@@ -38,7 +48,8 @@ class Private(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer 401 without the password."""
-        welcome = self.headers.get("Authorization") == LOGIN
+        password = {"labs": PASSWORD, "simple": INDEX_PASSWORD}.get(self.path.split("/")[1], "")
+        welcome = self.headers.get("Authorization") == login(password)
         self.asked.append((self.path, welcome))
         if welcome:
             super().do_GET()
@@ -59,12 +70,38 @@ class Private(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class Way(BaseHTTPRequestHandler):
+    """A proxy for who knows its password; whatever is asked for, it leads to the server above."""
+
+    asked: list[str] = []  # noqa: RUF012 # one proxy a module
+    leads_to = 0
+
+    def do_CONNECT(self) -> None:
+        """Pass on what both ends say, until one of them ends (RFC 9110, 9.3.6)."""
+        if self.headers.get("Proxy-Authorization") != login(PROXY_PASSWORD):
+            self.send_error(407)
+            return
+        self.asked.append(self.path)
+        with socket.create_connection(("127.0.0.1", self.leads_to)) as there:
+            self.send_response(200)
+            self.end_headers()
+            other = {self.connection: there, there: self.connection}
+            while ready := select.select(list(other), [], [], 60)[0]:
+                for end in ready:
+                    if not (piece := end.recv(2**16)):
+                        return
+                    other[end].sendall(piece)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
 def certificate(folder: Path) -> None:
     """Make a certificate authority in ca.pem and a certificate of localhost in server.pem."""
-    script = """set -e
+    script = f"""set -e
     openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-authority
     openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost
-    printf 'subjectAltName=DNS:localhost' >extensions
+    printf 'subjectAltName=DNS:localhost,DNS:{HOST}' >extensions
     openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \\
         -extfile extensions -out server.pem
     """
@@ -82,10 +119,11 @@ def only_here(folder: Path, version: str) -> None:
 
 
 def index(folder: Path) -> None:
-    """Make a package index with what the build's own tools are, and a package that nobody else has."""
-    words = ["download", "--quiet", "--no-deps", "--require-hashes", "--dest", str(folder)]
-    words += [word for each in TOOLS for word in ("--requirement", str(each))]
-    subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True)
+    """Make a package index with the tools of the builds, a stand-in's too, and a package that nobody else has."""
+    tools = ["--require-hashes", *(word for each in TOOLS for word in ("--requirement", str(each)))]
+    for words in (tools, ["pip", "packaging", "setuptools", "wheel"]):
+        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *words]
+        subprocess.run(argv, check=True, capture_output=True)
     only_here(folder, "1")
     for wheel_file in list(folder.glob("*.whl")):
         project = folder / wheel_file.name.split("-")[0].replace("_", "-").lower()
@@ -126,13 +164,11 @@ def port(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 def private_clone(target: Path, number: int, folder: Path) -> Clone:
     """Return a clone whose packages are all from the private channel and the private index."""
     clone = cloned(target)
-    address = f"https://ada:{PASSWORD}@localhost:{number}"
-    text = f"channels: ['{address}/labs', nodefaults]\ndependencies: {DEPENDENCIES}\n"
+    text = f"channels: ['https://ada:{PASSWORD}@localhost:{number}/labs', nodefaults]\ndependencies: {DEPENDENCIES}\n"
     (clone.root / "environment.yml").write_text(text, encoding="utf-8")
     (clone.root / "postBuild").unlink()
-    (folder / "pip.conf").write_text(
-        f"[global]\nindex-url = {address}/simple/\nno-cache-dir = true\n", encoding="utf-8"
-    )
+    address = f"https://ada:{INDEX_PASSWORD}@localhost:{number}/simple/"
+    (folder / "pip.conf").write_text(f"[global]\nindex-url = {address}\nno-cache-dir = true\n", encoding="utf-8")
     return clone
 
 
@@ -146,26 +182,133 @@ def build(clone: Clone, running: Clone, folder: Path, *options: str) -> "subproc
     )
 
 
-def test_private_channel_and_index_are_all_that_is_asked(
-    running: Clone, port: tuple[int, Path], tmp_path: Path
-) -> None:
-    """The host's authority is trusted, the password sent and kept nowhere; PyPI and conda-forge are not asked."""
+@dataclass(frozen=True)
+class Door:
+    """JupyterLab of a clone that needed every secret on its way; and what was to be heard of it."""
+
+    clone: Clone
+    environ: dict[str, Any]  # of its tasks
+    link: str
+    said: str  # by the tasks, but for the link
+    commands: set[str]  # of every process of this machine
+    hidden: dict[str, bytes]  # what may be seen nowhere, by its name
+
+
+@pytest.fixture(scope="module")
+def door(running: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """JupyterLab that was built from scratch through a proxy with a password, and nothing else leads anywhere."""
     number, folder = port
-    clone = private_clone(tmp_path / "private", number, folder)
+    clone = private_clone(tmp_path_factory.mktemp("door") / "door", number, folder)
+    text = (clone.root / "environment.yml").read_text(encoding="utf-8")
+    text = text.replace(f"localhost:{number}", HOST).replace("[python", "[python, jupyterlab")
+    (clone.root / "environment.yml").write_text(text, encoding="utf-8")
+    (clone.root / "docker" / "secrets" / "api_key").write_text(OWN_SECRET, encoding="utf-8")
+    # By a name that is none of a stand-in's: it needs not be made again for another environment.yml.
+    docker("tag", running.values()["BASE_IMAGE"], "private:base")
+    (clone.root / "docker" / ".env").write_text("BASE_IMAGE=private:base\n", encoding="utf-8")
+    gateway = docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
+    Way.leads_to = number
+    proxy = ThreadingHTTPServer((gateway, 0), Way)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    address = f"http://ada:{PROXY_PASSWORD}@{gateway}:{proxy.server_port}"
+    environ: dict[str, Any] = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "NO_PROXY": "localhost,127.0.0.1"}
+    environ["SSL_CERT_FILE"] = str(folder / "ca.pem")
+    environ["PIP_INDEX_URL"] = f"https://ada:{INDEX_PASSWORD}@{HOST}/simple"
+    with overheard() as commands:
+        done = [clone.task("build", "--yes", "--no-cache", **environ), clone.task("up", "--yes", **environ)]
+        assert [each.returncode for each in done] == [0, 0], done[0].stderr[-4000:] + done[1].stderr[-4000:]
+        link = done[1].stdout.splitlines()[-1]
+        said = "".join(each.stdout + each.stderr for each in done).replace(link, "")
+        said += clone.task("url", **environ).stderr + clone.succeed("run", "--", "true", **environ)
+    yield Door(clone, environ, link, said, commands, hidden_values(folder, link))
+    proxy.shutdown()
+    removed(clone)
+    docker("image", "rm", "private:base")
 
-    done = build(clone, running, folder, "--no-cache", "--load", "--tag=private:test")
 
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert docker("run", "--rm", "private:test", "python", "-c", "import only_here; print(only_here.answer)") == "42"
+def hidden_values(folder: Path, link: str) -> dict[str, bytes]:
+    """Return the secrets, also as they are sent, and a line of the certificate, by their names."""
+    passwords = {"channel": PASSWORD, "index": INDEX_PASSWORD, "proxy": PROXY_PASSWORD, "own": OWN_SECRET}
+    texts = {**passwords, "token": link.rpartition("token=")[2]}
+    texts |= {f"{name}, encoded": login(each).split()[1] for name, each in passwords.items()}
+    texts["certificate"] = (folder / "ca.pem").read_text(encoding="ascii").splitlines()[5]
+    return {name: each.encode() for name, each in texts.items()}
+
+
+def test_private_channel_and_index_are_all_that_is_asked(door: Door) -> None:
+    """The host's authority is trusted, passwords are sent; PyPI and conda-forge are not asked."""
     served = {path.split("/")[1] for path, welcome in Private.asked if welcome}
+
+    assert door.clone.inside("python", "-c", "import only_here; print(only_here.answer)").stdout == "42\n"
     assert served == {"labs", "simple"}
-    saved = subprocess.Popen(["docker", "save", "private:test"], stdout=subprocess.PIPE)
-    found = subprocess.run(
-        ["grep", "--count", "--text", PASSWORD], stdin=saved.stdout, stdout=subprocess.PIPE, check=False
-    )
-    saved.wait()
-    docker("image", "rm", "--force", "private:test")
-    assert found.stdout.strip() == b"0"
+    assert set(Way.asked) == {f"{HOST}:443"}
+
+
+def test_secrets_are_in_no_layer(door: Door) -> None:
+    """Nor in the settings of the image; its base's layers are among those that are looked through."""
+    found = in_layers(f"{door.clone.project}-jupyterlab-server", {**door.hidden, "what is there": b"only_here"})
+
+    assert set().union(*found.values()) == {"what is there"}, found
+
+
+def test_secrets_are_in_no_command_line(door: Door) -> None:
+    """Of the tasks, docker, the build's steps, the server, and what runs in it."""
+    assert {"up", "compose", "pip install", "jupyter lab"} <= {
+        each for each in ("up", "compose", "pip install", "jupyter lab") for line in door.commands if each in line
+    }
+    assert [line for line in door.commands if names_in(line.encode(), door.hidden)] == []
+
+
+def test_secrets_are_in_nothing_that_is_told(door: Door) -> None:
+    """Neither by the tasks, nor by the engine, Compose, the log and git."""
+    clone, image = door.clone, f"{door.clone.project}-jupyterlab-server"
+    git(clone, "init", "--quiet", ".")
+    git(clone, "add", "--all", ":!environment.yml")
+    told = {
+        "said": door.said,
+        "inspect": docker("inspect", clone.container_id()),
+        "image": docker("image", "inspect", image),
+        "history": docker("history", "--no-trunc", image),
+        "volumes": docker("volume", "inspect", *docker("volume", "ls", "--quiet").split()),
+        "config": clone.succeed("config", **door.environ),
+        "explain": clone.succeed("config", "--explain", **door.environ),
+        "logs": docker("logs", clone.container_id()) + clone.succeed("logs", **door.environ),
+        "status": clone.succeed("status", "--json", **door.environ).replace(door.link, ""),
+        "doctor": clone.task("doctor", **door.environ).stdout,
+        "git": clone.run("git", "grep", "--cached", "-e", "\n".join(map(bytes.decode, door.hidden.values()))).stdout,
+    }
+
+    assert {name: names for name, text in told.items() if (names := names_in(text.encode(), door.hidden))} == {}
+
+
+def test_secrets_are_in_their_owners_files_only(door: Door) -> None:
+    """All that the clone holds of them is in files of mode 0600; environment.yml is the person's own text."""
+    (door.clone.root / "environment.yml").unlink()
+
+    assert in_files(door.clone.root, door.hidden) == {
+        "docker/.env 600": {"proxy"},
+        "docker/.proxies.conf 600": {"proxy"},
+        "docker/.pip.conf 600": {"index"},
+        "docker/.ca-bundle.pem 600": {"certificate"},
+        "docker/secrets/api_key 600": {"own"},
+    }
+
+
+def test_stand_in_that_is_made_with_them_holds_none(door: Door) -> None:
+    """Its channel is made of what the private index has, through the proxy; all its layers are looked through."""
+    text = "channels: [conda-forge]\ndependencies: [python, pip, only-here]\n"
+    (door.clone.root / "environment.yml").write_text(text, encoding="utf-8")
+    code = "from host_tasks.act import stand_in as s; from host_tasks.observe import settings"
+    code += "; s.make('private:stand-in', settings.observe().values)"
+
+    with overheard() as commands:
+        done = door.clone.run(sys.executable, "-c", code, cwd=door.clone.root / "docker", **door.environ)
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = in_layers("private:stand-in", {**door.hidden, "what is there": b"only-here"})
+    docker("image", "rm", "private:stand-in")
+
+    assert set().union(*found.values()) == {"what is there"}, found
+    assert names_in(done.stderr.encode() + "\n".join(commands).encode(), door.hidden) == set()
 
 
 def lock_again(clone: Clone, running: Clone, folder: Path, update: str = "") -> dict[str, str]:
@@ -245,7 +388,7 @@ def test_lock_is_for_both_architectures_and_holds_no_password(locked: tuple[Clon
         conda = rf"^https://localhost:\d+/labs/{each}/python-\S+\.conda#[0-9a-f]{{32}}$"
         assert re.search(conda, texts[f"conda-{each}.txt"], re.MULTILINE)
         assert re.search(r"^only-here==1 \\\n    --hash=sha256:[0-9a-f]{64}$", texts[f"pip-{each}.txt"], re.MULTILINE)
-    assert not [name for name, text in texts.items() if PASSWORD in text]
+    assert not [name for name, text in texts.items() if PASSWORD in text or INDEX_PASSWORD in text]
 
 
 def test_locked_builds_are_equal_and_solve_nothing(running: Clone, locked: tuple[Clone, Path]) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import re
+from pathlib import PurePosixPath
 
 import pytest
 from conftest import Clone, docker
 from lab import executed, status_of
+from test_hardened import OF_THE_ENGINE
 
 # The fields of /proc/net/tcp (proc(5)): 1 is the address, in hexadecimal, 3 the state, 7 the uid.
 LISTENS, LOOPBACK, THE_LAB = "0A", "0100007F:", "00000000:22B8"
@@ -134,3 +136,18 @@ def test_other_numbers_keep_the_lab_and_0_goes_back(clone: Clone, lab: str) -> N
     assert [len(running_of(clone, each)) for each in ("dask-scheduler", "dask-worker")] == [0, 0]
     assert running_of(clone, "jupyterlab-server") == [lab]
     assert {"COMPOSE_FILE", "DASK_WORKERS"}.isdisjoint(clone.values())
+
+
+def test_workers_of_a_hardened_clone_are_hardened(clone: Clone, lab: str) -> None:
+    """They compute, and write nothing but what is mounted from the host, or memory."""
+    clone.succeed("up", "--hardened", "--workers", "1")
+
+    assert computed(clone, 1) == "1 8\n"
+    found = [id_ for each in ("jupyterlab-server", "dask-scheduler", "dask-worker") for id_ in running_of(clone, each)]
+    told = json.loads(docker("inspect", *found))
+    assert [each["HostConfig"]["ReadonlyRootfs"] for each in told] == [True] * 3
+    assert {each["HostConfig"]["SecurityOpt"][0] for each in told} == {"no-new-privileges:true"}
+    changed = {line.split(" ", 1)[1] for each in found for line in docker("diff", each).splitlines()}
+    disk = PurePosixPath("/home", clone.values()["USER"], "app/disk")
+    assert changed <= OF_THE_ENGINE | {str(each) for each in (disk, *disk.parents)}
+    assert "Read-only file system" in clone.run("docker", "exec", found[-1], "touch", "/opt/env/x").stderr
