@@ -65,13 +65,18 @@ def made(lock: Path, kept: Path, setup: str) -> Path:
         _run(f"{prefix}/bin/python", "-m", "pip", *words)
     if script.is_file():
         _run(*entered, "bash", str(script))
-    for packages in prefix.glob("lib/python3*/site-packages"):  # src/ can be imported, as in the image
+    _add_the_starters(prefix)
+    (prefix / MADE).touch()
+    return prefix
+
+
+def _add_the_starters(prefix: Path) -> None:
+    """Add what the Dockerfile adds: src/ can be imported, and JupyterLab asks its publisher for no news."""
+    for packages in prefix.glob("lib/python3*/site-packages"):
         shutil.copy(DOCKER_DIR / "environment" / "project_startup.py", packages)
         (packages / "project.pth").write_text("import project_startup\n", encoding="utf-8")
     (prefix / "etc/jupyter/labconfig").mkdir(parents=True, exist_ok=True)
     shutil.copy(DOCKER_DIR / "page_config.json", prefix / "etc/jupyter/labconfig")
-    (prefix / MADE).touch()
-    return prefix
 
 
 def variables(prefix: Path) -> list[str]:

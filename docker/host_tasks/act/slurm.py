@@ -40,21 +40,14 @@ def script(words: Sequence[str], asked: Mapping[str, str], workers: str = "") ->
         HostError: slurm.yml or the image cannot be used, or it has no Dask for workers.
     """
     settings = read_settings()
-    number = wished_workers(workers, "slurm").get(KEY)
     source = place(settings)
-    if number:
-        again = task_command("lock" if source.is_dir() else f"save {path_word(source)}")
-        found = dask(Observation(), number, f"{again} # where Docker is; then bring it here")
-        if found.state == FAIL:
-            raise found.error()
+    number = workers_with_dask(workers, source)
     sbatch = {
         "job-name": "jupyterlab" if not words else Path(words[0]).name,
         "output": str(KEPT / "%j.out"),
         **(settings.get("sbatch") or {}),
         **{name: value for name, value in asked.items() if value},
     }
-    KEPT.mkdir(mode=0o700, exist_ok=True)
-    KEPT.chmod(0o700)
     root, environment = ready(source, settings.get("setup", ""))
     held = {
         "project": [str(ROOT)],
@@ -65,12 +58,27 @@ def script(words: Sequence[str], asked: Mapping[str, str], workers: str = "") ->
         "environment": environment,
         "options": shlex.split(settings.get("options", "")),
         "command": list(words),
-        "workers": [number or "0"],
+        "workers": [number],
     }
     lines = [f"#SBATCH --{name}={one_line(str(value), name)}" for name, value in sbatch.items()]
-    setup = [settings["setup"]] if settings.get("setup") else []
-    arrays = [f"{name}=({shlex.join(values)})" for name, values in held.items()]
-    return "\n".join(["#!/bin/bash", *lines, *setup, *arrays, BODY.read_text("utf-8")])
+    lines += [settings["setup"]] if settings.get("setup") else []
+    lines += [f"{name}=({shlex.join(values)})" for name, values in held.items()]
+    return "\n".join(["#!/bin/bash", *lines, BODY.read_text("utf-8")])
+
+
+def workers_with_dask(text: str, source: Path) -> str:
+    """Return how many workers are asked for.
+
+    Raises:
+        HostError: it is no number (64), or the environment has no Dask (78).
+    """
+    number = wished_workers(text, "slurm").get(KEY) or "0"
+    if number != "0":
+        again = task_command("lock" if source.is_dir() else f"save {path_word(source)}")
+        found = dask(Observation(), number, f"{again} # where Docker is; then bring it here")
+        if found.state == FAIL:
+            raise found.error()
+    return number
 
 
 def place(settings: Mapping[str, Any]) -> Path:
@@ -86,6 +94,8 @@ def ready(source: Path, setup: str) -> tuple[Path, list[str]]:
     Raises:
         HostError: there is none, or it cannot be made ready.
     """
+    KEPT.mkdir(mode=0o700, exist_ok=True)
+    KEPT.chmod(0o700)
     if source.is_dir():
         from host_tasks.act import by_lock
 
