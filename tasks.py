@@ -404,17 +404,21 @@ def load(c: Context, file: str) -> None:
         "time": "How long: 2:00:00.",
         "memory": "How much: 16G.",
         "account": "Whose.",
+        "workers": "How many Dask workers beside it, each a job of the same size.",
     }
 )
-def slurm(c: Context, partition: str = "", time: str = "", memory: str = "", account: str = "") -> None:
+def slurm(
+    c: Context, partition: str = "", time: str = "", memory: str = "", account: str = "", workers: str = ""
+) -> None:
     """Print a batch script for Slurm: JupyterLab, or -- <command>.
 
-    Run it on the cluster, and give its output to sbatch. Unpacks the image in docker/.slurm where it is new.
+    Run it on the cluster, and give its output to sbatch. Unpacks the image, or makes the lock's environment, in
+    docker/.slurm where it is new.
     """
     from host_tasks.act.slurm import script
 
     asked = {"partition": partition, "time": time, "mem": memory, "account": account}
-    report.result(script(after_dashes(default=()), asked))
+    report.result(script(after_dashes(default=()), asked, workers))
 
 
 @task(help={"dry-run": "Print what would be deleted; delete nothing."})

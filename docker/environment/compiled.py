@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +52,17 @@ def words(made: dict[str, dict[str, Any]], requested: set[str]) -> dict[str, str
 
 
 def load(prefix: Path, names: list[str]) -> None:
-    """Load words, so that Python leaves them compiled.
+    """Load words, one process each and as many at a time as there are processors, so that Python leaves them compiled.
 
     What cannot be loaded is left out: the one who loads it will hear why.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+    command: list[str | Path] = ["timeout", "--kill-after=1", "300", prefix / "bin" / "python", HERE / "load.py"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, ThreadPoolExecutor(os.cpu_count()) as pool:
         environ = {**os.environ, "HOME": home, "MPLBACKEND": "agg"}
         environ.pop("PYTHONPATH", None)  # rattler is none of the environment's packages
-        command: list[str | Path] = ["timeout", "--kill-after=1", "300", prefix / "bin" / "python", HERE / "load.py"]
-        names = sorted(names, key="@server".__eq__)  # it takes longest, and shares least with what a kernel loads
-        half = (len(names) + 1) // 2
-        jobs = [  # two, for two cores
-            subprocess.Popen([*command, *each], **SILENT, cwd=home, env=environ)
-            for each in (names[:half], names[half:])
-            if each
-        ]
-        for job in jobs:
-            job.wait()
+        run = partial(subprocess.run, **SILENT, cwd=home, env=environ, check=False)
+        # The server takes longest, and shares least with the others.
+        list(pool.map(run, ([*command, name] for name in sorted(names, key="@server".__ne__))))
 
 
 def keep(file: Path, kept: Path) -> None:

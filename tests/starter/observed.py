@@ -169,6 +169,7 @@ def healthy(**differs: Any) -> Seen:
         "is_root": False,
         "containers": (server(),),
         "base": base(),
+        "stand_ins": (),
         "image": Image("sha256:i"),
         "built": Built("sha256:i", INPUTS),
         "inputs": INPUTS,

@@ -1,15 +1,21 @@
 """The batch script, and the archive of an image that it starts from."""
 
 import json
+import os
+import shutil
+import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from aids import executable
 
 from host_tasks.act import slurm
 from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.ground.paths import YOURS
+from host_tasks.observe import observation
 
 ENVIRONMENT = ["ENV_PREFIX=/opt/env", "A=a b"]
 
@@ -20,6 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(slurm, "ROOT", tmp_path)
     monkeypatch.setattr(slurm, "SETTINGS", tmp_path / "slurm.yml")
     monkeypatch.setattr(slurm, "KEPT", tmp_path / ".slurm")
+    monkeypatch.setattr(slurm, "LOCK_DIR", tmp_path / "environment.lock")
     return tmp_path
 
 
@@ -130,14 +137,152 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
         "module load x",
         f"project=({folder})",
     ]
-    assert lines[9:14] == [
+    assert lines[10:16] == [
         "login=(a@b)",
         "folders=(bin data doc notebooks results src)",
         "environment=(ENV_PREFIX=/opt/env 'A=a b')",
         "options=(--nv)",
-        "set -- python 'a b'",
+        "command=(python 'a b')",
+        "workers=(0)",
     ]
     assert slurm.KEPT.stat().st_mode & 0o077 == 0
+
+
+ENTERED = {
+    "apptainer": ["exec", "--containall", "--nv", "--bind", "IMAGE"],
+    "singularity": ["exec", "--containall", "--nv", "--bind", "IMAGE"],
+    "ch-run": ["--nv", "--bind", "IMAGE", "--"],
+    "podman": [
+        *("run", "--rm", "--network=host", "--userns=keep-id", "--cap-drop=all", "--read-only"),
+        *("--nv", "--volume", "--rootfs", "IMAGE"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("runtime", "words"), ENTERED.items(), ids=ENTERED)
+def test_runtime_gets_the_image_the_folders_and_nothing_of_the_node(
+    folder: Path, runtime: str, words: list[str]
+) -> None:
+    """What a runtime is called with: its own options, the binds, the image, and a command in a clean environment.
+
+    Apptainer 1.3, user guide, "exec"; Charliecloud 0.31, ch-run(1); Podman 4.3, podman-run(1).
+    """
+    image(folder, {"a": "1"})
+    (folder / "slurm.yml").write_text("options: --nv\n", encoding="utf-8")
+    programs = ("bash", "chmod", "hostname", "id", "mkdir", "mktemp", "rm")
+    for name in programs:
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / name).symlink_to(str(shutil.which(name)))
+    executable(folder / "bin" / runtime, f'printf "%s\\n" "$@" >{folder}/argv', interpreter=str(shutil.which("bash")))
+
+    done = subprocess.run(
+        ["bash", "-c", slurm.script(["python", "a b"], {})],
+        env={"PATH": f"{folder}/bin", "SLURM_JOB_ID": "7", "SECRET": "of the node"},
+        check=False,
+    )
+
+    argv = (folder / "argv").read_text(encoding="utf-8").splitlines()
+    own = next(each for each in argv if each.endswith(":/mnt")).partition("=")[2].removesuffix("/home:/mnt")
+    binds = [f"{own}/{each}" for each in ("tmp:/tmp", "home:/mnt", "app:/srv")]
+    binds += [f"{folder}/{each}:/srv/{each}" for each in YOURS]
+    before = [
+        each
+        for word in words
+        for each in ([f"{word}={bind}" for bind in binds] if word in ("--bind", "--volume") else [word])
+    ]
+    root = next(slurm.KEPT.glob("image-*/"))
+    assert done.returncode == 0
+    assert argv[: len(before)] == [str(root) if word == "IMAGE" else word for word in before]
+    assert argv[len(before) : len(before) + 4] == ["/usr/bin/env", "--ignore-environment", *ENVIRONMENT]
+    assert argv[-6:] == ["/bin/bash", "-c", 'cd "${PROJECT_DIR}" && exec "$@"', "bash", "python", "a b"]
+    assert not [each for each in argv if "of the node" in each]
+    assert "DASK_SCHEDULER_ADDRESS=None" in argv  # a stranger's may listen on this node
+    assert not Path(own).exists()
+
+
+def test_workers_need_dask_in_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it they are refused with the lines to add, and how that gets to the cluster; with it, or 0, not."""
+    monkeypatch.setattr(observation, "ENVIRONMENT_YML", folder / "environment.yml")
+    monkeypatch.setattr(observation, "ROOT", folder)
+    (folder / "environment.yml").write_text("dependencies:\n  - python\n", encoding="utf-8")
+    image(folder, {"a": "1"})
+
+    with pytest.raises(HostError) as refused:
+        slurm.script([], {}, "2")
+    none = slurm.script([], {}, "0")
+    (folder / "requirements.txt").write_text("dask\n", encoding="utf-8")
+
+    assert "workers=(2)" in slurm.script([], {}, "2").splitlines()
+    assert "workers=(0)" in none.splitlines()
+    assert refused.value.code == ExitCode.CONFIG
+    assert "  - distributed" in refused.value.fix
+    assert "save " in refused.value.fix
+
+
+# What stands in for a runtime: a scheduler that runs until it is ended, or ends once the command runs; a command.
+RUNTIME = """
+for word in "$@"; do case $word in *:/mnt) own=${{word#--bind=}} own=${{own%/home:/mnt}} ;; esac; done
+case "$*" in
+*'dask scheduler'*)
+    printf '{{\\n  "address": "tls://here:1"\\n}}' >"$own/home/dask.json"
+    for _ in {{1..1000}}; do [[ -e {folder}/{until} ]] && break; sleep 0.01; done
+    exit 9
+    ;;
+*) touch {folder}/begun; for _ in {{1..1000}}; do [[ {ends} ]] && break; sleep 0.01; done; exit 7 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 3], ids=["to the end", "the scheduler ends first"])
+def test_command_with_workers_ends_with_its_own_exit_code(
+    folder: Path, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers are submitted as an array and cancelled at the end; of the scheduler's end two lines tell."""
+    monkeypatch.setattr(observation, "ROOT", folder)
+    (folder / "requirements.txt").write_text("dask\n", encoding="utf-8")
+    image(folder, {"a": "1"})
+    out = slurm.KEPT / "7.out"
+    ends = f"$(<{out}) == *'goes on without'*" if lines > 1 else "1"
+    body = RUNTIME.format(folder=folder, until="begun" if lines > 1 else "never", ends=ends)
+    executable(folder / "bin" / "apptainer", body, interpreter=str(shutil.which("bash")))
+    executable(folder / "bin" / "sbatch", f'echo "$*" >{folder}/submitted; echo "5;cluster"')
+    executable(folder / "bin" / "scancel", f'echo "$*" >{folder}/cancelled')
+    script = folder / "script"
+    script.write_text(slurm.script(["python"], {}, "2"), encoding="utf-8")
+
+    environ = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    with out.open("w", encoding="utf-8") as file:
+        code = subprocess.run(["bash", str(script)], env=environ, stdout=file, stderr=file, check=False).returncode
+
+    said = out.read_text(encoding="utf-8").splitlines()
+    submitted = (folder / "submitted").read_text(encoding="utf-8").split()
+    assert (code, said[0], len(said)) == (7, "Dask's workers are the jobs 5_1 to 5_2.", lines)
+    assert submitted[:2] == ["--parsable", "--array=1-2"]
+    assert submitted[-3:] == [str(script), "7", "tls://here:1"]
+    assert (folder / "cancelled").read_text(encoding="utf-8") == "5\n"
+    assert not (slurm.KEPT / "7.pem").exists()
+
+
+def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
+    """One error of two lines, with an exit code of its own."""
+    image(folder, {"a": "1"})
+    (folder / "bin").mkdir()
+    for name in ("bash", "chmod", "hostname", "mkdir", "mktemp", "rm"):
+        (folder / "bin" / name).symlink_to(str(shutil.which(name)))
+
+    done = subprocess.run(
+        ["bash", "-c", slurm.script([], {})],
+        env={"PATH": f"{folder}/bin", "SLURM_JOB_ID": "7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == ExitCode.UNAVAILABLE
+    assert done.stderr.startswith("error: none of apptainer, singularity, ch-run and podman is on the PATH of ")
+    fix = done.stderr.splitlines()[1].removeprefix("fix: ")
+    subprocess.run(["bash", "-c", fix], check=True)
+    assert slurm.place(slurm.read_settings()) == folder / "environment.lock"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> Non
         "other services": "db runs",
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1",
+        "stand-ins": "none",
         "image": "2.5 GiB, 30 hours old, made from what is here now",
         "memory": "1.5 of 8.0 GiB",
         "disk": "100 GiB free for the clone",
@@ -81,6 +82,7 @@ def test_status_of_a_bare_clone(capsys: pytest.CaptureFixture[str]) -> None:
         "other services": "none",
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1, not on this engine",
+        "stand-ins": "none",
         "image": "none",
         "memory": "none",
         "disk": "100 GiB free for the clone",
@@ -108,11 +110,16 @@ def test_status_with_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[st
         (healthy(engine=engine(), containers=(server(health="starting"),)), "server", "is still starting"),
         (healthy(engine=engine(), containers=(server(health="none"),)), "server", "runs"),
         (stopped(base=base(name=STAND_IN)), "base image", f"{STAND_IN} (a stand-in made here)"),
+        (
+            stopped(stand_ins=(Image("s1", GIB), Image("s2", GIB // 2))),
+            "stand-ins",
+            "2, at most 1.5 GiB; `clean` removes those that this clone made and nothing needs",
+        ),
         (stopped(image=Image("other", GIB, ago(days=3))), "image", "1.0 GiB, 3 days old, changed since: not known"),
         (stopped(inputs={**INPUTS, "x": "y"}), "image", "0.0 GiB, of unknown age, changed since: x"),
         (healthy(engine=engine(), settings=settings(JUPYTER_PORT="9")), "link", "http://127.0.0.1:9/lab?token=abc"),
     ],
-    ids=["paused", "ended", "starting", "no check", "stand-in", "not built here", "unknown age", "another port"],
+    ids=["paused", "ended", "starting", "no check", "base", "stand-ins", "not built here", "no age", "another port"],
 )  # fmt: skip
 def test_row_says_the_state(seen: Seen, row: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each state has its words."""
@@ -140,6 +147,6 @@ def test_status_for_people_is_a_table(capsys: pytest.CaptureFixture[str]) -> Non
     print_status(healthy(engine=engine()), json=False)
 
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert lines[0].split() == ["project", VALUES["COMPOSE_PROJECT_NAME"]]
     assert lines[2].split() == ["link", "http://127.0.0.1:8888/lab?token=abc"]

@@ -1,7 +1,8 @@
 """A batch script for Slurm that runs JupyterLab, or a command, in the environment on a compute node.
 
 Its end is docker/slurm.sh. What it starts from is an archive of `save`, unpacked once on the cluster's shared
-disk: a folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it.
+disk: a folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it. Where there is no
+such runtime it is the lock, of which conda and pip make the same environment (by_lock.py).
 """
 
 import getpass
@@ -15,27 +16,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from host_tasks.decide.plan import FAIL
+from host_tasks.decide.workers import KEY, dask, wished_workers
 from host_tasks.ground import report
 from host_tasks.ground.commands import path_word, task_command
 from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR, ROOT, YOURS, shown
+from host_tasks.ground.paths import DOCKER_DIR, LOCK_DIR, ROOT, YOURS, shown
+from host_tasks.observe.observation import Observation
 
 SETTINGS = ROOT / "slurm.yml"
 BODY = DOCKER_DIR / "slurm.sh"
-KEPT = DOCKER_DIR / ".slurm"  # the outputs of jobs, which hold a token, and unpacked images: their owner's only
+KEPT = DOCKER_DIR / ".slurm"  # the outputs of jobs, which hold a token, and environments: their owner's only
 KEYS = {"sbatch": dict, "image": str, "login": str, "setup": str, "options": str}
 # What leads out of the image is refused here, link by link; newer Pythons (PEP 706) would refuse absolute links too.
 PLAIN: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"  # OCI image specification 1.1, layer.md, "Whiteouts"
 
 
-def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
+def script(words: Sequence[str], asked: Mapping[str, str], workers: str = "") -> str:
     """Return the batch script; what was asked for comes before slurm.yml.
 
     Raises:
-        HostError: slurm.yml or the image cannot be used.
+        HostError: slurm.yml or the image cannot be used, or it has no Dask for workers.
     """
     settings = read_settings()
+    number = wished_workers(workers, "slurm").get(KEY)
+    source = place(settings)
+    if number:
+        again = task_command("lock" if source.is_dir() else f"save {path_word(source)}")
+        found = dask(Observation(), number, f"{again} # where Docker is; then bring it here")
+        if found.state == FAIL:
+            raise found.error()
     sbatch = {
         "job-name": "jupyterlab" if not words else Path(words[0]).name,
         "output": str(KEPT / "%j.out"),
@@ -44,19 +55,44 @@ def script(words: Sequence[str], asked: Mapping[str, str]) -> str:
     }
     KEPT.mkdir(mode=0o700, exist_ok=True)
     KEPT.chmod(0o700)
-    root = unpacked(ROOT / settings.get("image", "image.tar"))
+    root, environment = ready(source, settings.get("setup", ""))
     held = {
         "project": [str(ROOT)],
+        "kept": [str(KEPT)],
         "image": [str(root)],
         "login": [settings.get("login") or f"{getpass.getuser()}@{socket.gethostname()}"],
         "folders": list(YOURS),
-        "environment": json.loads(root.with_suffix(".json").read_text(encoding="utf-8")),
+        "environment": environment,
         "options": shlex.split(settings.get("options", "")),
+        "command": list(words),
+        "workers": [number or "0"],
     }
     lines = [f"#SBATCH --{name}={one_line(str(value), name)}" for name, value in sbatch.items()]
     setup = [settings["setup"]] if settings.get("setup") else []
     arrays = [f"{name}=({shlex.join(values)})" for name, values in held.items()]
-    return "\n".join(["#!/bin/bash", *lines, *setup, *arrays, f"set -- {shlex.join(words)}", BODY.read_text("utf-8")])
+    return "\n".join(["#!/bin/bash", *lines, *setup, *arrays, BODY.read_text("utf-8")])
+
+
+def place(settings: Mapping[str, Any]) -> Path:
+    """Return what the environment is to come from: an archive, or the folder of a lock."""
+    archive = ROOT / "image.tar"
+    default = LOCK_DIR if LOCK_DIR.is_dir() and not archive.exists() else archive
+    return ROOT / settings["image"] if "image" in settings else default
+
+
+def ready(source: Path, setup: str) -> tuple[Path, list[str]]:
+    """Return where the environment is, made ready where it is new, and its variables; setup is lines of shell for it.
+
+    Raises:
+        HostError: there is none, or it cannot be made ready.
+    """
+    if source.is_dir():
+        from host_tasks.act import by_lock
+
+        root = by_lock.made(source, KEPT, setup)
+        return root, by_lock.variables(root)
+    root = unpacked(source)
+    return root, json.loads(root.with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def read_settings() -> dict[str, Any]:

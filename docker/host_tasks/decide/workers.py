@@ -1,4 +1,4 @@
-"""Rules about Dask workers beside JupyterLab: how many, and whether the environment has Dask."""
+"""Rules about Dask workers: how many, and whether the environment has Dask."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ KEY = "DASK_WORKERS"
 PACKAGES = ("distributed", "bokeh", "jupyter-server-proxy")  # Dask; its dashboard; the way there through JupyterLab
 
 
-def wished_workers(text: str) -> dict[str, str | None]:
+def wished_workers(text: str, task: str = "up") -> dict[str, str | None]:
     """Return what is asked of docker/.env for a number of workers; nothing for an empty text, the key gone for 0.
 
     Raises:
@@ -28,7 +28,7 @@ def wished_workers(text: str) -> dict[str, str | None]:
         return {}
     if text != "0" and not _is_number(text):
         raise HostError(
-            f"--workers {text} is not between 0 and 999", fix=task_command("up --workers 2"), code=ExitCode.USAGE
+            f"--workers {text} is not between 0 and 999", fix=task_command(f"{task} --workers 2"), code=ExitCode.USAGE
         )
     return {KEY: None if text == "0" else text}
 
@@ -41,11 +41,16 @@ def workers(seen: "Observation") -> Iterator[Finding]:
     if not _is_number(number):
         cause = f"docker/.env says {KEY}={number}, which is not between 1 and 999"
         yield fail(CODE, cause, f"sed -i '/^{KEY}=/d' {path_word(ENV_FILE)}")
-    elif not re.search(r"\b(dask|distributed)\b", seen.asked_packages):
-        cause = f"{number} Dask workers are asked for, and neither environment.yml nor requirements.txt names Dask"
-        yield fail(CODE, cause, f"{_added(seen.environment_yml or '')} && {task_command(f'up --workers {number}')}")
     else:
-        yield ok(CODE, f"{number} are asked for")
+        yield dask(seen, number, task_command(f"up --workers {number}"))
+
+
+def dask(seen: "Observation", number: str, again: str) -> Finding:
+    """Return whether the environment has Dask for so many workers; `again` is the command once it is to have it."""
+    if re.search(r"\b(dask|distributed)\b", seen.asked_packages):
+        return ok(CODE, f"{number} are asked for")
+    cause = f"{number} Dask workers are asked for, and neither environment.yml nor requirements.txt names Dask"
+    return fail(CODE, cause, f"{_added(seen.environment_yml or '')} && {again}")
 
 
 def _is_number(text: str) -> bool:

@@ -115,6 +115,17 @@ def find(name: str) -> Image | None:
     return Image(attrs["Id"], int(attrs.get("Size") or 0), attrs.get("Created", ""))
 
 
+def stand_ins() -> tuple[Image, ...]:
+    """Return the stand-ins on the engine, whichever clone made them.
+
+    Raises:
+        UnreachableError: the engine gives no answer.
+    """
+    with asking():
+        listed = client().api.images(name=STAND_IN)
+    return tuple(Image(each["Id"], int(each.get("Size") or 0)) for each in listed)
+
+
 def stand_in() -> str:
     """Return the stand-in that fits this clone: its tag is a digest of all that it is made from."""
     digest = hashlib.sha256(system().encode() + _conda_lines())

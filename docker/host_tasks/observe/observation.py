@@ -284,6 +284,11 @@ class Observation:
         return images.base(chosen, self._found(chosen or images.published()))
 
     @cached_property
+    def stand_ins(self) -> tuple[Image, ...]:
+        """The stand-ins on the engine, whichever clone made them."""
+        return images.stand_ins()
+
+    @cached_property
     def image(self) -> Image | None:
         """The image of this clone; None where there is none. Compose names it after project and service."""
         return self._found(f"{self.project}-{SERVICE}")

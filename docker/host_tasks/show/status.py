@@ -59,6 +59,13 @@ def _base(seen: Observation) -> str:
     return f"{seen.base.name}{note}" + ("" if seen.base.image else ", not on this engine")
 
 
+def _stand_ins(seen: Observation) -> str:
+    if not (found := seen.stand_ins):
+        return "none"
+    size = sum(each.size_bytes for each in found) / GIB
+    return f"{len(found)}, at most {size:.1f} GiB; `clean` removes those that this clone made and nothing needs"
+
+
 def _image(seen: Observation) -> str:
     if seen.image is None:
         return "none"
@@ -109,6 +116,7 @@ ROWS: dict[str, Callable[[Observation], str]] = {
     "other services": _others,
     "identity": _identity,
     "base image": _base,
+    "stand-ins": _stand_ins,
     "image": _image,
     "memory": _memory,
     "disk": _disk,

@@ -7,6 +7,7 @@ what else runs on the machine changes them less. The engine's own work, to pack 
 """
 
 import json
+import re
 import secrets
 import shutil
 import statistics
@@ -86,9 +87,14 @@ class Side:
         path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8")
 
     def empty_caches(self) -> None:
-        """Give the build's package caches names that no build had before."""
+        """Give the build's package caches names that no build had before, and its base a layer that none had.
+
+        Else the second round's one more package would be found in the first round's layers.
+        """
         path = self.clone.root / self.dockerfile
-        text = path.read_text(encoding="utf-8")
+        text = re.sub(
+            r"(?m)^(FROM \$\{BASE_IMAGE\}.*\n)(RUN : .*\n)?", rf"\1RUN : {secrets.token_hex(4)}\n", path.read_text()
+        )
         for name in ("rattler", "pip", "conda-pkgs"):
             text = text.replace(f"id={name},", f"id={name}-{secrets.token_hex(4)},")
         path.write_text(text, encoding="utf-8")

@@ -155,6 +155,16 @@ def test_licenses_are_served_with_the_token(link: str) -> None:
     assert status_of(f"{base}/lab/api/licenses/", Authorization=f"token {token}") == 200
 
 
+def test_page_asks_nobody_for_news(link: str) -> None:
+    """JupyterLab's page starts without the extension that asks its publisher for news, whatever postBuild does."""
+    page = text_of(link)
+    config = json.loads(
+        page.partition('id="jupyter-config-data" type="application/json">')[2].partition("</script>")[0]
+    )
+
+    assert config["disabledExtensions"] == ["@jupyterlab/apputils-extension:announcements"]
+
+
 def test_cookies_are_not_sent_with_another_sites_forms(link: str) -> None:
     """Each cookie says SameSite, and the one that opens the server is out of reach for scripts."""
     cookies = answer_headers(link).get_all("Set-Cookie") or []

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import secrets
 import select
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -59,6 +61,11 @@ class Private(SimpleHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815 # the name that http.server calls
 
+    def end_headers(self) -> None:
+        """Have what is listed asked for again each time."""
+        self.send_header("Cache-Control", "no-cache")
+        super().end_headers()
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -101,17 +108,23 @@ def certificate(folder: Path) -> None:
     subprocess.run(["bash", "-c", script], cwd=folder, check=True, capture_output=True)
 
 
+def only_here(folder: Path, version: str) -> None:
+    """Make a release of the package that nobody else has."""
+    about = f"only_here-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"only_here-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("only_here.py", "answer = 42\n")
+        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: only-here\nVersion: {version}\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+
+
 def index(folder: Path) -> None:
     """Make a package index with the tools of the builds, a stand-in's too, and a package that nobody else has."""
     tools = ["--require-hashes", *(word for each in TOOLS for word in ("--requirement", str(each)))]
     for words in (tools, ["pip", "packaging", "setuptools", "wheel"]):
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *words]
         subprocess.run(argv, check=True, capture_output=True)
-    with zipfile.ZipFile(folder / "only_here-1-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("only_here.py", "answer = 42\n")
-        wheel.writestr("only_here-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: only-here\nVersion: 1\n")
-        wheel.writestr("only_here-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr("only_here-1.dist-info/RECORD", "")
+    only_here(folder, "1")
     for wheel_file in list(folder.glob("*.whl")):
         project = folder / wheel_file.name.split("-")[0].replace("_", "-").lower()
         project.mkdir()
@@ -298,6 +311,57 @@ def test_stand_in_that_is_made_with_them_holds_none(door: Door) -> None:
     assert names_in(done.stderr.encode() + "\n".join(commands).encode(), door.hidden) == set()
 
 
+def lock_again(clone: Clone, running: Clone, folder: Path, update: str = "") -> dict[str, str]:
+    """Lock a clone as the task does, and return the versions that its lock has by their names."""
+    archive = folder / "lock.tar"
+    words = ("--target=lock", "--no-cache-filter=locked", f"--build-arg=UPDATE={update}")
+    done = build(clone, running, folder, *words, f"--output=type=tar,dest={archive}")
+    assert done.returncode == 0, done.stderr[-4000:]
+    with tarfile.open(archive) as opened:
+        opened.extractall(clone.root / "environment.lock", filter="data")
+    conda, pip = ((clone.root / "environment.lock" / f"{each}-linux-64.txt").read_text() for each in ("conda", "pip"))
+    found = re.findall(r"/([\w-]+)-([\w.]+)-\w+\.(?:conda|tar\.bz2)#", conda) + re.findall(r"(?m)^([\w-]+)==(\S+)", pip)
+    return dict(found)
+
+
+def released(folder: Path, version: str) -> None:
+    """Release a version of two conda packages, late-one and late-two, and of the pip package."""
+    listed = folder / "www" / "labs" / "noarch" / "repodata.json"
+    data = json.loads(listed.read_text(encoding="utf-8"))
+    for name in ("late-one", "late-two"):
+        file, record = conda_package(folder / "www" / "labs", name, version)
+        data["packages"][file.name] = {**hashed(record, file.read_bytes()), "size": file.stat().st_size}
+    only_here(folder / "www" / "simple" / "only-here", version)
+    listed.write_text(json.dumps(data), encoding="utf-8")
+
+
+def test_lock_changes_only_what_is_asked(running: Clone, port: tuple[int, Path], tmp_path: Path) -> None:
+    """What is newer than the lock stays out of it, but for the one package that may change, conda's or pip's."""
+    number, folder = port
+    clone = private_clone(tmp_path / "kept", number, folder)
+    declared = clone.root / "environment.yml"
+    declared.write_text(declared.read_text(encoding="utf-8").replace("[python,", "[python, late-one, late-two,"))
+    listed = folder / "www" / "labs" / "noarch" / "repodata.json"
+    before = listed.read_text(encoding="utf-8")
+    released(folder, "1")
+    first = lock_again(clone, running, folder)
+    released(folder, "2")
+    os.utime(listed, (later := time.time() + 60, later))  # a web server tells changes by the second
+
+    same = lock_again(clone, running, folder)
+    conda = lock_again(clone, running, folder, "late-one")
+    pip = lock_again(clone, running, folder, "only-here")
+    everything = lock_again(clone, running, folder, "*")
+
+    listed.write_text(before, encoding="utf-8")
+    os.utime(listed, (later + 60, later + 60))
+    (folder / "www" / "simple" / "only-here" / "only_here-2-py3-none-any.whl").unlink()
+    names = ("late-one", "late-two", "only-here")
+    said = [tuple(each[name] for name in names) for each in (first, same, conda, pip, everything)]
+    assert said == [("1", "1", "1"), ("1", "1", "1"), ("2", "1", "1"), ("2", "1", "2"), ("2", "2", "2")]
+    assert first.keys() == everything.keys()
+
+
 @pytest.fixture(scope="module")
 def locked(
     running: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory
@@ -305,13 +369,7 @@ def locked(
     """A clone with a lock of that channel, whose list of packages is gone since; and the server's folder."""
     number, folder = port
     clone = private_clone(tmp_path_factory.mktemp("locked") / "locked", number, folder)
-    archive = folder / "lock.tar"
-    done = build(
-        clone, running, folder, "--target=lock", "--no-cache-filter=locked", f"--output=type=tar,dest={archive}"
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    with tarfile.open(archive) as opened:
-        opened.extractall(clone.root / "environment.lock", filter="data")
+    lock_again(clone, running, folder)
     lists = sorted((folder / "www" / "labs").glob("*/repodata.json"))
     for each in lists:
         each.rename(each.with_suffix(".gone"))
@@ -372,20 +430,30 @@ def test_package_that_is_another_is_refused(running: Clone, locked: tuple[Clone,
     assert {"conda": "hash mismatch", "pip": "DO NOT MATCH THE HASHES"}[part] in done.stderr
 
 
-def changed_package(folder: Path, lock: str) -> str:
-    """Serve a package that no cache knows, and return the lines of a lock for one that differs by a byte."""
-    name = f"late-{uuid.uuid4().hex}"
-    record: dict[str, Any] = {"name": name, "version": "1", "build": "0", "build_number": 0, "depends": []}
+def conda_package(labs: Path, name: str, version: str) -> tuple[Path, dict[str, Any]]:
+    """Put an empty package into the channel; return its file and its record."""
+    record: dict[str, Any] = {"name": name, "version": version, "build": "0", "build_number": 0, "depends": []}
     record |= {"subdir": "noarch", "noarch": "generic"}
-    file = folder / "www" / "labs" / "noarch" / f"{name}-1-0.tar.bz2"
+    file = labs / "noarch" / f"{name}-{version}-0.tar.bz2"
     with tarfile.open(file, "w:bz2") as archive:
         for member, value in (("info/index.json", record), ("info/paths.json", {"paths": [], "paths_version": 1})):
             content = json.dumps(value).encode()
             head = tarfile.TarInfo(member)
             head.size = len(content)
             archive.addfile(head, io.BytesIO(content))
+    return file, record
+
+
+def hashed(record: dict[str, Any], content: bytes) -> dict[str, Any]:
+    """Return a record with the hashes of a file."""
+    return {**record, **{each: hashlib.new(each, content).hexdigest() for each in ("md5", "sha256")}}
+
+
+def changed_package(folder: Path, lock: str) -> str:
+    """Serve a package that no cache knows, and return the lines of a lock for one that differs by a byte."""
+    file, record = conda_package(folder / "www" / "labs", f"late-{uuid.uuid4().hex}", "1")
     locked = bytearray(file.read_bytes())  # the archive that is served stays whole, so that its hash alone is wrong
     locked[-1] ^= 1
-    record |= {each: hashlib.new(each, locked).hexdigest() for each in ("md5", "sha256")}
+    record = hashed(record, bytes(locked))
     channel = re.findall(r"^(https://\S+/labs)/", lock, re.MULTILINE)[0]
     return f"# {json.dumps(record)}\n{channel}/noarch/{file.name}#{record['md5']}\n"

@@ -1,10 +1,12 @@
 """A cluster: a real Slurm of Debian's packages on this machine, whose jobs run as a user without Docker."""
 
+import json
 import os
 import re
 import shlex
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +15,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from aids import wait_until
-from conftest import Clone, cloned, removed
+from aids import executable, wait_until
+from conftest import Clone, cloned, docker, removed
 from debian import missing
 from lab import api, executed, status_of
 from texts import ARCHIVE, CLUSTER, still_ours
@@ -42,12 +44,13 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
+SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 SchedulerParameters=batch_sched_delay=0,sched_interval=1
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=2000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=2000 State=UNKNOWN
 PartitionName=short Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -91,7 +94,7 @@ def user() -> Iterator[User]:
 def slurm(user: User) -> Iterator[None]:
     """Slurm's daemons, with keys, ports and folders of their own."""
     folder, host = user.folder, socket.gethostname().partition(".")[0]
-    words = {"host": host, "ports": (free_port(), free_port()), "folder": folder, "cpus": os.cpu_count()}
+    words = {"host": host, "ports": (free_port(), free_port()), "folder": folder}
     (folder / "slurm.conf").write_text(CONF.format(**words), encoding="utf-8")
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o400)
@@ -114,6 +117,8 @@ def slurm(user: User) -> Iterator[None]:
 def cluster(user: User, slurm: None) -> Iterator[Cluster]:
     """A clone of the user's with an archive of its image and a slurm.yml; what runs in it at the end is ended."""
     clone = cloned(user.home / "project")
+    with (clone.root / "requirements.txt").open("a", encoding="utf-8") as file:
+        file.write("distributed\nbokeh\njupyter-server-proxy\n")  # what test_workers.py adds: one layer for both
     subprocess.run(["chown", "--recursive", f"{user.name}:", str(clone.root)], check=True)
     assert [f"python3 tasks.py {ARCHIVE}\n"] == [block for block in MANUAL.blocks if ARCHIVE in block]
     clone.succeed(*ARCHIVE.split(), "--yes")
@@ -127,11 +132,28 @@ def cluster(user: User, slurm: None) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def job(cluster: Cluster) -> str:
+def long_job(cluster: Cluster) -> str:
+    """A job that has a minute, the least that Slurm gives, and does not end by itself."""
+    code = "import pathlib, time; pathlib.Path('results/long').write_text('kept'); time.sleep(3600)"
+    return cluster.submitted(f"python3 tasks.py slurm --time 1 -- {shlex.join(['python', '-c', code])} | sbatch")
+
+
+@pytest.fixture(scope="module")
+def job(cluster: Cluster, long_job: str) -> str:
     """The job that the manual's first line submits, once its server is there."""
-    number = cluster.submitted(shown()[0])
-    wait_until(lambda: "token=" in cluster.said(number), timeout_s=120, what=f"a link in {cluster.said(number)}")
+    return started(cluster, shown()[0])
+
+
+def started(cluster: Cluster, script: str) -> str:
+    """Return the number of a job that a script submits, once it has said its link."""
+    number = cluster.submitted(script)
+    wait_until(lambda: "token=" in cluster.said(number), timeout_s=120, what=f"a link of job {number}")
     return number
+
+
+def printed(messages: list[dict[str, object]]) -> str:
+    """Return what code in a kernel has printed, or why it failed."""
+    return "".join(str(each["content"].get("text", each["content"].get("evalue", ""))) for each in messages)  # type: ignore[attr-defined]
 
 
 def shown() -> list[str]:
@@ -152,8 +174,7 @@ def test_lab_runs_on_the_node_as_the_user(cluster: Cluster, job: str) -> None:
     with pytest.raises(HTTPError) as beside:
         api(link(cluster, job), "contents", method="POST", body={"type": "notebook"})
 
-    streams = [m["content"]["text"] for m in said if m["msg_type"] == "stream"]  # type: ignore[index]
-    assert streams == ["/opt/env /srv\n"]
+    assert printed(said) == "/opt/env /srv\n"
     assert (cluster.clone.root / "results" / "r").owner() == cluster.user.name
     assert beside.value.code == 403
 
@@ -180,7 +201,8 @@ def test_output_tells_the_ssh_command(cluster: Cluster, job: str) -> None:
 
 def test_cancelled_job_leaves_nothing_on_the_node(cluster: Cluster, job: str) -> None:
     """After `scancel`, as after the time limit, the server and what it kept there are gone; one line says why."""
-    found = cluster.run("find /tmp -maxdepth 1 -user $USER -name 'tmp.*'")  # others come and go there
+    ours = r"find /tmp -maxdepth 1 -user $USER -name 'tmp.*' -exec test -e {}/home/token \; -print"
+    found = cluster.run(ours)  # of a job with a server; others come and go there
 
     cluster.run(f"scancel {job}")
 
@@ -199,6 +221,117 @@ def test_command_keeps_its_words_and_exit_code(cluster: Cluster) -> None:
     number = re.findall(r"\d+", done.stdout)[0]
     assert done.returncode == 7, done.stderr
     assert cluster.said(number) == "['a b', '$HOME', \"'\"]\n"
+
+
+@pytest.fixture(scope="module")
+def locked(cluster: Cluster, job: str) -> Iterator[str]:
+    """The lines of slurm.yml that take the lock; conda is that of the image, which `setup` brings to the login node."""
+    root = cluster.clone.root
+    cluster.clone.succeed("lock", "--yes")
+    subprocess.run(["chown", "--recursive", f"{cluster.user.name}:", str(root / "environment.lock")], check=True)
+    image = next((root / "docker" / ".slurm").glob("image-*/"))
+    packages = f"CONDA_PKGS_DIRS={cluster.user.home}/packages"
+    executable(
+        cluster.user.folder / "bin" / "conda",
+        f'exec env {packages} ch-run --no-home {image} -- /opt/conda/bin/conda "$@"',
+    )
+    lock = next(path.parent for path in (root / "environment.lock").rglob("inputs.txt"))
+    yield f"image: {lock.relative_to(root)}\nsetup: PATH={cluster.user.folder}/bin:$PATH\n"
+    shutil.rmtree(root / "environment.lock")
+
+
+def packages(listing: str) -> set[tuple[str, ...]]:
+    """Return the packages of a `conda list --json`, pip's among them."""
+    return {tuple(str(each[key]) for key in ("name", "version", "build_string")) for each in json.loads(listing)}
+
+
+def test_lock_alone_gives_the_same_packages_without_a_runtime(cluster: Cluster, job: str, locked: str) -> None:
+    """JupyterLab in what conda and pip make of the lock has src/ and the six folders; `conda list` is as everywhere."""
+    settings = cluster.clone.root / "slurm.yml"
+    before = settings.read_text(encoding="utf-8")
+    listed = ["conda", "list", "--prefix=/opt/env", "--json"]
+
+    settings.write_text(before + locked, encoding="utf-8")
+    number = started(cluster, "python3 tasks.py slurm | sbatch")
+    settings.write_text(before, encoding="utf-8")
+    said = executed(
+        link(cluster, number), "import pandas, trends, sys; print(sys.prefix in pandas.__file__, sys.prefix)"
+    )
+    saved = api(link(cluster, number), "contents/results", method="POST", body={"type": "notebook"})
+    cluster.run(f"scancel {number}")
+
+    prefix = next((cluster.clone.root / "docker" / ".slurm").glob("environment-*"))
+    image = docker("images", "--format={{.Repository}}:{{.Tag}}", f"{cluster.clone.project}-environment")
+    in_job = cluster.submitted(f"python3 tasks.py slurm -- {shlex.join(listed)} | sbatch --wait")
+    of_lock = cluster.run(f"{cluster.user.folder}/bin/conda list --prefix={prefix} --json")
+    found = [docker("run", "--rm", image, *listed), cluster.said(in_job), of_lock.stdout]
+    assert printed(said) == f"True {prefix}\n"
+    assert (cluster.clone.root / str(saved["path"])).owner() == cluster.user.name
+    assert packages(found[0]) == packages(found[1]) == packages(found[2])
+
+
+COMPUTED = """
+import os, pathlib
+from distributed import Client
+
+def told(i):
+    pathlib.Path(f"results/part-{i}").write_text("x")
+    return os.environ["SLURM_JOB_ID"]
+
+with Client(timeout="30s") as client:
+    client.wait_for_workers(WORKERS, timeout=60)
+    jobs = set(client.gather(client.map(told, range(8), workers=None)))
+    print(client.scheduler.address, len(client.scheduler_info()["workers"]), os.environ["SLURM_JOB_ID"] in jobs)
+"""
+
+
+@pytest.fixture(scope="module")
+def dask_job(cluster: Cluster, job: str) -> str:
+    """JupyterLab with two workers, as the manual's last line submits it; the first job has made the image ready."""
+    return started(cluster, shown()[2])
+
+
+def test_client_computes_in_jobs_of_their_own(cluster: Cluster, dask_job: str) -> None:
+    """`Client()` finds both workers, by TLS; what they write is the user's; who shows no certificate is cut off."""
+    address, *rest = printed(executed(link(cluster, dask_job), COMPUTED.replace("WORKERS", "2"))).split()
+
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
+    host, _, port = address.removeprefix("tls://").rpartition(":")
+    assert (address[:6], rest) == ("tls://", ["2", "False"])
+    assert {(cluster.clone.root / "results" / f"part-{i}").owner() for i in range(8)} == {cluster.user.name}
+    with socket.create_connection((host, int(port)), timeout=20) as plain, pytest.raises(ssl.SSLError, match="ALERT"):
+        stranger.wrap_socket(plain).recv(1)
+
+
+def test_lab_goes_on_without_a_worker_and_without_the_scheduler(cluster: Cluster, dask_job: str) -> None:
+    """A worker's end leaves the other; the scheduler's end is two lines in the output, and ends the workers only."""
+    kept = cluster.clone.root / "docker" / ".slurm"
+    workers = re.findall(r"are the jobs (\d+)_1 to \d+_2\.$", cluster.said(dask_job), re.MULTILINE)[0]
+    states = "squeue --noheader --array --format=%i"
+    cluster.run(f"scancel {workers}_1")
+    wait_until(lambda: f"{workers}_1" not in cluster.run(states).stdout, timeout_s=60, what="the end of a worker")
+    wait_until(lambda: "Remove worker" in (kept / f"{dask_job}-scheduler.out").read_text("utf-8"), what="one line")
+    one = printed(executed(link(cluster, dask_job), COMPUTED.replace("WORKERS", "1")))
+
+    cluster.run("pkill --signal KILL --euid $USER --full 'dask scheduler'")
+    wait_until(lambda: "scheduler has ended with" in cluster.said(dask_job), what="what is said of it")
+    wait_until(lambda: workers not in cluster.run(states).stdout, timeout_s=60, what="the end of the other worker")
+
+    assert one.split()[1:] == ["1", "False"]
+    assert status_of(link(cluster, dask_job)) == 200
+    assert cluster.run(f"scancel {dask_job}").returncode == 0
+    wait_until(lambda: not (kept / f"{dask_job}.pem").exists(), timeout_s=60, what="the end of its certificate")
+
+
+def test_job_over_its_time_leaves_its_results_to_the_next(cluster: Cluster, long_job: str) -> None:
+    """Slurm ends it and says so in its output in one line; what it has written is there for the next job."""
+    wait_until(lambda: "TIME LIMIT" in cluster.said(long_job), timeout_s=150, what="the end of its time")
+
+    number = cluster.submitted("python3 tasks.py slurm -- cat results/long | sbatch --wait")
+
+    assert len(re.findall("TIME LIMIT", cluster.said(long_job))) == 1
+    assert cluster.said(number) == "kept"
 
 
 def test_manuals_job_ends_well(cluster: Cluster) -> None:

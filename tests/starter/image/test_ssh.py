@@ -1,5 +1,6 @@
 """Another machine by ssh: a real sshd on this one, another user, another folder."""
 
+import json
 import os
 import pwd
 import re
@@ -115,6 +116,7 @@ def far(user: User, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iter
     for each in made.connections():
         os.kill(each, signal.SIGTERM)
     removed(Clone(made.folder))
+    removed(clone)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,15 @@ def test_link_opens_here_what_runs_there(far: Far, user: User, link: str) -> Non
     assert (far.folder / "results" / "r").stat().st_uid == there.pw_uid
     assert not (far.clone.root / "results" / "r").exists()
     assert status_of(link.replace("token=", "token=0")) == 403
+
+
+def test_environment_there_has_the_packages_of_the_one_here(far: Far, link: str) -> None:
+    """`conda list` is the same on both machines."""
+    listed = ("conda", "list", "--json")
+
+    here = far.clone.succeed("run", "--yes", "--", *listed)
+
+    assert json.loads(here) == json.loads(Clone(far.folder).inside(*listed).stdout)
 
 
 def test_what_git_ignores_is_not_sent_and_what_is_new_is(far: Far, user: User, link: str) -> None:
