@@ -62,13 +62,23 @@ def test_planted_programs_are_not_run_by_the_tasks(running: Clone) -> None:
 
 
 def test_output_that_is_no_text_is_no_traceback(running: Clone) -> None:
-    """Bytes that are not UTF-8 in the log of the container reach `logs` and `status`, which go on."""
-    attack(running, r'printf "\377\376 not text\n" >/proc/1/fd/2')
+    """Bytes that are not UTF-8, the last that a server says: `up` and `logs` show them."""
+    override = running.root / "docker" / "docker-compose.override.yml"
+    command = ["/bin/bash", "-c", r"printf '\377\376 not text\n'; exit 3"]
+    service = {
+        "command": command,
+        "logging": {"driver": "local"},
+    }  # Docker's default driver writes text whatever it gets
+    override.write_text(json.dumps({"services": {"jupyterlab-server": service}}), encoding="utf-8")
 
-    logs, status = running.task("logs"), running.task("status")
+    failed, log = running.task("up", "--yes"), running.task("logs")
+    override.unlink()
+    again = running.task("up", "--yes")
 
-    assert (logs.returncode, status.returncode) == (0, 0), logs.stderr
-    assert "not text" in logs.stdout + logs.stderr
+    assert failed.returncode == 70, failed.stderr
+    assert "Traceback" not in failed.stderr + log.stderr
+    assert "\ufffd\ufffd not text" in failed.stderr
+    assert (log.returncode, again.returncode) == (0, 0), again.stderr
 
 
 def test_link_to_host_code_is_mounted_by_no_task(running: Clone) -> None:

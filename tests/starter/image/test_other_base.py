@@ -16,10 +16,10 @@ RUN useradd --create-home --uid 1000 --shell /bin/bash ubuntu && \
     printf '%s\n' '[ -z "$PS1" ] && return' 'PS1="base:\w\$ "' >/etc/bash.bashrc && \
     printf '%s\n' 'PATH=/usr/bin:/bin' 'if [ "${{PS1-}}" ]; then . /etc/bash.bashrc; fi' \
         'for i in /etc/profile.d/*.sh; do . "$i"; done' >/etc/profile && \
-    for file in /etc/skel/.bashrc /root/.bashrc /home/ubuntu/.bashrc; do \
+    for file in /etc/skel/.bashrc ~/.bashrc ~ubuntu/.bashrc; do \
         echo '. /opt/conda/etc/profile.d/conda.sh && conda activate base' >>"$file"; \
     done && \
-    printf 'channels:\n  - conda-forge\n' >/root/.condarc
+    printf 'channels:\n  - conda-forge\n' >~/.condarc
 ENV LC_ALL=C.UTF-8 PATH=/opt/conda/bin:$PATH
 ENTRYPOINT ["tini", "--"]
 CMD ["/bin/bash"]
