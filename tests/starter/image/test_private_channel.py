@@ -31,7 +31,10 @@ from leaks import in_files, in_layers, names_in, overheard
 
 PASSWORD, INDEX_PASSWORD, PROXY_PASSWORD, OWN_SECRET = (secrets.token_hex(12) for _ in range(4))
 HOST = "packages.invalid"  # no machine has this name (RFC 6761, 6.4): only the proxy below knows where it leads
-TOOLS = [ROOT / "docker" / "environment" / name for name in ("requirements.txt", "lock-requirements.txt")]
+TOOLS = [
+    *(ROOT / "docker" / "environment" / name for name in ("requirements.txt", "lock-requirements.txt")),
+    *(ROOT / "docker" / "stand-in" / name for name in ("requirements.txt", "conda.txt")),
+]
 DEPENDENCIES = "[python, pip, pip: [only-here]]"
 ELSEWHERE = "http://127.0.0.1:9"  # a closed port, as the proxy of everything but localhost
 
@@ -120,14 +123,14 @@ def only_here(folder: Path, version: str) -> None:
 
 def index(folder: Path) -> None:
     """Make a package index with the tools of the builds, a stand-in's too, and a package that nobody else has."""
-    tools = ["--require-hashes", *(word for each in TOOLS for word in ("--requirement", str(each)))]
-    for words in (tools, ["pip", "packaging", "setuptools", "wheel"]):
+    tools = (["--require-hashes", "--requirement", str(each)] for each in TOOLS)
+    for words in (*tools, ["pip", "packaging", "setuptools", "wheel"]):
         argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), *words]
         subprocess.run(argv, check=True, capture_output=True)
     only_here(folder, "1")
     for wheel_file in list(folder.glob("*.whl")):
         project = folder / wheel_file.name.split("-")[0].replace("_", "-").lower()
-        project.mkdir()
+        project.mkdir(exist_ok=True)
         shutil.move(wheel_file, project / wheel_file.name)
 
 
@@ -295,9 +298,12 @@ def test_secrets_are_in_their_owners_files_only(door: Door) -> None:
 
 
 def test_stand_in_that_is_made_with_them_holds_none(door: Door) -> None:
-    """Its channel is made of what the private index has, through the proxy; all its layers are looked through."""
+    """It is made of what the private index has, through the proxy; all its layers are looked through."""
     text = "channels: [conda-forge]\ndependencies: [python, pip, only-here]\n"
     (door.clone.root / "environment.yml").write_text(text, encoding="utf-8")
+    # Passwords are not part of what a step is known by: it would be taken from a build without them.
+    with (door.clone.root / "docker" / "stand-in" / "conda.sh").open("a", encoding="utf-8") as file:
+        file.write(f"# {uuid.uuid4()}\n")
     code = "from host_tasks.act import stand_in as s; from host_tasks.observe import settings"
     code += "; s.make('private:stand-in', settings.observe().values)"
 
