@@ -99,6 +99,16 @@ class Side:
             text = text.replace(f"id={name},", f"id={name}-{secrets.token_hex(4)},")
         path.write_text(text, encoding="utf-8")
 
+    def build_by_lock(self) -> None:
+        """Lock, and note how long a clone takes to build by the lock what others have in their caches, but one package.
+
+        The layers below the environment are there, as in a second clone.
+        """
+        options = ("--target=lock", "--output=type=local,dest=environment.lock")
+        self.build("lock", *options)
+        self.build("by a lock", "--no-cache-filter=environment")
+        shutil.rmtree(self.clone.root / "environment.lock")
+
     def size(self) -> float:
         """Return the size of the image, in bytes."""
         return float(docker("image", "inspect", "--format", "{{.Size}}", self.tag))
@@ -152,6 +162,8 @@ def measure(side: Side) -> None:
     before = (side.clone.root / "environment.yml").read_text(encoding="utf-8")
     (side.clone.root / "environment.yml").write_text(before.replace("  - pip\n", "  - tornado\n  - pip\n", 1))
     side.build("conda package")
+    if side.dockerfile.startswith("docker/"):
+        side.build_by_lock()
     (side.clone.root / "environment.yml").write_text(before)
     text = (side.clone.root / "requirements.txt").read_text(encoding="utf-8")
     (side.clone.root / "requirements.txt").write_text(text.replace("humanize\n", ""), encoding="utf-8")
@@ -178,7 +190,10 @@ def ratios(ours: Side, post: Side) -> list[Ratio]:
     bounds = {**BUILDS, "link": 1.1, "import": 1.1}
     found = [Ratio(f"{name} / the post's {name}", mine[name], theirs[name], bound) for name, bound in bounds.items()]
     found.append(Ratio("second clone / the post's cold build", mine["second clone"], theirs["cold"], 0.05))
+    found.append(Ratio("build by a lock / the post's cold build", mine["by a lock"], theirs["cold"], 0.25))
     found.append(Ratio("image / the post's image, in GB", ours.size() / 1e9, post.size() / 1e9, 0.80))
+    ours.build("runtime", "--build-arg=FLAVOR=runtime")
+    found.append(Ratio("runtime / the post's image, in GB", ours.size() / 1e9, post.size() / 1e9, 0.60))
     return found
 
 

@@ -335,15 +335,22 @@ def test_failed_build_names_file_and_line(edited: Clone, file: str, old: str, ne
     assert re.search(rf"^fix: correct {re.escape(file)}:{line}\b.*, then: ", fix), fix
 
 
-def test_runtime_has_the_environment_and_no_conda(running: Clone, base: str, image: str) -> None:
-    """For batch jobs and clusters: smaller, by the same entrypoint, and active in a login shell too."""
+def test_runtime_has_the_environment_without_conda_and_jupyterlab(running: Clone, base: str, image: str) -> None:
+    """For batch jobs: smaller, by the same entrypoint, active in a login shell too; a notebook is executed in it."""
     build(running, base, "runtime:test", "--build-arg=FLAVOR=runtime")
+    script = """
+    bash -lc 'python -c "import pandas, sys; print(sys.prefix)"'
+    command -v conda || echo none
+    python -c 'import importlib.util as u; print([u.find_spec(each) for each in ("jupyterlab", "jupyter_server")])'
+    pip check
+    echo '{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": null,
+        "source": "print(6 * 7)"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}' >/tmp/a.ipynb
+    jupyter nbconvert --to markdown --execute --stdout /tmp/a.ipynb 2>/dev/null | grep 42
+    """
 
-    said = run(
-        "runtime:test", "bash -lc 'python -c \"import pandas, sys; print(sys.prefix)\"'; command -v conda || echo none"
-    )
+    said = run("runtime:test", script)
     sizes = [int(docker("image", "inspect", "--format", "{{.Size}}", each)) for each in ("runtime:test", image)]
     docker("image", "rm", "--force", "runtime:test")
 
-    assert said.split() == ["/opt/env", "none"]
+    assert said.split("\n") == ["/opt/env", "none", "[None, None]", "No broken requirements found.", "    42"]
     assert sizes[0] < sizes[1]
