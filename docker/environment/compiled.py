@@ -31,14 +31,7 @@ def identity(record: dict[str, Any]) -> str:
 
 def digest(made: dict[str, dict[str, Any]], names: Iterable[str]) -> str:
     """Return a digest of the packages of these names, of all that they depend on, and of how they are loaded."""
-    reached: set[str] = set()
-    rest = [*names, "python"]
-    while rest:
-        name = rest.pop()
-        if name in made and name not in reached:
-            reached.add(name)
-            rest += [each.split()[0] for each in made[name]["depends"]]
-    text = "\n".join(sorted(identity(made[name]) for name in reached))
+    text = "\n".join(sorted(identity(made[name]) for name in records.needed(made, [*names, "python"])))
     return hashlib.sha256(text.encode() + (HERE / "load.py").read_bytes()).hexdigest()[:16]
 
 

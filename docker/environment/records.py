@@ -28,6 +28,18 @@ def import_names(records: dict[str, dict[str, Any]], requested: set[str]) -> lis
     return list(names)
 
 
+def needed(records: dict[str, dict[str, Any]], names: Iterable[str]) -> set[str]:
+    """Return the names of packages, and of all that they depend on, as far as there are records of them."""
+    found: set[str] = set()
+    rest = list(names)
+    while rest:
+        name = rest.pop()
+        if name in records and name not in found:
+            found.add(name)
+            rest += [each.split()[0] for each in records[name]["depends"]]
+    return found
+
+
 def compiled(file: str, prefix: Path, python_tag: str) -> str | None:
     """Return the compiled form of a source file, by its path in the prefix; None where there is none."""
     if not file.endswith(".py"):

@@ -36,18 +36,6 @@ def needed_by_pip(made: dict[str, dict[str, Any]], prefix: Path) -> set[str]:
     return {name_of(line) for line in lines if "extra ==" not in line}
 
 
-def staying(made: dict[str, dict[str, Any]], wanted: Iterable[str]) -> set[str]:
-    """Return the names of the packages that are wanted, and of all that they depend on."""
-    by_name = {name_of(name): name for name in made}
-    found: set[str] = set()
-    rest = [by_name.get(each) for each in wanted]
-    while rest:
-        if (name := rest.pop()) and name not in found:
-            found.add(name)
-            rest += [by_name.get(name_of(each)) for each in made[name]["depends"]]
-    return found
-
-
 def remove(files: Iterable[str], prefix: Path) -> None:
     """Remove files, what Python has compiled of them, and the folders that this leaves empty."""
     folders: set[Path] = set()
@@ -64,7 +52,8 @@ def remove(files: Iterable[str], prefix: Path) -> None:
 def main(dependencies: list[str], prefix: Path) -> None:
     """Remove what does not stay, files and records."""
     made = records.read(prefix)
-    stay = staying(made, ({name_of(each) for each in dependencies} - LAB) | STAY | needed_by_pip(made, prefix))
+    wanted = ({name_of(each) for each in dependencies} - LAB) | STAY | needed_by_pip(made, prefix)
+    stay = records.needed(made, (name for name in made if name_of(name) in wanted))
     kept = {file for name in stay for file in made[name]["files"]}
     for name in sorted(set(made) - stay):
         each = made[name]
