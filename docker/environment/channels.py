@@ -1,16 +1,22 @@
 """Where conda's channels are, by the settings of the base's own conda; rattler knows no condarc."""
 
 import json
-import subprocess
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+
+BASE = Path("/tmp/base-conda")  # noqa: S108 # what the base's conda says of itself; a stage of the Dockerfile asks it
 
 
 def conda_settings() -> dict[str, Any]:
     """Return the settings of the base's conda, with the addresses and tokens of its channels."""
-    done = subprocess.run(["conda", "config", "--show", "--json"], stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads((BASE / "settings.json").read_text(encoding="utf-8"))
     return found
+
+
+def conda_version() -> str:
+    """Return the version of the base's conda."""
+    return (BASE / "version").read_text(encoding="utf-8").split()[-1]
 
 
 def address(channel: dict[str, Any], name: str = "") -> str:

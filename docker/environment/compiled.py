@@ -1,8 +1,8 @@
-"""Leave compiled what people load first, and keep it in a cache of the build: to load it takes longer than to link all.
+"""Leave compiled what people load first, and keep it in a cache of the build: to compile takes longer than to link all.
 
-To compile all of an environment takes three times as much, of time and of space.
+All of an environment takes three times as much, of time and of space.
 CACHE/files/PACKAGE/  what was compiled of a package, by its path in the prefix
-CACHE/done/WORD-...   a word was loaded, with just these packages: its own, and all that this one depends on
+CACHE/done/WORD-...   a word was compiled, with just these packages: its own, and all that this one depends on
 """
 
 import hashlib
@@ -14,14 +14,40 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import records
 
 HERE = Path(__file__).parent
 SILENT: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-# What a started server and a kernel load, and the packages that it is of.
-PARTS = {"@kernel": {"ipykernel", "matplotlib-base"}, "@server": {"jupyterlab"}}
+# A kernel loads its debugger by no import statement.
+KERNEL = "from ipykernel.kernelapp import IPKernelApp; IPKernelApp.instance().initialize(['--quiet'])"
+
+
+class Part(NamedTuple):
+    """What people start: the packages that it is of, the modules that it begins with, and code that loads more."""
+
+    packages: set[str]
+    modules: list[str]
+    code: str = ""
+
+
+PARTS = {
+    "@kernel": Part(
+        {"ipykernel", "matplotlib-base"}, ["ipykernel_launcher", "matplotlib_inline.backend_inline"], KERNEL
+    ),
+    "@pip": Part({"pip"}, ["pip.__main__", "pip._internal.commands.install"]),
+    "@server": Part(
+        {"jupyterlab"},
+        [
+            "jupyterlab.labapp",
+            "jupyter_server.serverapp",
+            "jupyter_lsp",
+            "jupyter_server_terminals",
+            "notebook_shim.nbserver",
+        ],
+    ),
+}
 
 
 def identity(record: dict[str, Any]) -> str:
@@ -30,44 +56,49 @@ def identity(record: dict[str, Any]) -> str:
 
 
 def digest(made: dict[str, dict[str, Any]], names: Iterable[str]) -> str:
-    """Return a digest of the packages of these names, of all that they depend on, and of how they are loaded."""
+    """Return a digest of the packages of these names, of all that they depend on, and of how they are compiled."""
     text = "\n".join(sorted(identity(made[name]) for name in records.needed(made, [*names, "python"])))
-    return hashlib.sha256(text.encode() + (HERE / "load.py").read_bytes()).hexdigest()[:16]
+    how = b"".join((HERE / name).read_bytes() for name in ("compiled.py", "reach.py"))
+    return hashlib.sha256(text.encode() + how).hexdigest()[:16]
 
 
 def words(made: dict[str, dict[str, Any]], requested: set[str]) -> dict[str, str]:
-    """Return what is to be loaded, a module or a part of PARTS -> its mark in the cache."""
-    found = {part: f"{part}-{digest(made, names)}" for part, names in PARTS.items() if names & set(made)}
+    """Return what is to be compiled, a module or one of PARTS -> its mark in the cache."""
+    found = {word: f"{word}-{digest(made, part.packages)}" for word, part in PARTS.items() if part.packages & set(made)}
     for package in sorted(requested & set(made)):
         key = digest(made, [package])
         found |= {name: f"{name}-{key}" for name in records.import_names(made, {package})}
     return found
 
 
-def load(prefix: Path, names: list[str]) -> None:
-    """Load words, one process each and as many at a time as there are processors, so that Python leaves them compiled.
+def compile_words(prefix: Path, names: Iterable[str]) -> None:
+    """Compile what words stand for, on all processors, and meanwhile run the code of PARTS.
 
-    What cannot be loaded is left out: the one who loads it will hear why.
+    What cannot be compiled is left out: the one who loads it will hear why.
     """
-    command: list[str | Path] = ["timeout", "--kill-after=1", "300", prefix / "bin" / "python", HERE / "load.py"]
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, ThreadPoolExecutor(os.cpu_count()) as pool:
+    parts = [PARTS.get(name, Part(set(), [name])) for name in names]
+    python = prefix / "bin" / "python"
+    commands = [[python, "-c", part.code] for part in parts if part.code]
+    commands.append([python, HERE / "reach.py", *(module for part in parts for module in part.modules)])
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, ThreadPoolExecutor(len(commands)) as pool:
         environ = {**os.environ, "HOME": home, "MPLBACKEND": "agg"}
         environ.pop("PYTHONPATH", None)  # rattler is none of the environment's packages
         run = partial(subprocess.run, **SILENT, cwd=home, env=environ, check=False)
-        # The server takes longest, and shares least with the others.
-        list(pool.map(run, ([*command, name] for name in sorted(names, key="@server".__ne__))))
+        list(pool.map(run, (["timeout", "--kill-after=1", "300", *command] for command in commands)))
 
 
-def keep(file: Path, kept: Path) -> None:
-    """Copy a compiled file to the cache, where another build may look at the same time."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    beside = kept.with_name(f"{kept.name}.{os.getpid()}")
-    shutil.copyfile(file, beside)
-    beside.replace(kept)
+def keep(files: Iterable[str], prefix: Path, store: Path) -> None:
+    """Copy compiled files of a package to the cache, where another build may look at the same time."""
+    for kept, file in ((store / each, prefix / each) for each in files):
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            beside = kept.with_name(f"{kept.name}.{os.getpid()}")
+            shutil.copyfile(file, beside)
+            beside.replace(kept)
 
 
-def leave(made: dict[str, dict[str, Any]], requested: set[str], prefix: Path, python_tag: str, cache: Path) -> None:
-    """Leave compiled what people load first: from the cache, and by loading what no build has loaded before."""
+def leave(made: dict[str, dict[str, Any]], requested: set[str], prefix: Path, cache: Path) -> None:
+    """Leave compiled what people load first: from the cache, and by compiling what no build has compiled before."""
     python = identity(made["python"])
     store = {name: cache / "files" / python / identity(record) for name, record in made.items()}
     if known := [f"{path}/." for path in store.values() if path.is_dir()]:
@@ -75,11 +106,10 @@ def leave(made: dict[str, dict[str, Any]], requested: set[str], prefix: Path, py
     wanted = {word: cache / "done" / mark for word, mark in words(made, requested).items()}
     if not (new := [word for word, mark in wanted.items() if not mark.exists()]):
         return
-    load(prefix, new)
+    compile_words(prefix, new)
+    found = records.compiled_files(prefix)
     for name, record in made.items():
-        for path in filter(None, (records.compiled(file, prefix, python_tag) for file in record["files"])):
-            if not (store[name] / path).exists():
-                keep(prefix / path, store[name] / path)
+        keep((found[file] for file in record["files"] if file in found), prefix, store[name])
     for word in new:
         wanted[word].parent.mkdir(parents=True, exist_ok=True)
         wanted[word].touch()

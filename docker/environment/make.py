@@ -21,7 +21,7 @@ from typing import Any
 import compiled
 import rattler
 import records
-from channels import conda_settings, sources, spelled_out, without_login
+from channels import conda_settings, conda_version, sources, spelled_out, without_login
 from rattler import exceptions
 
 # What environment.yml, a channel or the network can be at fault for; py-rattler 0.28 has no common ancestor of them.
@@ -139,14 +139,11 @@ def main(asked: dict[str, Any], prefix: Path) -> None:
         found = asyncio.run(solve(specs, channels, settings))
     asyncio.run(link(found, prefix))
     made = records.read(prefix)
-    python_tag = ""
     if (prefix / "bin" / "python").exists():
         start_up(prefix)
-        python_tag = "cpython-" + "".join(made["python"]["version"].split(".")[:2])
-        compiled.leave(made, {spec.name.normalized for spec in specs}, prefix, python_tag, CACHE)
-    records.complete(made.values(), prefix, python_tag)
-    version = subprocess.run(["conda", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
-    text = records.history(asked["dependencies"], made.values(), channels, version)
+        compiled.leave(made, {spec.name.normalized for spec in specs}, prefix, CACHE)
+    records.complete(made.values(), prefix)
+    text = records.history(asked["dependencies"], made.values(), channels, conda_version())
     (prefix / "conda-meta" / "history").write_text(text, encoding="utf-8")
     if asked["variables"]:
         state = json.dumps({"version": 1, "env_vars": asked["variables"]})

@@ -1,6 +1,7 @@
 """What conda keeps of an environment in its conda-meta folder."""
 
 import json
+import os
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,12 +41,14 @@ def needed(records: dict[str, dict[str, Any]], names: Iterable[str]) -> set[str]
     return found
 
 
-def compiled(file: str, prefix: Path, python_tag: str) -> str | None:
-    """Return the compiled form of a source file, by its path in the prefix; None where there is none."""
-    if not file.endswith(".py"):
-        return None
-    path = str(Path(file).parent / "__pycache__" / f"{Path(file).stem}.{python_tag}.pyc")
-    return path if (prefix / path).exists() else None
+def compiled_files(prefix: Path) -> dict[str, str]:
+    """Return the compiled files of an environment by the source files that they are of: both as paths in the prefix."""
+    found: dict[str, str] = {}
+    for folder, _, names in os.walk(prefix):
+        above, _, last = os.path.relpath(folder, prefix).rpartition("/")
+        if last == "__pycache__":
+            found |= {f"{above}/{name.partition('.')[0]}.py": f"{above}/{last}/{name}" for name in names}
+    return found
 
 
 def read(prefix: Path) -> dict[str, dict[str, Any]]:
@@ -54,15 +57,16 @@ def read(prefix: Path) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in found}
 
 
-def complete(records: Iterable[dict[str, Any]], prefix: Path, python_tag: str) -> None:
+def complete(records: Iterable[dict[str, Any]], prefix: Path) -> None:
     """Make the records say what conda's own would: compiled files, and no login of a channel."""
+    found = compiled_files(prefix)
     for each in records:
-        extra = [path for file in each["files"] if (path := compiled(file, prefix, python_tag))]
+        extra = sorted({found[file] for file in each["files"] if file in found} - set(each["files"]))
         each["files"] += extra
         each["paths_data"]["paths"] += [{"_path": path, "path_type": "pyc_file"} for path in extra]
         each["channel"], each["url"] = without_login(each["channel"]), without_login(each["url"])
         name = f"{each['name']}-{each['version']}-{each['build']}.json"
-        (prefix / "conda-meta" / name).write_text(json.dumps(each, indent=2), encoding="utf-8")
+        (prefix / "conda-meta" / name).write_text(json.dumps(each), encoding="utf-8")
 
 
 def history(specs: list[str], records: Iterable[dict[str, Any]], words: dict[str, str], version: str) -> str:

@@ -3,5 +3,7 @@
 # share.sh PREFIX. Only what lacks it is touched: the layer would else hold a second copy of all that is below.
 set -euo pipefail
 
-find "$1" ! -type l \( ! -group users -o ! -perm -a=r,g=w \) -exec chgrp users {} + -exec chmod a+rX,g+w {} +
-find "$1" -type d ! -perm -g=s -exec chmod g+s {} +
+find "$1" ! -type l \( \
+    \( ! -group users -exec chgrp users {} + \) , \
+    \( ! -perm -a=r,g=w -exec chmod a+rX,g+w {} + \) , \
+    \( -type d ! -perm -g=s -exec chmod g+s {} + \) \)

@@ -12,8 +12,8 @@ from host_tasks.ground.paths import DOCKER_DIR
 
 sys.path.append(str(DOCKER_DIR / "environment"))
 
-channels, compiled, read_files, records = map(
-    importlib.import_module, ("channels", "compiled", "read_files", "records")
+channels, compiled, reach, read_files, records = map(
+    importlib.import_module, ("channels", "compiled", "reach", "read_files", "records")
 )
 
 
@@ -235,13 +235,15 @@ def test_record_names_compiled_files_and_no_login(tmp_path: Path) -> None:
     """Conda removes what it knows of; a password in conda-meta would be in the image."""
     (tmp_path / "conda-meta").mkdir()
     (tmp_path / "x" / "__pycache__").mkdir(parents=True)
-    (tmp_path / "x" / "__pycache__" / "a.cpython-311.pyc").touch()
+    for name in ("a", "brought"):
+        (tmp_path / "x" / "__pycache__" / f"{name}.cpython-311.pyc").touch()
+    brought = ["x/brought.py", "x/__pycache__/brought.cpython-311.pyc"]
 
-    records.complete([package("p", "x/a.py", "x/b.py", "x/c.txt")], tmp_path, "cpython-311")
+    records.complete([package("p", "x/a.py", "x/b.py", "x/c.txt", *brought)], tmp_path)
 
     made = records.read(tmp_path)["p"]
-    assert made["files"] == ["x/a.py", "x/b.py", "x/c.txt", "x/__pycache__/a.cpython-311.pyc"]
-    assert made["paths_data"]["paths"][-1] == {"_path": "x/__pycache__/a.cpython-311.pyc", "path_type": "pyc_file"}
+    assert made["files"] == ["x/a.py", "x/b.py", "x/c.txt", *brought, "x/__pycache__/a.cpython-311.pyc"]
+    assert made["paths_data"]["paths"][5:] == [{"_path": "x/__pycache__/a.cpython-311.pyc", "path_type": "pyc_file"}]
     assert "u:p" not in json.dumps(made)
 
 
@@ -273,7 +275,7 @@ ADA: list[tuple[str, str]] = [("python", "absent"), ("ada", "babbage"), ("babbag
     ],
     ids=["another package", "its own", "what it depends on", "python"],
 )
-def test_module_is_loaded_again_where_its_packages_changed(change: dict[str, str], again: bool) -> None:  # noqa: FBT001
+def test_module_is_compiled_again_where_its_packages_changed(change: dict[str, str], again: bool) -> None:  # noqa: FBT001
     """Its own package, Python and all that the package depends on count; others do not."""
     before, after = made_of(*ADA, ("other", "ada")), made_of(*ADA, ("other", "ada"))
     after[change["name"]] |= change
@@ -281,14 +283,60 @@ def test_module_is_loaded_again_where_its_packages_changed(change: dict[str, str
     assert (compiled.words(before, {"ada"}) != compiled.words(after, {"ada"})) is again
 
 
-def test_server_and_kernel_are_loaded_where_they_are() -> None:
-    """Who left JupyterLab out needs no server, and a kernel only with ipykernel or matplotlib."""
-    assert list(compiled.words(made_of(*ADA, ("jupyterlab", "python")), {"ada"})) == ["@server", "ada"]
-    assert list(compiled.words(made_of(*ADA, ("ipykernel", "python")), {"ada"})) == ["@kernel", "ada"]
+@pytest.mark.parametrize(
+    ("package", "word"),
+    [("jupyterlab", "@server"), ("ipykernel", "@kernel"), ("matplotlib-base", "@kernel"), ("pip", "@pip")],
+)
+def test_server_kernel_and_pip_are_compiled_where_they_are(package: str, word: str) -> None:
+    """Who left JupyterLab out needs no server."""
+    assert list(compiled.words(made_of(*ADA, (package, "python")), {"ada"})) == [word, "ada"]
+
+
+TREE = {
+    "ada/__init__.py": "from . import babbage\nimport broken\n__all__ = ['lovelace']\ndef later():\n    import spare\n",
+    "ada/babbage.py": "try:\n    from engine.mill import wheel\nexcept ImportError:\n    pass\n",
+    "ada/lovelace.py": "class Notes:\n    import other\n",
+    "ada/tests.py": "",
+    "broken.py": "print 'of another Python'\n",
+    "engine/__init__.py": "__all__ = ['spare']\n",
+    "engine/mill/__init__.py": "from ..store import *\n",
+    "engine/mill/wheel.py": "",
+    "engine/spare.py": "",
+    "engine/store.py": "",
+    "note/app.py": "HANDLERS = {'a': ['note.handlers']}\nPARTS = {'note.parts'}\nx = HANDLERS['a'] in PARTS\n",
+    "note/__init__.py": "",
+    "note/handlers.py": "",
+    "other.py": "",
+    "spare.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("ada", "ada ada/babbage ada/lovelace engine engine/mill engine/mill/wheel engine/store other"),
+        ("note.app", "note note/app note/handlers"),
+        ("absent", ""),
+    ],
+)
+def test_what_import_statements_reach_is_compiled(
+    asked: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what a function imports later, and strings only in what was asked for: lazy parts, and handlers."""
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(reach, "PACKAGES", str(tmp_path))
+    reach.entries.cache_clear()
+
+    reach.main([asked])
+
+    made = {name.lstrip("/").removesuffix(".py").removesuffix("/__init__") for name in records.compiled_files(tmp_path)}
+    assert made == set(found.split())
 
 
 def test_second_environment_takes_what_the_first_compiled(tmp_path: Path) -> None:
-    """What is known is copied and not loaded; one more package is loaded, alone."""
+    """What is known is copied and not compiled; one more package is compiled, alone."""
     first, second = tmp_path / "first", tmp_path / "second"
     for prefix in (first, second):
         python = prefix / "bin" / "python"
@@ -296,7 +344,7 @@ def test_second_environment_takes_what_the_first_compiled(tmp_path: Path) -> Non
         python.write_text(
             """#!/bin/sh
 shift
-echo "$*" >>"${0%/*}/loaded"
+echo "$*" >>"${0%/*}/asked"
 for word in "$@"; do
     mkdir -p "${0%/*}/../lib/site-packages/${word}/__pycache__"
     echo compiled >"${0%/*}/../lib/site-packages/${word}/__pycache__/__init__.tag.pyc"
@@ -306,10 +354,10 @@ done
         python.chmod(0o755)
     more = made_of(*ADA, ("other", "ada"))
 
-    compiled.leave(made_of(*ADA), {"ada"}, first, "tag", tmp_path / "cache")
-    compiled.leave(more, {"ada", "other"}, second, "tag", tmp_path / "cache")
+    compiled.leave(made_of(*ADA), {"ada"}, first, tmp_path / "cache")
+    compiled.leave(more, {"ada", "other"}, second, tmp_path / "cache")
 
-    assert [(prefix / "bin" / "loaded").read_text() for prefix in (first, second)] == ["ada\n", "other\n"]
+    assert [(prefix / "bin" / "asked").read_text() for prefix in (first, second)] == ["ada\n", "other\n"]
     assert (second / "lib/site-packages/ada/__pycache__/__init__.tag.pyc").read_text() == "compiled\n"
 
 

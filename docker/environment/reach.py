@@ -1,0 +1,143 @@
+"""Compile modules, and all that they reach by the import statements that run first.
+
+Run by the environment's own Python: reach.py MODULE ...
+
+To read these statements instead of running them costs nothing but the compiling, and every processor takes part. Of a
+MODULE itself, the strings count too: packages name their lazy parts in __all__, servers name their handlers.
+The standard library is left out: its package brings it compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import cache
+from importlib.util import cache_from_source, resolve_name
+from inspect import CO_OPTIMIZED
+from marshal import loads
+from modulefinder import ModuleFinder
+from pathlib import Path
+from types import CodeType
+from typing import NamedTuple
+
+PACKAGES = sysconfig.get_path("purelib")
+FINDER = ModuleFinder()
+HEADER = 16  # bytes of a compiled file before its code (PEP 552)
+BATCH = 16  # modules that a process is given at most
+
+
+class Module(NamedTuple):
+    """A module that was found."""
+
+    name: str
+    path: str
+    asked: bool
+
+    @property
+    def is_package(self) -> bool:
+        """Whether it has parts."""
+        return self.path.endswith("/__init__.py")
+
+
+@cache
+def entries(folder: str) -> frozenset[str]:
+    """Return the names in a folder; none where it cannot be read."""
+    try:
+        return frozenset(each.name for each in os.scandir(folder))
+    except OSError:
+        return frozenset()
+
+
+def source(name: str) -> str | None:
+    """Return where a module's source is, among the installed packages."""
+    folder, _, last = f"{PACKAGES}/{name.replace('.', '/')}".rpartition("/")
+    if last in entries(folder) and "__init__.py" in entries(f"{folder}/{last}"):
+        return f"{folder}/{last}/__init__.py"
+    return f"{folder}/{last}.py" if f"{last}.py" in entries(folder) else None
+
+
+def compiled(path: str) -> CodeType:
+    """Return the code of a source file; the compiled file is written where there is none."""
+    kept = Path(cache_from_source(path))
+    if not kept.exists():
+        py_compile.compile(path, doraise=True, invalidation_mode=py_compile.PycInvalidationMode.TIMESTAMP)
+    code: CodeType = loads(kept.read_bytes()[HEADER:])  # noqa: S302 # it is what Python itself would load
+    return code
+
+
+def run_first(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code that runs as a module is imported: its own, and that of its classes; functions run later."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType) and not each.co_flags & CO_OPTIMIZED:
+            yield from run_first(each)
+
+
+def imported(code: CodeType, package: str) -> Iterator[str]:
+    """Yield what the statements name; `from NAME import PART` may name a module of each part."""
+    for kind, found in (each for part in run_first(code) for each in FINDER.scan_opcodes(part)):
+        if kind.endswith("_import"):
+            *level, parts, name = found
+            base = resolve_name("." * level[0] + (name or ""), package) if level else name
+            yield base
+            yield from (f"{base}.{part}" for part in parts or ())
+
+
+def strings(constants: Iterable[object]) -> Iterator[str]:
+    """Yield the strings among constants; a list or a set of a module is a tuple or a frozenset of its code."""
+    for each in constants:
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, (tuple, frozenset)):
+            yield from strings(each)
+
+
+def reached(batch: list[Module]) -> set[str]:
+    """Compile modules, and return what they may import. What cannot be compiled is left to the one who imports it."""
+    names: set[str] = set()
+    for module in batch:
+        try:
+            code = compiled(module.path)
+            names.update(imported(code, module.name if module.is_package else module.name.rpartition(".")[0]))
+        except Exception:  # noqa: S112 # a file for another Python, or for none
+            continue
+        if module.asked:
+            found = set(strings(code.co_consts))
+            names |= found | {f"{module.name}.{each}" for each in found}
+    return names
+
+
+def main(asked: list[str]) -> None:
+    """Compile what can be reached."""
+    rest: list[Module] = []
+    seen: set[str] = set()
+
+    def look(names: Iterable[str]) -> None:
+        """Note the modules that are new, and the packages that each is in."""
+        for name in names:
+            while name and name not in seen:
+                seen.add(name)
+                if path := source(name):
+                    rest.append(Module(name, path, name in asked))
+                name = name.rpartition(".")[0]
+
+    look(asked)
+    processors = os.cpu_count() or 1
+    with ProcessPoolExecutor(processors) as pool:
+        running: set[Future[set[str]]] = set()
+        while rest or running:
+            while rest and len(running) < 4 * processors:
+                size = min(BATCH, 1 + len(rest) // processors)
+                running.add(pool.submit(reached, rest[:size]))
+                del rest[:size]
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                look(each.result())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
