@@ -51,9 +51,14 @@ def compiled_files(prefix: Path) -> dict[str, str]:
     return found
 
 
+def path(record: dict[str, Any], prefix: Path) -> Path:
+    """Return where the record of a package is."""
+    return prefix / "conda-meta" / f"{record['name']}-{record['version']}-{record['build']}.json"
+
+
 def read(prefix: Path) -> dict[str, dict[str, Any]]:
     """Return the record of each package by its name."""
-    found = (json.loads(path.read_text(encoding="utf-8")) for path in (prefix / "conda-meta").glob("*.json"))
+    found = (json.loads(each.read_text(encoding="utf-8")) for each in (prefix / "conda-meta").glob("*.json"))
     return {each["name"]: each for each in found}
 
 
@@ -63,10 +68,9 @@ def complete(records: Iterable[dict[str, Any]], prefix: Path) -> None:
     for each in records:
         extra = sorted({found[file] for file in each["files"] if file in found} - set(each["files"]))
         each["files"] += extra
-        each["paths_data"]["paths"] += [{"_path": path, "path_type": "pyc_file"} for path in extra]
+        each["paths_data"]["paths"] += [{"_path": file, "path_type": "pyc_file"} for file in extra]
         each["channel"], each["url"] = without_login(each["channel"]), without_login(each["url"])
-        name = f"{each['name']}-{each['version']}-{each['build']}.json"
-        (prefix / "conda-meta" / name).write_text(json.dumps(each), encoding="utf-8")
+        path(each, prefix).write_text(json.dumps(each), encoding="utf-8")
 
 
 def history(specs: list[str], records: Iterable[dict[str, Any]], words: dict[str, str], version: str) -> str:

@@ -36,7 +36,7 @@ def needed_by_pip(made: dict[str, dict[str, Any]], prefix: Path) -> set[str]:
     return {name_of(line) for line in lines if "extra ==" not in line}
 
 
-def remove(files: Iterable[str], prefix: Path) -> None:
+def remove(files: Iterable[str | Path], prefix: Path) -> None:
     """Remove files, what Python has compiled of them, and the folders that this leaves empty."""
     folders: set[Path] = set()
     for path in (prefix / file for file in files):
@@ -56,9 +56,11 @@ def main(dependencies: list[str], prefix: Path) -> None:
     stay = records.needed(made, (name for name in made if name_of(name) in wanted))
     kept = {file for name in stay for file in made[name]["files"]}
     for name in sorted(set(made) - stay):
-        each = made[name]
-        record = f"conda-meta/{name}-{each['version']}-{each['build']}.json"
-        remove([record, *(file for file in each["files"] if file not in kept)], prefix)
+        remove([records.path(made[name], prefix), *(file for file in made[name]["files"] if file not in kept)], prefix)
+    for each in (made[name] for name in stay):
+        # The list of files is for a conda that would remove them; the rest tells people and scanners what is here.
+        text = json.dumps({key: value for key, value in each.items() if key not in {"files", "paths_data"}})
+        records.path(each, prefix).write_text(text, encoding="utf-8")
     print(f"without JupyterLab: {len(stay)} of {len(made)} conda packages stay")
 
 

@@ -56,6 +56,8 @@ def test_only_what_lab_alone_needs_goes(prefix: Path) -> None:
 
     assert left(prefix) == {"python", "pandas", "numpy"}
     assert [each.name for each in (prefix / "share").iterdir()] == ["common"]
+    record = json.loads((prefix / "conda-meta" / "pandas-1-0.json").read_text(encoding="utf-8"))
+    assert record == {"name": "pandas", "version": "1", "build": "0", "depends": ["numpy >=1", "python"]}
 
 
 def test_what_pip_has_installed_keeps_what_it_needs(prefix: Path) -> None:
