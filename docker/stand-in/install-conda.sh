@@ -4,8 +4,11 @@ set -euo pipefail
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-python3 -m venv "${CONDA_DIR}"
-"${CONDA_DIR}/bin/python" -m pip install --quiet --no-deps --require-hashes \
+# The system's own pip, from the wheel that it is packed in, brings a newer one: to install it first, as venv does, and
+# to compile what is installed on one processor takes as long as all the rest.
+python3 -m venv --without-pip "${CONDA_DIR}"
+pip="$(echo /usr/share/python-wheels/pip-*.whl)/pip"
+"${CONDA_DIR}/bin/python" "${pip}" install --quiet --no-compile --no-deps --require-hashes \
     --requirement /opt/stand-in/requirements.txt --requirement /opt/stand-in/conda.txt
 
 # The conda that conda-lock carries calls itself conda_lock._vendor.conda: give it its own name back.
@@ -13,12 +16,12 @@ site_packages="$("${CONDA_DIR}/bin/python" -c 'import sysconfig; print(sysconfig
 mv "${site_packages}/conda_lock/_vendor/conda" "${site_packages}/conda"
 grep --recursive --files-with-matches 'conda_lock\._\?vendor\.' "${site_packages}/conda" --include='*.py' |
     xargs sed --in-place --expression 's/conda_lock\._\?vendor\.//g'
-"${CONDA_DIR}/bin/python" -m pip uninstall --quiet --yes conda-lock
+rm --recursive "${site_packages}"/conda_lock{,-*.dist-info} "${CONDA_DIR}/bin/conda-lock"
 # Its shell files are not carried: `conda run`, `conda init` and the hooks read this one from the package.
 for folder in "${CONDA_DIR}" "${site_packages}/conda/shell"; do
     install -D --mode=0644 /opt/stand-in/conda.sh "${folder}/etc/profile.d/conda.sh"
 done
-"${CONDA_DIR}/bin/python" -m compileall -q "${site_packages}/conda"
+"${CONDA_DIR}/bin/python" -m compileall -q -j 0 "${site_packages}"
 
 cat >"${CONDA_DIR}/bin/conda" <<SCRIPT
 #!${CONDA_DIR}/bin/python

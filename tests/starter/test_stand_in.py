@@ -157,7 +157,7 @@ def test_stand_in_that_cannot_be_made_names_the_cause(
 
 
 @pytest.mark.skipif(shutil.which("apt-config") is None, reason="the script is for Debian and Ubuntu")
-def test_root_file_system_has_no_password_of_apts(tmp_path: Path) -> None:
+def test_root_file_system_has_no_password_of_apts_and_no_documents(tmp_path: Path) -> None:
     """What apt needs to reach its archives goes into it without the passwords of a proxy and of an archive."""
     config = tmp_path / "apt.conf"
     config.write_text('Acquire::http::Proxy::example.invalid "http://ada:lovelace@127.0.0.1:9";\n', encoding="utf-8")
@@ -165,14 +165,14 @@ def test_root_file_system_has_no_password_of_apts(tmp_path: Path) -> None:
     executable(
         tmp_path / "bin" / "mmdebstrap",
         """
-        root="$(mktemp -d)"; mkdir -p "$root/etc/apt/apt.conf.d"
+        root="$(mktemp -d)"; mkdir -p "$root/etc/apt/apt.conf.d" "$root/etc/dpkg/dpkg.cfg.d" "$root/usr/share/doc/bash"
         sed 's|//|//ada:lovelace@|' >"$root/etc/apt/sources.list"
         for word; do case "$word" in
             --aptopt=*) cp "${word#*=}" "$root/etc/apt/apt.conf.d/99mmdebstrap" ;;
-            --customize-hook=*) hook="${word#*=}" ;;
+            --customize-hook=*) sh -c "${word#*=}" exec "$root" ;;
             */root.tar) file="$word" ;;
         esac; done
-        sh -c "$hook" exec "$root"; tar -cf "$file" -C "$root" .; rm -r "$root"
+        tar -cf "$file" -C "$root" .; rm -r "$root"
         """,
     )
     environ = {**os.environ, "APT_CONFIG": str(config), "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
@@ -182,6 +182,10 @@ def test_root_file_system_has_no_password_of_apts(tmp_path: Path) -> None:
 
     with tarfile.open(tmp_path / "root.tar") as made:
         files = {each.name: made.extractfile(each).read().decode() for each in made if each.isreg()}  # type: ignore[union-attr]
+        folders = {each.name for each in made if each.isdir()}
     assert 'Acquire::http::Proxy::example.invalid "http://127.0.0.1:9"' in files["./etc/apt/apt.conf.d/99mmdebstrap"]
     assert "deb http" in files["./etc/apt/sources.list"]
     assert [name for name, text in files.items() if "lovelace" in text] == []
+    assert "./usr/share/doc" in folders
+    assert "./usr/share/doc/bash" not in folders
+    assert "path-exclude=/usr/share/man/*\n" in files["./etc/dpkg/dpkg.cfg.d/99without-documents"]
