@@ -9,10 +9,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,31 +17,30 @@ import records
 
 HERE = Path(__file__).parent
 SILENT: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-# A kernel loads its debugger by no import statement.
-KERNEL = "from ipykernel.kernelapp import IPKernelApp; IPKernelApp.instance().initialize(['--quiet'])"
 
 
 class Part(NamedTuple):
-    """What people start: the packages that it is of, the modules that it begins with, and code that loads more."""
+    """What people start: the packages that it is of, and the modules that it begins with or names in no statement."""
 
     packages: set[str]
     modules: list[str]
-    code: str = ""
 
 
 PARTS = {
     "@kernel": Part(
-        {"ipykernel", "matplotlib-base"}, ["ipykernel_launcher", "matplotlib_inline.backend_inline"], KERNEL
+        {"ipykernel", "matplotlib-base"},
+        [
+            *("ipykernel_launcher", "ipykernel.debugger", "debugpy.server.api", "matplotlib_inline.backend_inline"),
+            *("IPython.core.completerlib", "IPython.core.debugger", "IPython.extensions.storemagic"),
+            *("tornado.platform.asyncio", "zmq.backend.cython", "debugpy/_vendored/pydevd/pydevd"),
+        ],
     ),
     "@pip": Part({"pip"}, ["pip.__main__", "pip._internal.commands.install"]),
     "@server": Part(
         {"jupyterlab"},
         [
-            "jupyterlab.labapp",
-            "jupyter_server.serverapp",
-            "jupyter_lsp",
-            "jupyter_server_terminals",
-            "notebook_shim.nbserver",
+            *("jupyterlab.labapp", "jupyter_server.serverapp", "jupyter_lsp", "jupyter_server_terminals"),
+            *("notebook_shim.nbserver", "jupyter_core.command"),
         ],
     ),
 }
@@ -72,19 +68,12 @@ def words(made: dict[str, dict[str, Any]], requested: set[str]) -> dict[str, str
 
 
 def compile_words(prefix: Path, names: Iterable[str]) -> None:
-    """Compile what words stand for, on all processors, and meanwhile run the code of PARTS.
-
-    What cannot be compiled is left out: the one who loads it will hear why.
-    """
-    parts = [PARTS.get(name, Part(set(), [name])) for name in names]
-    python = prefix / "bin" / "python"
-    commands = [[python, "-c", part.code] for part in parts if part.code]
-    commands.append([python, HERE / "reach.py", *(module for part in parts for module in part.modules)])
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, ThreadPoolExecutor(len(commands)) as pool:
-        environ = {**os.environ, "HOME": home, "MPLBACKEND": "agg"}
-        environ.pop("PYTHONPATH", None)  # rattler is none of the environment's packages
-        run = partial(subprocess.run, **SILENT, cwd=home, env=environ, check=False)
-        list(pool.map(run, (["timeout", "--kill-after=1", "300", *command] for command in commands)))
+    """Compile what words stand for. What cannot be compiled is left out: the one who loads it will hear why."""
+    modules = [module for name in names for module in (PARTS[name].modules if name in PARTS else [name])]
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # rattler is on it
+    python = str(prefix / "bin" / "python")
+    command = ["timeout", "--kill-after=1", "300", python, str(HERE / "reach.py"), *modules]
+    subprocess.run(command, **SILENT, env=environ, check=False)
 
 
 def keep(files: Iterable[str], prefix: Path, store: Path) -> None:

@@ -1,6 +1,7 @@
 """Compile modules, and all that they reach by the import statements that run first.
 
 Run by the environment's own Python: reach.py MODULE ...
+FOLDER/MODULE is a module in a folder that some package puts on the path itself.
 
 To read these statements instead of running them costs nothing but the compiling, and every processor takes part. Of a
 MODULE itself, the strings count too: packages name their lazy parts in __all__, servers name their handlers.
@@ -52,12 +53,15 @@ def entries(folder: str) -> frozenset[str]:
         return frozenset()
 
 
-def source(name: str) -> str | None:
-    """Return where a module's source is, among the installed packages."""
-    folder, _, last = f"{PACKAGES}/{name.replace('.', '/')}".rpartition("/")
-    if last in entries(folder) and "__init__.py" in entries(f"{folder}/{last}"):
-        return f"{folder}/{last}/__init__.py"
-    return f"{folder}/{last}.py" if f"{last}.py" in entries(folder) else None
+def source(name: str, folders: Iterable[str]) -> str | None:
+    """Return where a module's source is, in one of the folders."""
+    for each in folders:
+        folder, _, last = f"{each}/{name.replace('.', '/')}".rpartition("/")
+        if last in entries(folder) and "__init__.py" in entries(f"{folder}/{last}"):
+            return f"{folder}/{last}/__init__.py"
+        if f"{last}.py" in entries(folder):
+            return f"{folder}/{last}.py"
+    return None
 
 
 def compiled(path: str) -> CodeType:
@@ -113,6 +117,8 @@ def reached(batch: list[Module]) -> set[str]:
 
 def main(asked: list[str]) -> None:
     """Compile what can be reached."""
+    folders = [PACKAGES, *(f"{PACKAGES}/{each.rpartition('/')[0]}" for each in asked if "/" in each)]
+    asked = [each.rpartition("/")[2] for each in asked]
     rest: list[Module] = []
     seen: set[str] = set()
 
@@ -121,7 +127,7 @@ def main(asked: list[str]) -> None:
         for name in names:
             while name and name not in seen:
                 seen.add(name)
-                if path := source(name):
+                if path := source(name, folders):
                     rest.append(Module(name, path, name in asked))
                 name = name.rpartition(".")[0]
 

@@ -308,6 +308,9 @@ TREE = {
     "note/handlers.py": "",
     "other.py": "",
     "spare.py": "",
+    "vendor/tools/saw.py": "import blade\n",
+    "vendor/tools/blade.py": "",
+    "blade/unlike.py": "",
 }
 
 
@@ -316,6 +319,7 @@ TREE = {
     [
         ("ada", "ada ada/babbage ada/lovelace engine engine/mill engine/mill/wheel engine/store other"),
         ("note.app", "note note/app note/handlers"),
+        ("vendor/tools/saw", "vendor/tools/saw vendor/tools/blade"),
         ("absent", ""),
     ],
 )
