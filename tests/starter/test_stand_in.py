@@ -157,7 +157,7 @@ def test_stand_in_that_cannot_be_made_names_the_cause(
 
 
 @pytest.mark.skipif(shutil.which("apt-config") is None, reason="the script is for Debian and Ubuntu")
-def test_root_file_system_has_no_password_of_apts_and_no_documents(tmp_path: Path) -> None:
+def test_root_file_system_has_no_password_of_apts(tmp_path: Path) -> None:
     """What apt needs to reach its archives goes into it without the passwords of a proxy and of an archive."""
     config = tmp_path / "apt.conf"
     config.write_text('Acquire::http::Proxy::example.invalid "http://ada:lovelace@127.0.0.1:9";\n', encoding="utf-8")
