@@ -40,9 +40,6 @@ BUILDS = {
     "pip package": 0.12,
     "postBuild": 1.0,
 }
-# ext4 gives the inode of a deleted file to no new one for a minute, and searches past all of them for each file that it
-# makes (Linux 6.18, fs/ext4/ialloc.c, recently_deleted): to delete a cache has made the next build 10 s slower.
-SETTLED_S = 62
 STARTS = 3  # of each round
 ALIVE = "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8888/api', timeout=4)"
 
@@ -143,11 +140,24 @@ def post_beside(clone: Clone) -> Clone:
     return copy
 
 
+def settle() -> None:
+    """Have the disk done with what was deleted before.
+
+    ext4 gives the inode of a deleted file to no new one for a minute, or six where its block has changed since, and
+    searches past all of them for each file that it makes: to delete a cache has made the next build 10 s slower. Where
+    the block is not in memory, it does not ask (Linux 6.18, fs/ext4/ialloc.c, recently_deleted).
+    """
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("1", encoding="ascii")
+    except OSError:  # it takes root
+        time.sleep(62)
+
+
 def measure(side: Side) -> None:
     """Do one round of one side."""
     side.empty_caches()
-    os.sync()
-    time.sleep(SETTLED_S)
+    settle()
     side.build("cold", "--no-cache")
     os.sync()  # what the build has written may be on its way to the disk still
     for _ in range(STARTS):
