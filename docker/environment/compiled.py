@@ -67,13 +67,16 @@ def words(made: dict[str, dict[str, Any]], requested: set[str]) -> dict[str, str
     return found
 
 
-def compile_words(prefix: Path, names: Iterable[str]) -> None:
-    """Compile what words stand for. What cannot be compiled is left out: the one who loads it will hear why."""
+def compile_words(prefix: Path, names: Iterable[str]) -> bool:
+    """Compile what words stand for, and return whether that came to its end.
+
+    A file that cannot be compiled is left out: the one who loads it will hear why.
+    """
     modules = [module for name in names for module in (PARTS[name].modules if name in PARTS else [name])]
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}  # rattler is on it
     python = str(prefix / "bin" / "python")
     command = ["timeout", "--kill-after=1", "300", python, str(HERE / "reach.py"), *modules]
-    subprocess.run(command, **SILENT, env=environ, check=False)
+    return subprocess.run(command, **SILENT, env=environ, check=False).returncode == 0
 
 
 def keep(files: Iterable[str], prefix: Path, store: Path) -> None:
@@ -95,10 +98,13 @@ def leave(made: dict[str, dict[str, Any]], requested: set[str], prefix: Path, ca
     wanted = {word: cache / "done" / mark for word, mark in words(made, requested).items()}
     if not (new := [word for word, mark in wanted.items() if not mark.exists()]):
         return
-    compile_words(prefix, new)
+    whole = compile_words(prefix, new)
     found = records.compiled_files(prefix)
     for name, record in made.items():
         keep((found[file] for file in record["files"] if file in found), prefix, store[name])
+    if not whole:
+        print("not all of it is compiled, so the first start may be slower; the next build tries again", flush=True)
+        return
     for word in new:
         wanted[word].parent.mkdir(parents=True, exist_ok=True)
         wanted[word].touch()

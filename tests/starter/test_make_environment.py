@@ -339,30 +339,45 @@ def test_what_import_statements_reach_is_compiled(
     assert made == set(found.split())
 
 
+def environment(prefix: Path, code: int = 0) -> Path:
+    """Make an environment whose Python notes what it is to compile, leaves that compiled, and ends with a code."""
+    python = prefix / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f"""#!/bin/sh
+shift
+echo "$*" >>"${{0%/*}}/asked"
+for word in "$@"; do
+    mkdir -p "${{0%/*}}/../lib/site-packages/${{word}}/__pycache__"
+    echo compiled >"${{0%/*}}/../lib/site-packages/${{word}}/__pycache__/__init__.tag.pyc"
+done
+exit {code}
+"""
+    )
+    python.chmod(0o755)
+    return prefix
+
+
 def test_second_environment_takes_what_the_first_compiled(tmp_path: Path) -> None:
     """What is known is copied and not compiled; one more package is compiled, alone."""
-    first, second = tmp_path / "first", tmp_path / "second"
-    for prefix in (first, second):
-        python = prefix / "bin" / "python"
-        python.parent.mkdir(parents=True)
-        python.write_text(
-            """#!/bin/sh
-shift
-echo "$*" >>"${0%/*}/asked"
-for word in "$@"; do
-    mkdir -p "${0%/*}/../lib/site-packages/${word}/__pycache__"
-    echo compiled >"${0%/*}/../lib/site-packages/${word}/__pycache__/__init__.tag.pyc"
-done
-"""
-        )
-        python.chmod(0o755)
-    more = made_of(*ADA, ("other", "ada"))
+    first, second = environment(tmp_path / "first"), environment(tmp_path / "second")
 
     compiled.leave(made_of(*ADA), {"ada"}, first, tmp_path / "cache")
-    compiled.leave(more, {"ada", "other"}, second, tmp_path / "cache")
+    compiled.leave(made_of(*ADA, ("other", "ada")), {"ada", "other"}, second, tmp_path / "cache")
 
     assert [(prefix / "bin" / "asked").read_text() for prefix in (first, second)] == ["ada\n", "other\n"]
     assert (second / "lib/site-packages/ada/__pycache__/__init__.tag.pyc").read_text() == "compiled\n"
+
+
+def test_what_did_not_come_to_its_end_is_compiled_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The build goes on, says so, and the next one does not take it for done."""
+    first, second = environment(tmp_path / "first", code=1), environment(tmp_path / "second")
+
+    compiled.leave(made_of(*ADA), {"ada"}, first, tmp_path / "cache")
+    compiled.leave(made_of(*ADA), {"ada"}, second, tmp_path / "cache")
+
+    assert (second / "bin" / "asked").read_text() == "ada\n"
+    assert capsys.readouterr().out.count("not all of it is compiled") == 1
 
 
 def test_history_is_as_conda_reads_it() -> None:
