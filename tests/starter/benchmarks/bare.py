@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.overhead import must  # it adds the folders of what follows
+from benchmarks.overhead import must, settle  # it adds the folders of what follows
 from conftest import Clone, cloned, removed
 
 from host_tasks.act.stand_in import ROOT_FILE_SYSTEM
@@ -70,6 +70,7 @@ def timed(lines: Iterable[str]) -> tuple[list[tuple[str, float]], set[str]]:
 def main() -> None:
     """Measure and print."""
     images: set[str] = set()
+    settle()
     with tempfile.TemporaryDirectory() as folder:
         clone = cloned(Path(folder) / "bare")
         made_bare(clone)

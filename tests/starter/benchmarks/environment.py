@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.overhead import ROOT, Ratio, must, seconds
+from benchmarks.overhead import ROOT, Ratio, must, seconds, settle
 from conftest import Clone, cloned, docker, removed, wait_until  # overhead.py adds the folder that it is in
 
 POST = ROOT / "tests" / "starter" / "benchmarks" / "post.Dockerfile"
@@ -138,20 +138,6 @@ def post_beside(clone: Clone) -> Clone:
     needed = ("environment.yml", "requirements.txt", "postBuild", "docker/entrypoint.sh")
     (copy.root / "post.Dockerfile.dockerignore").write_text("\n".join(["*", *(f"!{each}" for each in needed)]))
     return copy
-
-
-def settle() -> None:
-    """Have the disk done with what was deleted before.
-
-    ext4 gives the inode of a deleted file to no new one for a minute, or six where its block has changed since, and
-    searches past all of them for each file that it makes: to delete a cache has made the next build 10 s slower. Where
-    the block is not in memory, it does not ask (Linux 6.18, fs/ext4/ialloc.c, recently_deleted).
-    """
-    os.sync()
-    try:
-        Path("/proc/sys/vm/drop_caches").write_text("1", encoding="ascii")
-    except OSError:  # it takes root
-        time.sleep(62)
 
 
 def measure(side: Side) -> None:

@@ -129,6 +129,19 @@ def test_no_layer_holds_a_file_a_second_time(image: str) -> None:
     assert sum(sizes[: sizes.index(max(sizes))]) < 10_000_000
 
 
+def test_large_files_are_there_once(image: str) -> None:
+    """JupyterLab brings its pages as its own files and as data: the image has them once."""
+    script = """cd /opt/env
+        find . -type f -size +64k -printf "%i %p\\n" | sort --unique --key=1,1 | cut --delimiter=" " --fields=2- |
+        xargs sha256sum | sort | uniq --repeated --check-chars=64
+        find . -path "*lab/static/*" -links 2 | wc --lines"""
+
+    *twice, linked = run(image, script).split()
+
+    assert twice == []
+    assert int(linked) > 20
+
+
 def test_python_writes_nothing_into_the_containers_layer(image: str) -> None:
     """What it compiles at run time would be lost with the container, and slow its start."""
     script = (
