@@ -154,6 +154,8 @@ def main(asked: dict[str, Any], prefix: Path) -> None:
     else:
         found = asyncio.run(solve(specs, channels, settings))
     asyncio.run(link(found, prefix))
+    # At the end of the step all that it wrote has to be on the disk (overlayfs, unmount): that can begin now.
+    subprocess.Popen(["sync", "--file-system", prefix])
     made = records.read(prefix)
     keep_once(made.values(), prefix)
     if (prefix / "bin" / "python").exists():
