@@ -1,14 +1,16 @@
 """Leave compiled what people load first, and keep it in a cache of the build: to compile takes longer than to link all.
 
 All of an environment takes three times as much, of time and of space.
-CACHE/files/PACKAGE/  what was compiled of a package, by its path in the prefix
-CACHE/done/WORD-...   a word was compiled, with just these packages: its own, and all that this one depends on
+CACHE/files/PYTHON/PACKAGE/  what was compiled of a package, in one file, for many are slow to write and to read:
+                             a line of JSON says the path of each in the prefix, and its length in bytes
+CACHE/done/WORD-...          a word was compiled, with just these packages: its own, and all that it depends on
 """
 
 import hashlib
+import json
 import os
-import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from typing import Any, NamedTuple
 import records
 
 HERE = Path(__file__).parent
+KEPT = ".files"  # how the name of a file ends that holds many
 SILENT: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -80,28 +83,42 @@ def compile_words(prefix: Path, names: Iterable[str]) -> bool:
 
 
 def keep(files: Iterable[str], prefix: Path, store: Path) -> None:
-    """Copy compiled files of a package to the cache, where another build may look at the same time."""
-    for kept, file in ((store / each, prefix / each) for each in files):
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_name(f"{kept.name}.{os.getpid()}")
-            shutil.copyfile(file, beside)
-            beside.replace(kept)
+    """Copy compiled files of a package to its folder in the cache, where another build may look at the same time."""
+    if not (data := {file: (prefix / file).read_bytes() for file in files}):
+        return
+    first = json.dumps({file: len(each) for file, each in data.items()}).encode() + b"\n"
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=store, delete=False) as beside:
+        beside.write(first + b"".join(data.values()))
+    Path(beside.name).replace(store / f"{hashlib.sha256(first).hexdigest()[:16]}{KEPT}")
+
+
+def put(kept: Path, prefix: Path) -> list[str]:
+    """Write the files of one in the cache to the prefix, and return their paths in it."""
+    first, _, data = kept.read_bytes().partition(b"\n")
+    lengths: dict[str, int] = json.loads(first)
+    rest = memoryview(data)
+    for file, length in lengths.items():
+        path = prefix / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rest[:length])
+        rest = rest[length:]
+    return list(lengths)
 
 
 def leave(made: dict[str, dict[str, Any]], requested: set[str], prefix: Path, cache: Path) -> None:
     """Leave compiled what people load first: from the cache, and by compiling what no build has compiled before."""
     python = identity(made["python"])
     store = {name: cache / "files" / python / identity(record) for name, record in made.items()}
-    if known := [f"{path}/." for path in store.values() if path.is_dir()]:
-        subprocess.run(["cp", "--recursive", *known, prefix], check=True)
+    known = {file for path in store.values() for kept in path.glob(f"*{KEPT}") for file in put(kept, prefix)}
     wanted = {word: cache / "done" / mark for word, mark in words(made, requested).items()}
     if not (new := [word for word, mark in wanted.items() if not mark.exists()]):
         return
     whole = compile_words(prefix, new)
     found = records.compiled_files(prefix)
     for name, record in made.items():
-        keep((found[file] for file in record["files"] if file in found), prefix, store[name])
+        new_files = sorted({found[file] for file in record["files"] if file in found} - known)
+        keep(new_files, prefix, store[name])
     if not whole:
         print("not all of it is compiled, so the first start may be slower; the next build tries again", flush=True)
         return

@@ -366,6 +366,7 @@ def test_second_environment_takes_what_the_first_compiled(tmp_path: Path) -> Non
     compiled.leave(made_of(*ADA, ("other", "ada")), {"ada", "other"}, second, tmp_path / "cache")
 
     assert [(prefix / "bin" / "asked").read_text() for prefix in (first, second)] == ["ada\n", "other\n"]
+    assert [len([*each.iterdir()]) for each in (tmp_path / "cache" / "files").glob("*/*")] == [1, 1]
     assert (second / "lib/site-packages/ada/__pycache__/__init__.tag.pyc").read_text() == "compiled\n"
 
 

@@ -142,6 +142,14 @@ def test_large_files_are_there_once(image: str) -> None:
     assert int(linked) > 20
 
 
+@pytest.mark.parametrize("name", ["image", "odd"])
+def test_users_may_change_the_whole_environment(name: str, request: pytest.FixtureRequest) -> None:
+    """What conda, pip and postBuild have left belongs to the group, and so does what comes to be in its folders."""
+    lacks = "find /opt/env ! -type l \\( ! -group users -o ! -perm -a=r,g=w -o -type d ! -perm -g=s,a=x \\) -print"
+
+    assert run(request.getfixturevalue(name), lacks) == ""
+
+
 def test_python_writes_nothing_into_the_containers_layer(image: str) -> None:
     """What it compiles at run time would be lost with the container, and slow its start."""
     script = (
