@@ -2,8 +2,6 @@
 
 Run it with an engine: python tests/starter/benchmarks/environment.py [ROUNDS]. It ends with 1 where a ratio is over
 its bound. Both build on the same base with the same files; cold builds start with empty package caches.
-Beside the time it prints the CPU seconds of the builds' own steps, where the kernel counts them by control group:
-what else runs on the machine changes them less. The engine's own work, to pack the layers, is not in them.
 """
 
 import json
@@ -27,11 +25,6 @@ from conftest import Clone, cloned, docker, removed, wait_until  # overhead.py a
 
 POST = ROOT / "tests" / "starter" / "benchmarks" / "post.Dockerfile"
 STACK = "import pandas, matplotlib, sklearn, scipy"
-# Of control groups 1 and 2, with Docker's driver cgroupfs: the file, what stands before the figure, units in a second.
-CPU = (
-    ("/sys/fs/cgroup/cpuacct/{}/cpuacct.usage", "", 1e9),
-    ("/sys/fs/cgroup/{}/cpu.stat", "usage_usec ", 1e6),
-)
 BUILDS = {
     "cold": 0.45,
     "conda package": 0.40,
@@ -44,14 +37,6 @@ STARTS = 3  # of each round
 ALIVE = "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:8888/api', timeout=4)"
 
 
-def cpu_seconds(group: str) -> float:
-    """Return what a control group has used; 0 where the kernel does not say."""
-    for name, before, units in CPU:
-        if (path := Path(name.format(group))).exists():
-            return int(path.read_text(encoding="ascii").splitlines()[0].removeprefix(before)) / units
-    return 0.0
-
-
 @dataclass
 class Side:
     """One of the two: its clone, its Dockerfile, and how long each of its builds took, in seconds."""
@@ -61,7 +46,6 @@ class Side:
     tag: str
     base: str
     took: dict[str, list[float]] = field(default_factory=dict)
-    used: dict[str, list[float]] = field(default_factory=dict)  # CPU seconds
 
     def build(self, name: str, *words: str) -> None:
         """Build, and note how long that took."""
@@ -72,11 +56,7 @@ class Side:
             ("pip_config", "PIP_CONFIG", "pip.conf"),
         ):
             argv += ["--secret", f"id={secret},src={values.get(key, ROOT / 'docker' / default)}"]
-        group = f"bench-{self.tag.partition(':')[0]}"
-        before = cpu_seconds(group)
-        self.note(name, lambda: must(self.clone.run(*argv, f"--cgroup-parent=/{group}", *words, ".")))
-        self.used.setdefault(name, []).append(cpu_seconds(group) - before)
-        print(f"{self.tag:14} {name:13} {self.used[name][-1]:7.2f} s of CPU", file=sys.stderr, flush=True)
+        self.note(name, lambda: must(self.clone.run(*argv, *words, ".")))
 
     def note(self, name: str, action: Callable[[], object]) -> None:
         """Note how long an action took."""
@@ -179,16 +159,6 @@ def medians(measured: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(each) for name, each in measured.items()}
 
 
-def cpu_ratios(ours: Side, post: Side) -> list[Ratio]:
-    """Return the same in CPU seconds, where the kernel counts them; it is shown beside, and not judged."""
-    mine, theirs = medians(ours.used), medians(post.used)
-    return [
-        Ratio(f"{name} / the post's {name}, CPU", mine[name], theirs[name], bound)
-        for name, bound in BUILDS.items()
-        if theirs[name]
-    ]
-
-
 def ratios(ours: Side, post: Side) -> list[Ratio]:
     """Return what was measured, each beside its bound."""
     mine, theirs = medians(ours.took), medians(post.took)
@@ -217,12 +187,11 @@ def main(rounds: int) -> None:
             for _ in range(rounds):
                 for side in sides:
                     measure(side)
-            print(json.dumps([[side.took, side.used] for side in sides]), file=sys.stderr)
+            print(json.dumps([side.took for side in sides]), file=sys.stderr)
             found = ratios(*sides)
-            shown = [*found, *cpu_ratios(*sides)]
         finally:
             removed(clone)
-    print("\n".join(map(str, shown)))
+    print("\n".join(map(str, found)))
     sys.exit(any(each.ours_s / each.theirs_s > each.bound for each in found))
 
 
