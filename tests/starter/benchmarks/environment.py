@@ -69,14 +69,15 @@ class Side:
         path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8")
 
     def empty_caches(self) -> None:
-        """Give the build's package caches names that no build had before, and its base a layer that none had.
+        """Give the build's package caches names that no build had before, and its base a file that none had.
 
-        Else the second round's one more package would be found in the first round's layers.
+        Else the second round's one more package would be found in the first round's layers; an empty layer is not
+        enough for BuildKit 0.13, which goes by what files hold.
         """
         path = self.clone.root / self.dockerfile
-        text = re.sub(
-            r"(?m)^(FROM \$\{BASE_IMAGE\}.*\n)(RUN : .*\n)?", rf"\1RUN : {secrets.token_hex(4)}\n", path.read_text()
-        )
+        text = path.read_text(encoding="utf-8")
+        new = rf"\1RUN echo {secrets.token_hex(4)} >/new\n"
+        text = re.sub(r"(?m)^(FROM \$\{BASE_IMAGE\}.*\n)(RUN echo .*\n)?", new, text)
         text = re.sub(r"(type=cache,id=\w+)[-\w]*", rf"\1-{secrets.token_hex(4)}", text)
         path.write_text(text, encoding="utf-8")
 
