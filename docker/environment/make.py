@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import compiled
+import equal_files
 import rattler
 import records
 from channels import conda_settings, conda_version, sources, spelled_out, without_login
@@ -36,7 +37,6 @@ FAULTS = (
     exceptions.TransactionError,
 )
 CACHE = Path.home() / ".cache" / "rattler" / "compiled"  # beside rattler's own, in the same mount
-LARGE = 32 * 1024  # bytes, of files worth to be kept once; equal smaller ones are 1,100, and 5 MB together
 STARTUP = "project_startup"  # the module in /opt/project that project.pth runs
 
 
@@ -128,21 +128,6 @@ def start_up(prefix: Path) -> None:
     (Path(done.stdout.strip()) / "project.pth").write_text(lines, encoding="utf-8")
 
 
-def keep_once(made: Iterable[dict[str, Any]], prefix: Path) -> None:
-    """Have large files that packages bring more than once be one file, by hard links, as conda links to its cache.
-
-    JupyterLab brings its pages twice, and wheels bring the same libraries.
-    """
-    first: dict[tuple[str, int], Path] = {}
-    for each in (file for record in made for file in record["paths_data"]["paths"]):
-        if each["path_type"] == "hardlink" and each.get("size_in_bytes", 0) >= LARGE:
-            path = prefix / each["_path"]
-            digest = each.get("sha256_in_prefix") or each["sha256"]
-            if (one := first.setdefault((digest, path.stat().st_mode), path)) != path:
-                path.unlink()
-                path.hardlink_to(one)
-
-
 def main(asked: dict[str, Any], prefix: Path) -> None:
     """Make the environment."""
     settings = conda_settings()
@@ -157,7 +142,7 @@ def main(asked: dict[str, Any], prefix: Path) -> None:
     # At the end of the step all that it wrote has to be on the disk (overlayfs, unmount): that can begin now.
     subprocess.Popen(["sync", "--file-system", prefix])
     made = records.read(prefix)
-    keep_once(made.values(), prefix)
+    equal_files.keep_once(made.values(), prefix)
     if (prefix / "bin" / "python").exists():
         start_up(prefix)
         compiled.leave(made, {spec.name.normalized for spec in specs}, prefix, CACHE)

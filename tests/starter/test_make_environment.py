@@ -12,8 +12,8 @@ from host_tasks.ground.paths import DOCKER_DIR
 
 sys.path.append(str(DOCKER_DIR / "environment"))
 
-channels, compiled, reach, read_files, records = map(
-    importlib.import_module, ("channels", "compiled", "reach", "read_files", "records")
+channels, compiled, equal_files, reach, read_files, records = map(
+    importlib.import_module, ("channels", "compiled", "equal_files", "reach", "read_files", "records")
 )
 
 
@@ -379,6 +379,35 @@ def test_what_did_not_come_to_its_end_is_compiled_again(tmp_path: Path, capsys: 
 
     assert (second / "bin" / "asked").read_text() == "ada\n"
     assert capsys.readouterr().out.count("not all of it is compiled") == 1
+
+
+PAGE, LIBRARY = "page " * equal_files.LARGE, "library " * equal_files.LARGE
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says", "linked"),
+    [
+        ("share/page", PAGE, PAGE, True),
+        ("share/small", "page", "page", False),
+        ("share/changed by a script", LIBRARY, PAGE, False),
+        ("share/removed by a script", None, PAGE, False),
+    ],
+)
+def test_equal_files_are_one(file: str, text: str | None, says: str, linked: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Large ones, of what the records say only where it is still so; all hold what they held."""
+    paths = []
+    for name, held, recorded in (("lib/first", says, says), (file, text, says)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        if held is not None:
+            (tmp_path / name).write_text(held, encoding="utf-8")
+        known = {"sha256": f"digest of {recorded}", "size_in_bytes": len(recorded)}
+        paths.append({"_path": name, "path_type": "hardlink", **known})
+
+    equal_files.keep_once([{"paths_data": {"paths": [each]}} for each in paths], tmp_path)
+
+    assert (tmp_path / "lib/first").read_text(encoding="utf-8") == says
+    assert ((tmp_path / file).read_text(encoding="utf-8") if (tmp_path / file).exists() else None) == text
+    assert (tmp_path / "lib/first").stat().st_nlink == 1 + linked
 
 
 def test_history_is_as_conda_reads_it() -> None:
