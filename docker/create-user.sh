@@ -62,5 +62,5 @@ ln --symbolic "${ENV_PREFIX}" "${home}/app/env"
 ln --symbolic --no-target-directory "${home}/app" /workspace
 
 # The user gains nothing by running a file, no-new-privileges or not; last, so that no step before it adds one.
-# share.sh has seen to the environment, which holds more files than all the rest.
+# share.sh has seen to the environment after each step that filled it; it holds more files than all the rest.
 find / -xdev -path "${ENV_PREFIX}" -prune -o -type f -perm /6000 -exec chmod a-s {} +

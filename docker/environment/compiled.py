@@ -86,17 +86,17 @@ def keep(files: Iterable[str], prefix: Path, store: Path) -> None:
     """Copy compiled files of a package to its folder in the cache, where another build may look at the same time."""
     if not (data := {file: (prefix / file).read_bytes() for file in files}):
         return
-    first = json.dumps({file: len(each) for file, each in data.items()}).encode() + b"\n"
+    header = json.dumps({file: len(each) for file, each in data.items()}).encode() + b"\n"
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=store, delete=False) as beside:
-        beside.write(first + b"".join(data.values()))
-    Path(beside.name).replace(store / f"{hashlib.sha256(first).hexdigest()[:16]}{KEPT}")
+        beside.write(header + b"".join(data.values()))
+    Path(beside.name).replace(store / f"{hashlib.sha256(header).hexdigest()[:16]}{KEPT}")
 
 
 def put(kept: Path, prefix: Path) -> list[str]:
     """Write the files of one in the cache to the prefix, and return their paths in it."""
-    first, _, data = kept.read_bytes().partition(b"\n")
-    lengths: dict[str, int] = json.loads(first)
+    header, _, data = kept.read_bytes().partition(b"\n")
+    lengths: dict[str, int] = json.loads(header)
     rest = memoryview(data)
     for file, length in lengths.items():
         path = prefix / file

@@ -9,11 +9,13 @@ import subprocess
 from collections.abc import Sequence
 
 # Stdin: what to end, and later a line where there is nothing to end. $1: tenths of a second until the last signal.
+# What has ended counts until process 1 takes notice of it, which may be seconds: so it waits in no folder of ours.
 SCRIPT = """
 left=$1; shift
 read -r target || exit
 read -r _ && exit
 "$@"
+cd /
 kill -s TERM -- "$target"
 while kill -s 0 -- "$target" && [ "$left" -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
 kill -s KILL -- "$target"

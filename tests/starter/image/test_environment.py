@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import Clone, cloned, docker
 
+from host_tasks.ground.paths import DOCKER_DIR
+
 ODD_POST_BUILD = """\
 #!/usr/bin/env bash
 set -euo pipefail
@@ -148,6 +150,14 @@ def test_users_may_change_the_whole_environment(name: str, request: pytest.Fixtu
     lacks = "find /opt/env ! -type l \\( ! -group users -o ! -perm -a=r,g=w -o -type d ! -perm -g=s,a=x \\) -print"
 
     assert run(request.getfixturevalue(name), lacks) == ""
+
+
+def test_what_a_step_leaves_runs_with_nobodys_rights(image: str) -> None:
+    """A package's build, or postBuild, may set them; create-user.sh does not search the environment again."""
+    script = "install --mode=6755 /bin/true /opt/env/made && bash /share.sh /opt/env && stat --format=%a /opt/env/made"
+    share = f"--volume={DOCKER_DIR}/environment/share.sh:/share.sh:ro"
+
+    assert run(image, script, "--user=0", share) == "775"
 
 
 def test_python_writes_nothing_into_the_containers_layer(image: str) -> None:
