@@ -8,4 +8,18 @@ if [[ ! -s "${JUPYTER_TOKEN_FILE}" ]]; then
     (umask 077 && od -A n -t x1 -N 24 /dev/urandom | tr -d ' \n' >"${JUPYTER_TOKEN_FILE}")
 fi
 
+# A server without its configuration has no rules for its token and its files, and Jupyter serves all the same where a
+# file cannot be read or does not run. The second line makes it end there (traitlets 5.14, config/application.py).
+configuration=/etc/jupyter/jupyter_server_config.py
+case "${1##*/} ${2:-}" in
+"jupyter lab" | "jupyter notebook" | "jupyter server" | "jupyter-lab "* | "jupyter-notebook "* | "jupyter-server "* | "jupyterhub-singleuser "*)
+    if [[ ! -r "${configuration}" || ! -s "${configuration}" ]]; then
+        echo "error: ${configuration} cannot be read, and no server starts without it" >&2
+        echo "fix: build the image again" >&2
+        exit 78
+    fi
+    export TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR=1
+    ;;
+esac
+
 exec "$@"

@@ -18,6 +18,7 @@ from tornado.web import HTTPError, RequestHandler
 sys.path.insert(0, str(Path(__file__).parent))
 from mounted_contents import MountedContents
 
+os.environ.pop("TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR", None)  # for this server, not for what runs in it
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -35,7 +36,8 @@ class LinkOnly(IdentityProvider):
     token: str  # the trait, whose type is not told
 
     def get_user(self, handler: JupyterHandler) -> Any:
-        """Return who asks, by the token that its file holds now."""
+        """Return who asks, by the token that its file holds now; the header tells that these rules are in force."""
+        handler.set_header("X-Identity-Provider", type(self).__name__)
         fresh = TOKEN_FILE.read_text(encoding="ascii") if TOKEN_FILE.is_file() else ""
         if fresh and fresh != self.in_file == self.token:  # else it was given another way, as Binder's hub does
             self.token = self.in_file = fresh
