@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,22 @@ from aids import wait_until
 
 GATEWAY = "10.213.77.1"  # of the private engine's bridge: build steps and what they ask meet there
 TOOLS = ("unshare", "nsenter", "setpriv", "iptables", "dockerd")
+SETTINGS = "PRIVATE_ENGINE"  # the variable with a private engine's daemon.json, for those that its own tests start
 
 # `ip link set lo up`, without iproute2 (netdevice(7): SIOCSIFFLAGS with IFF_UP and IFF_RUNNING).
 LOOPBACK_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 0x41))"
 
+# Programs of other folders lie over /usr as if they were installed, read-only, with the C library that they need; no
+# plug-in or setting of the caller's gets in their way.
 # Its own /run hides the sockets of the machine's engine and of its containerd, so that it starts one of its own.
 # An engine that ends is started again once /run/again is there.
 ENGINE = """
 set -e
+if [ -n "$7" ]; then
+    mount -t overlay -o "lowerdir=$7:/usr" none /usr
+    mkdir -p ~/.docker
+    mount -t tmpfs none ~/.docker
+fi
 mount -t tmpfs none /run
 mkdir /run/docker
 touch /run/private
@@ -39,6 +47,14 @@ while :; do
     until rm /run/again 2>/dev/null; do sleep 0.1; done
 done
 """
+# slirp4netns(1): it is a program's connections that go out, so nothing of the machine's network is touched.
+RESOLVER = """
+file=$(readlink --canonicalize-missing /etc/resolv.conf)
+[ -e "$file" ] || { mkdir -p "${file%/*}" && touch "$file"; }
+echo nameserver 10.0.2.3 >/run/resolver
+mount --bind /run/resolver "$file"
+"""
+UPLINK = ("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path")
 # Only there: outside the namespaces the same file names the machine's own engine.
 RESTART = """
 [ -e /run/private ] || exit 1
@@ -63,6 +79,19 @@ class Private:
         """Run a command inside the namespaces."""
         return subprocess.run(self.argv(*words), capture_output=True, text=True, timeout=timeout_s, check=False)
 
+    def reach_out(self) -> None:
+        """Let what runs inside reach what this machine reaches, by a program that ends with the namespaces."""
+        # In all of them but the network's: that one is what it connects with the outside.
+        enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid"]
+        ready, says = os.pipe()
+        argv = [*enter, *UPLINK, f"--ready-fd={says}", "/proc/1/ns/net", "tap0"]
+        subprocess.Popen(argv, pass_fds=[says], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(says)
+        with open(ready, "rb") as told:  # noqa: PTH123 - a descriptor
+            assert told.read(1), "slirp4netns ended"
+        resolver = self.run("sh", "-c", RESOLVER)
+        assert resolver.returncode == 0, resolver.stderr
+
     def answers(self) -> bool:
         """Return whether the engine is ready."""
         return self.run("docker", "info", "--format", "{{.ServerVersion}}").returncode == 0
@@ -83,20 +112,31 @@ class Private:
         assert done.returncode == 0, done.stderr
 
 
+def lacks(tools: Sequence[str] = TOOLS) -> str:
+    """Return what a private engine needs and is not here, or an empty text."""
+    absent = [each for each in tools if shutil.which(each) is None]
+    return f"needs root and {', '.join(absent or tools)}" if os.geteuid() != 0 or absent else ""
+
+
 @contextmanager
-def private_engine(size: str = "") -> Iterator[Private]:
-    """Start an engine with no image and no network, on a disk of a size where one is given; all is gone afterwards."""
-    absent = [each for each in TOOLS if shutil.which(each) is None]
-    if os.geteuid() != 0 or absent:
-        pytest.skip(f"needs root and {', '.join(absent or TOOLS)}")
-    folder = Path(tempfile.mkdtemp())
-    (folder / "daemon.json").write_text("{}", encoding="utf-8")
+def private_engine(size: str = "", programs: Sequence[Path] = (), settings: str = "") -> Iterator[Private]:
+    """Start an engine with no image and no network, on a disk of a size where one is given; all is gone afterwards.
+
+    Programs are folders whose usr/ lies over the machine's, the first one on top. Settings are a daemon.json.
+    """
+    if not programs and (reason := lacks()):
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))  # it gets large, and /tmp may be memory
+    (folder / "daemon.json").write_text(settings or os.environ.get(SETTINGS, "{}"), encoding="utf-8")
     (folder / "data").mkdir()
+    over_usr = ":".join(f"{each}/usr" for each in programs)
     namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv = ["setpriv", "--pdeathsig", "KILL", *namespaces, "--propagation", "private", "sh", "-c", ENGINE, "sh"]
     with (folder / "log").open("wb") as log:
         outer = subprocess.Popen(
-            [*argv, str(folder), GATEWAY, folder.name, sys.executable, LOOPBACK_UP, size], stdout=log, stderr=log
+            [*argv, str(folder), GATEWAY, folder.name, sys.executable, LOOPBACK_UP, size, over_usr],
+            stdout=log,
+            stderr=log,
         )
     try:
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
