@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aids import wait_until as wait_until
+from warned import warnings
 
 from host_tasks.ground.paths import YOURS as YOURS
 from host_tasks.observe.clone import project_name
@@ -25,6 +26,7 @@ GO_WITH = {
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",
 }
+HEARD: list[str] = []  # what commands have said since the last test
 collect_ignore = [test for test, file in GO_WITH.items() if not (ROOT / file).is_file()]
 
 
@@ -43,7 +45,7 @@ class Clone:
         self, *argv: str, cwd: Path | None = None, timeout_s: float = 600, **environ: Any
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in the clone, without a terminal."""
-        return subprocess.run(
+        done = subprocess.run(
             argv,
             cwd=cwd or self.root,
             env={**os.environ, **environ},
@@ -53,6 +55,8 @@ class Clone:
             timeout=timeout_s,
             check=False,
         )
+        HEARD.extend([done.stdout, done.stderr])
+        return done
 
     def succeed(self, *words: str, **options: object) -> str:
         """Run a task that must succeed and return its stdout."""
@@ -84,6 +88,7 @@ class Clone:
 def docker(*words: str) -> str:
     """Return the stripped stdout of a docker command that must succeed."""
     done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=300, check=False)
+    HEARD.extend([done.stdout, done.stderr])
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -136,6 +141,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def unwarned(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a test that is marked `engines` fail where it, or what was made for it, was warned of something."""
+    yield
+    heard = [line for text in HEARD for line in warnings(text)]
+    HEARD.clear()
+    if request.node.get_closest_marker("engines"):
+        assert not heard, "\n".join(dict.fromkeys(heard))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,8 @@ import pytest
 from conftest import Clone, docker, wait_until
 from lab import api, executed, status_of
 
+pytestmark = pytest.mark.engines
+
 REPO2DOCKER = "jupyter-repo2docker==2026.4.0"  # on PyPI
 TOKEN = "0123456789abcdef"  # noqa: S105 # the hub makes one for each start
 HUB = "hub.example.org"

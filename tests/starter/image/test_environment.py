@@ -122,6 +122,7 @@ def test_tools_of_the_build_are_not_in_the_image(image: str) -> None:
     assert run(image, find.replace("(", "\\(").replace(")", "\\)") + " || true", "--user=0") == ""
 
 
+@pytest.mark.engines
 def test_no_layer_holds_a_file_a_second_time(image: str) -> None:
     """What comes after the conda packages adds what it installs and no more: tabulate, a setting, a user."""
     sizes = [int(size) for size in docker("history", "--format", "{{.Size}}", "--human=false", image).split()]
@@ -221,6 +222,7 @@ def test_environment_is_active_without_a_shell(running: Clone) -> None:
     assert plain.stdout.startswith("/opt/env ")
 
 
+@pytest.mark.engines
 def test_what_was_installed_by_hand_is_recorded(running: Clone) -> None:
     """What conda and pip were asked for is shown and added to the files, without what that depends on."""
     names = ("environment.yml", "requirements.txt")

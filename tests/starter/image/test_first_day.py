@@ -6,6 +6,8 @@ import shutil
 import pytest
 from conftest import Clone, git
 
+pytestmark = pytest.mark.engines
+
 NOT_NEEDED = (
     *("tests/starter", ".binder", ".ci", ".devcontainer", ".editorconfig", ".gitattributes", ".github"),
     *("CONTRIBUTING.md", "SECURITY.md", "postBuild", "requirements.txt", "docker/examples", "docker/pictures"),

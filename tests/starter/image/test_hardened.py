@@ -9,6 +9,8 @@ from conftest import Clone, docker, wait_until
 from lab import api, executed, status_of
 from test_container import NO_PRIVILEGES, privileges, set_id_files
 
+pytestmark = pytest.mark.engines
+
 # Where the engine mounts; it makes the points in the container's layer before it makes that read-only.
 OF_THE_ENGINE = {"/run", "/run/secrets", "/run/secrets/ca_bundle", "/run/secrets/pip_config"}
 OF_THE_ENGINE |= {"/run/secrets/proxies", "/run/secrets/yours"}

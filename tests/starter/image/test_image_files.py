@@ -3,6 +3,8 @@
 import pytest
 from conftest import Clone, docker, wait_until
 
+pytestmark = pytest.mark.engines
+
 CONFIGURATION = "/etc/jupyter/jupyter_server_config.py"
 # What is not the build's to say: the environment, which has tests of its own, and what the kernel mounts.
 PASSED_OVER = ("/proc", "/sys", "/dev", "/opt/env/*", "/opt/conda/pkgs/*")

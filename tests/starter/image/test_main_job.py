@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import YOURS, Clone, docker
+from beside import start
+from conftest import YOURS, Clone, docker, wait_until
 from lab import api, executed, status_of
+
+pytestmark = pytest.mark.engines
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +195,24 @@ def test_run_passes_words_output_and_exit_code(running: Clone) -> None:
 
     assert done.returncode == 7, done.stderr
     assert done.stdout == "['a b', '$HOME', \"'\"] /opt/env\n"
+
+
+def test_shell_opens_in_the_environment(running: Clone) -> None:
+    """`shell` gives a prompt on the caller's terminal, in the running server; its exit code is the shell's."""
+    task = start(running, "shell", terminal=True)
+    wait_until(lambda: "(/opt/env)" in task.said(), timeout_s=60, what="the prompt")
+
+    assert task.terminal is not None
+    os.write(task.terminal, b"test $CONDA_PREFIX = /opt/env && exit 7\r")
+
+    assert task.ended() == 7, task.said()
+
+
+def test_doctor_finds_nothing_that_fails(running: Clone) -> None:
+    """With a server that runs, every finding of `doctor` is good, or a warning."""
+    judged = json.loads(running.succeed("doctor", "--json"))
+
+    assert [each for each in judged if each["state"] == "fail"] == []
 
 
 def test_config_is_composes_own(running: Clone) -> None:

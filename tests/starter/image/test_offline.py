@@ -37,6 +37,7 @@ def shown_with(words: str) -> list[str]:
     return block.splitlines()
 
 
+@pytest.mark.engines
 def test_environment_from_a_file_needs_no_network(running: Clone, private: Private, tmp_path: Path) -> None:
     """As the manual shows it: `save` here, `load` and `up` where there is no image, no base and no network.
 

@@ -31,6 +31,7 @@ def plain(tmp_path: Path, base: str) -> Iterator[Clone]:
     clone.run("docker", "compose", "down", "--rmi", "local", "--volumes", cwd=clone.root / "docker")
 
 
+@pytest.mark.engines
 def test_plain_compose_configures_starts_and_stops(plain: Clone) -> None:
     """`docker compose config`, `up --build` and `down` need nothing but the post's three lines."""
     folder = plain.root / "docker"
@@ -57,6 +58,7 @@ def test_plain_compose_without_env_says_what_to_run(plain: Clone) -> None:
     assert "invoke env" in done.stderr
 
 
+@pytest.mark.engines
 def test_image_build_and_container_run_of_the_post(plain: Clone, base: str) -> None:
     """The post's `docker image build` and `docker container run`, with its build arguments and six volumes, work."""
     folder = plain.root / "docker"

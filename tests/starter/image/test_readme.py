@@ -1,6 +1,7 @@
 """Every command that README, manual, CONTRIBUTING and SECURITY show, run in their order in a fresh clone."""
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -51,7 +52,8 @@ def shown_blocks() -> Iterator[object]:
     for text in TEXTS:
         for number, block in enumerate(text.blocks, start=1):
             if not any(word in block for word in NOT_RUN):
-                yield pytest.param(text, block, id=f"{text.name} {number}")
+                marks = [pytest.mark.engines] if FORK in block or re.search("^docker ", block, re.MULTILINE) else []
+                yield pytest.param(text, block, id=f"{text.name} {number}", marks=marks)
 
 
 @pytest.mark.parametrize(("text", "block"), list(shown_blocks()))

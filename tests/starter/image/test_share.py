@@ -58,6 +58,7 @@ def layers(image: str) -> list[str]:
     return found
 
 
+@pytest.mark.engines
 def test_environment_is_taken_from_a_registry(running: Clone, other: Clone, registry: str) -> None:
     """The second clone pulls what the first has pushed, and builds its user on it; the base image is not asked for.
 

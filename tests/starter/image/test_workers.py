@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from conftest import Clone, docker
@@ -11,6 +12,7 @@ from test_hardened import OF_THE_ENGINE
 
 # The fields of /proc/net/tcp (proc(5)): 1 is the address, in hexadecimal, 3 the state, 7 the uid.
 LISTENS, LOOPBACK, THE_LAB = "0A", "0100007F:", "00000000:22B8"
+READINGS = 20
 COMPUTED = """
 import os
 from distributed import Client
@@ -49,6 +51,22 @@ def test_workers_without_dask_are_refused_before_anything_is_done(clone: Clone) 
     assert not (clone.root / "docker" / ".env").exists()
 
 
+@pytest.mark.engines
+def test_compose_reads_the_workers_the_same_each_time(clone: Clone) -> None:
+    """No reading gives a worker a port or a build of its own (Compose 2.40 did, on one reading of four)."""
+    clone.succeed("env")
+    environ: dict[str, Any] = {**clone.values(), "COMPOSE_FILE": "docker-compose.yml:docker-compose.workers.yml"}
+    words = ("docker", "compose", "config", "--format", "json")
+
+    said = [clone.run(*words, cwd=clone.root / "docker", **environ).stdout for _ in range(READINGS)]
+
+    services = json.loads(said[0])["services"]
+    assert set(said) == {said[0]}
+    of_dask = {key for each in ("dask-scheduler", "dask-worker") for key in services[each]}
+    assert {"build", "labels", "ports"} & of_dask == set()
+    (clone.root / "docker" / ".env").unlink()
+
+
 @pytest.fixture(scope="module")
 def lab(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id of a Lab's container, started with Dask in its environment and a data disk; then two workers came."""
@@ -66,6 +84,7 @@ def lab(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
     return started
 
 
+@pytest.mark.engines
 def test_notebook_computes_on_the_workers_and_files_are_the_callers(clone: Clone, lab: str) -> None:
     """`Client()` finds both; they read the data disk and write into results/ as the identity outside."""
     assert computed(clone, 2) == "2 8\n"
@@ -76,6 +95,7 @@ def test_notebook_computes_on_the_workers_and_files_are_the_callers(clone: Clone
     assert {each.read_text(encoding="utf-8") for each in parts} == {"x"}
 
 
+@pytest.mark.engines
 def test_workers_are_the_labs_image_with_its_limits_and_came_without_it_going(clone: Clone, lab: str) -> None:
     """No second build, no privileges, and the Lab's container is the one of before."""
     servers, workers = running_of(clone, "jupyterlab-server"), running_of(clone, "dask-worker")
