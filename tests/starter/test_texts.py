@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import tried
 from texts import Text, still_ours
 
 from host_tasks.ground.errors import ExitCode
@@ -64,6 +65,18 @@ def test_readmes_tree_is_what_git_tracks(readme: Text) -> None:
     in_tree = [line.split()[0].rstrip("/") for line in tree[1].splitlines()]
 
     assert in_tree == sorted({name.split("/")[0] for name in tracked()})
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_engines_of_the_texts_are_those_that_were_tried(text: Text) -> None:
+    """The versions are those of the last runs of tests/starter/engines.py, and nobody's own words."""
+    assert text.content == tried.said(text.content)
+
+
+def test_texts_say_where_it_was_tried(readme: Text) -> None:
+    """The manual has the table, and the README the versions."""
+    assert tried.HEADING in MANUAL.content
+    assert f"| engine | Docker Engine {tried.rows()[0]['engine']}" in readme.content
 
 
 def test_readme_and_ci_agree_on_the_test_command(readme: Text) -> None:

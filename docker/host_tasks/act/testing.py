@@ -34,7 +34,7 @@ def run(*, words: Sequence[str], yes: bool, starter: bool, both: bool, fast: boo
     """
     failed = [] if (starter or fast or lint) and not both else own_tests(words, yes=yes)
     if starter or fast or lint or both:
-        failed += starters(words, yes=yes, fast=fast, lint=lint)
+        failed += starters(words, yes=yes, fast=fast, lint=lint, engines=both and not words)
     if failed:
         raise Exit(message=error_text(f"failed: {', '.join(failed)}", fix="see the lines of each above"), code=1)
     report.note("All that was run has passed.")
@@ -50,8 +50,11 @@ def own_tests(words: Sequence[str], *, yes: bool) -> list[str]:
     return [] if finished.returncode in (0, NO_TESTS) else ["your tests"]
 
 
-def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list[str]:
-    """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed."""
+def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, engines: bool) -> list[str]:
+    """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed.
+
+    With `engines`, what has to hold on each engine is tried on those too that this machine has not installed.
+    """
     if not STARTER_TESTS.is_dir():
         problem = f"{shown(STARTER_TESTS)} is not here: the starter's tests were deleted"
         raise HostError(problem, fix=task_command("test"), code=ExitCode.CONFIG)
@@ -64,6 +67,7 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
         how = ["--numprocesses=2", "--dist=loadfile"]
     pytest = ["pytest", f"--config-file={STARTERS_SETTINGS}", f"--rootdir={ROOT}", *how, *words]
     commands = [*linting.checkers(), *([] if fast else linting.audits()), *([] if lint else [pytest])]
+    commands += [[sys.executable, str(STARTER_TESTS / "engines.py")]] if engines and not (fast or lint) else []
     tools = Path(sys.executable).parent
     path = [tools, LINT_ENVIRONMENT / tools.name, LINT_ENVIRONMENT / "node_modules" / ".bin"]
     environ = {**os.environ, "PATH": os.pathsep.join([*map(str, path), os.environ.get("PATH", os.defpath)])}
@@ -71,7 +75,7 @@ def starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool) -> list
     for argv in commands:
         report.command(textwrap.shorten(shlex.join(argv), SHOWN_CHARACTERS, placeholder=" ..."))
         if not runner.run(argv, cwd=ROOT, env=environ, interactive=True, announce=False).ok:
-            failed.append(argv[0])
+            failed.append(Path(argv[-1] if argv[0] == sys.executable else argv[0]).name)
     return failed
 
 
