@@ -16,6 +16,17 @@ case "${1##*/} ${2:-}" in
     ;;
 esac
 
+# A container that starts again has its token still. Where its server was killed, or has been away for long, a stranger
+# of the same machine may have held its port since, and an open tab have told him that token: it is no longer used.
+# A server that ends in peace leaves the mark (jupyter_server_config.py).
+ended="${JUPYTER_TOKEN_FILE}.ended"
+if [[ -n "${server}" && ($$ == 1 || "${PPID}" == 1) ]]; then
+    if [[ -z "$(find "${ended}" -newermt '-30 seconds' 2>/dev/null)" ]]; then
+        rm --force "${JUPYTER_TOKEN_FILE}"
+    fi
+    rm --force "${ended}"
+fi
+
 # Jupyter reads its token from this file; a token in the environment would show in `docker inspect`.
 if [[ ! -s "${JUPYTER_TOKEN_FILE}" ]]; then
     (umask 077 && od -A n -t x1 -N 24 /dev/urandom | tr -d ' \n' >"${JUPYTER_TOKEN_FILE}")

@@ -11,6 +11,7 @@ ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/su
 # path, owner, mode, type (find(1), %y), and where a link leads; U is the person's uid and gid, H the home.
 MADE = """
 /etc/jupyter 0:0 755 d
+/etc/jupyter/door.py 0:0 444 f
 /etc/jupyter/jupyter_server_config.py 0:0 444 f
 /etc/jupyter/labconfig 0:0 755 d
 /etc/jupyter/labconfig/page_config.json 0:0 444 f
