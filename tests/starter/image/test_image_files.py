@@ -23,6 +23,7 @@ MADE = """
 /opt/project 0:0 755 d
 /opt/project/activate.sh 0:0 444 f
 /opt/project/project_startup.py 0:0 444 f
+/opt/source 0:0 755 d
 /usr/local/bin/entrypoint.sh 0:0 555 f
 /workspace 0:0 777 l H/app
 H U 755 d
