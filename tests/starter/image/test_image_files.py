@@ -15,8 +15,11 @@ MADE = """
 /etc/jupyter/jupyter_server_config.py 0:0 444 f
 /etc/jupyter/labconfig 0:0 755 d
 /etc/jupyter/labconfig/page_config.json 0:0 444 f
+/etc/jupyter/mounted_checkpoints.py 0:0 444 f
 /etc/jupyter/mounted_contents.py 0:0 444 f
+/etc/jupyter/mounted_files.py 0:0 444 f
 /etc/jupyter/serve.py 0:0 444 f
+/etc/jupyter/whole_files.py 0:0 444 f
 /etc/profile.d/zz-activate.sh 0:0 777 l /opt/project/activate.sh
 /opt/env 0:100 2775 d
 /opt/home 0:0 755 d
