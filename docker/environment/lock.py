@@ -26,6 +26,7 @@ import rattler
 import read_files
 import records
 from channels import conda_settings, sources, without_login
+from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 
 Record = dict[str, Any]
 PREFIX = Path("/tmp/env")  # noqa: S108 # of a stage that is not kept
@@ -104,6 +105,15 @@ def compiled(folder: Path, name: str, kept: str, environ: dict[str, str], *optio
     return text
 
 
+def has(locked: Mapping[str, str], line: str) -> bool:
+    """Return whether a line of source.txt is met by what is locked, of which pip may have to build some."""
+    try:
+        asked = Requirement(line)
+    except InvalidRequirement:  # it says where packages are
+        return False
+    return not asked.extras and asked.name in locked and asked.specifier.contains(locked[asked.name], prereleases=True)
+
+
 def pip_packages(folder: Path, brought: list[str], kept: str, *options: str) -> str:
     """Return pip's packages with their hashes, beside those that conda brings; those of src/ apart, and never others.
 
@@ -118,7 +128,9 @@ def pip_packages(folder: Path, brought: list[str], kept: str, *options: str) -> 
     if not (folder / "source.txt").stat().st_size:
         return found
     (folder / "section-locked.txt").write_text(text, encoding="utf-8")
-    names = re.findall(r"(?m)^([\w.-]+)==", text)
+    names = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", text))
+    lines = (folder / "source.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "source.txt").write_text("".join(f"{each}\n" for each in lines if not has(names, each)), encoding="utf-8")
     options += (
         "--constraints",
         "section-locked.txt",

@@ -1,5 +1,7 @@
 """What src/pyproject.toml, which a notebook can write, brings into an image: packages for notebooks, and no code."""
 
+import shutil
+
 import pytest
 from conftest import Clone
 
@@ -39,8 +41,30 @@ def test_package_that_would_have_to_be_built_is_refused_from_src(built: Clone) -
     (built.root / "src" / "pyproject.toml").unlink()
     (built.root / "requirements.txt").write_text(f"{SOURCE_ONLY}\n", encoding="utf-8")
     taken = built.task("build", "--yes")
+    (built.root / "requirements.txt").write_text("tabulate\n", encoding="utf-8")
     assert refused.returncode == 70, refused.stderr[-2000:]
     assert f"No matching distribution found for {SOURCE_ONLY}" in refused.stderr
+    assert taken.returncode == 0, taken.stderr[-2000:]
+
+
+def test_lock_has_them_apart_and_takes_wheels_only(built: Clone) -> None:
+    """They are below a line of their own, with hashes; requirements.txt alone may name what has to be built."""
+    (built.root / "src" / "pyproject.toml").write_text(PROJECT.format("humanize"), encoding="utf-8")
+    built.succeed("lock", "--yes")
+    (lock,) = (built.root / "environment.lock").rglob("pip-linux-64.txt")
+    above, _, below = lock.read_text("utf-8").partition("# required by src/pyproject.toml\n")
+    (built.root / "src" / "pyproject.toml").write_text(PROJECT.format(SOURCE_ONLY), encoding="utf-8")
+
+    refused = built.task("lock", "--yes")
+    (built.root / "requirements.txt").write_text(f"{SOURCE_ONLY}\n", encoding="utf-8")
+    taken = built.task("lock", "--yes")
+
+    (built.root / "requirements.txt").write_text("tabulate\n", encoding="utf-8")
+    shutil.rmtree(built.root / "environment.lock")
+    (built.root / "src" / "pyproject.toml").unlink()
+    assert ("humanize==" in above, below.startswith("humanize=="), "--hash=sha256:" in below) == (False, True, True)
+    assert refused.returncode != 0
+    assert f"Wheels are required for `{SOURCE_ONLY}`" in refused.stderr
     assert taken.returncode == 0, taken.stderr[-2000:]
 
 
