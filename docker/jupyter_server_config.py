@@ -16,6 +16,7 @@ from tornado.netutil import is_valid_ip
 from tornado.web import HTTPError, RequestHandler
 
 sys.path.insert(0, str(Path(__file__).parent))
+import door
 from mounted_contents import MountedContents
 
 os.environ.pop("TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR", None)  # for this server, not for what runs in it
@@ -62,6 +63,10 @@ def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:
     RequestHandler.finish(handler, {"message": responses[status_code]})
 
 
+door.judge_before_bodies()
+door.ask_who_logs_out()
+door.log_no_queries()
+door.end_as_asked(TOKEN_FILE.with_name(f"{TOKEN_FILE.name}.ended"))
 JupyterHandler.get_login_url = refuse
 LicensesHandler.write_error = answer_error
 c.ServerApp.identity_provider_class = LinkOnly

@@ -4,81 +4,49 @@ Jupyter's own manager moves first and asks later: it empties a mounted folder be
 cannot go, and moves files to where they end with the container. Hooks do not see these calls, so this is a manager.
 """
 
+import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import run_sync
+from jupyter_core.paths import is_hidden
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+from mounted_checkpoints import MountedCheckpoints
+from mounted_files import SHOWN, TRASH, WholeFiles, put_in_trash, refuse_mounted, refuse_where_lost
 from tornado.web import HTTPError
-
-PROJECT = Path(os.environ["PROJECT_DIR"])
-TRASH = f".Trash-{os.getuid()}"
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A place where the container's own files end and others begin."""
-
-    point: Path
-    kind: str  # of file system
-
-    @property
-    def keeps(self) -> bool:
-        """Whether what is written there outlives the container."""
-        return self.point.is_relative_to(PROJECT) or (self.point != Path("/") and self.kind != "tmpfs")
+from traitlets import default
+from whole_files import copied, gather, moved
 
 
-def mounts() -> list[Mount]:
-    """Return what is mounted, as the kernel tells it; os.path.ismount misses mounts of the same device (proc(5))."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        left, _, right = line.partition(" - ")
-        point = left.split(" ")[4]
-        for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-            point = point.replace(escaped, plain)
-        found.append(Mount(Path(point), right.split(" ")[0]))
-    return found
+def decoded(model: Mapping[str, Any]) -> bytes:
+    """Return what a part of an upload holds.
+
+    Raises:
+        HTTPError: it is no part of a file (400).
+    """
+    try:
+        if model["type"] == "file" and model["format"] in ("text", "base64"):
+            return model["content"].encode() if model["format"] == "text" else base64.b64decode(model["content"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    raise HTTPError(400, "A part of a file has the type `file`, the format `text` or `base64`, and a content of it.")
 
 
-def mount_of(folder: Path) -> Mount:
-    """Return the mount that holds a folder, which is a resolved path."""
-    # Of two mounts on one point the later one is seen.
-    return max(reversed(mounts()), key=lambda each: len(each.point.parts) if folder.is_relative_to(each.point) else 0)
-
-
-def refuse_where_lost(folder: Path, path: str) -> None:
-    """Answer 403 where a change in a folder would be lost with the container, or cannot be made."""
-    path = path.strip("/") or "~/app"
-    if not mount_of(folder).keeps:
-        raise HTTPError(403, f"{path} is outside your folders, and would be lost with the container: use notebooks.")
-    if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise HTTPError(403, f"{path} is in a folder that you may only read.")
-
-
-def refuse_mounted(entry: Path, path: str) -> None:
-    """Answer 403 where a file or folder is a mount, or has one somewhere in it."""
-    path = path.strip("/") or "~/app"
-    points = [each.point for each in mounts() if each.point.is_relative_to(entry)]
-    if entry in points:
-        raise HTTPError(403, f"{path} is mounted from your computer and stays; what is in it can be deleted or moved.")
-    if points:
-        raise HTTPError(403, f"{path} stays, for {points[0].relative_to(entry)} in it is mounted from your computer.")
-
-
-def put_in_trash(entry: Path) -> None:
-    """Move a file or folder to the trash of its own mount: .Trash-<uid>/<time>/<its path in the mount>."""
-    point = mount_of(entry.parent).point
-    target = point / TRASH / datetime.now().astimezone().strftime("%Y-%m-%dT%H.%M.%S.%f") / entry.relative_to(point)
-    (point / TRASH).mkdir(mode=0o700, exist_ok=True)
-    target.parent.mkdir(parents=True)
-    entry.rename(target)  # on one file system, so it is done wholly or not at all
-
-
-class MountedContents(AsyncLargeFileManager):
+class MountedContents(WholeFiles, AsyncLargeFileManager):
     """The files of the mounts: nothing leaves them, no mount is moved, what is deleted is kept beside what stays."""
+
+    @default("checkpoints_class")  # type: ignore[untyped-decorator]
+    def _checkpoints_class_default(self) -> type:
+        return MountedCheckpoints
+
+    def _base_model(self, path: str) -> dict[str, Any]:
+        """Return what Jupyter tells of a file or folder, by a name that a browser can send back."""
+        model: dict[str, Any] = super()._base_model(path)
+        return {**model, **{key: model[key].translate(SHOWN) for key in ("name", "path")}}
 
     def entry(self, path: str) -> Path:
         """Return where a file or folder is; a link is the link itself, the folders on the way are resolved."""
@@ -87,8 +55,31 @@ class MountedContents(AsyncLargeFileManager):
 
     async def save(self, model: Mapping[str, Any], path: str = "") -> Any:
         """Save a file, a part of one, or a new folder, and return its model; through a link, where it leads."""
-        refuse_where_lost(self.entry(path).resolve().parent, path)
-        return await super().save(model, path)
+        target = self.entry(path).resolve()
+        refuse_where_lost(target.parent, path)
+        if model.get("chunk") is None:
+            return await super().save(model, path)
+        return await self.save_part(model, path.strip("/"), target)
+
+    async def save_part(self, model: Mapping[str, Any], path: str, target: Path) -> Any:
+        """Keep a part of an upload, numbered from 1; with the last one, -1, the file is there, and not before."""
+        first, last, data = model["chunk"] == 1, model["chunk"] == -1, decoded(model)
+        if first:
+            self.run_pre_save_hooks(model=model, path=path)
+        with self.perm_to_403(str(target)):
+            try:
+                await run_sync(partial(gather, target, data, first=first, last=last))
+            except FileNotFoundError as err:
+                raise HTTPError(409, f"{path} has to be uploaded again: what came before this part is gone.") from err
+        if not last:
+            now = datetime.now(timezone.utc)
+            told = {"name": path.rpartition("/")[2], "path": path, "type": "file", "writable": True, "size": None}
+            nothing = dict.fromkeys(("content", "format", "mimetype"))
+            return {**told, **nothing, "created": now, "last_modified": now}
+        saved = await self.get(path, content=False)
+        self.run_post_save_hooks(model=saved, os_path=str(target))
+        self.emit(data={"action": "save", "path": path})
+        return saved
 
     async def delete_file(self, path: str) -> None:
         """Put a file or folder in the trash, or delete it where a person has turned the trash off."""
@@ -111,7 +102,15 @@ class MountedContents(AsyncLargeFileManager):
         refuse_mounted(old, old_path)
         refuse_where_lost(old.parent, old_path)
         refuse_where_lost(new.parent, new_path)
-        await super().rename_file(old_path, new_path)
+        if not self.allow_hidden and any(is_hidden(str(each), self.root_dir) for each in (old, new)):
+            raise HTTPError(400, f"{old_path} cannot be renamed to {new_path}: it is, or would be, hidden.")
+        if not os.path.lexists(old):
+            raise HTTPError(404, f"{old_path} does not exist.")
+        # A link counts, wherever it leads; on some file systems another case of the letters is the same name.
+        if os.path.lexists(new) and not os.path.samestat(old.lstat(), new.lstat()):
+            raise HTTPError(409, f"{new_path} exists already.")
+        with self.perm_to_403(str(old)):
+            await run_sync(moved, old, new)
 
     async def copy(self, from_path: str, to_path: str | None = None) -> Any:
         """Copy a file or folder into a folder, by default its own, or to a new name, and return the copy's model."""
@@ -121,4 +120,15 @@ class MountedContents(AsyncLargeFileManager):
         refuse_where_lost(folder, to_path or from_path)
         if to_path is not None and source.is_dir() and folder.is_relative_to(source.resolve()):
             raise HTTPError(403, f"{from_path} cannot be copied into itself.")
+        if to_path is None and source.is_dir():
+            to_path = from_path.strip("/").rpartition("/")[0]  # jupyter_server 2.21 takes None for a folder's name
         return await super().copy(from_path, to_path)
+
+    async def _copy_dir(self, from_path: str, to_path_original: str, to_name: str, to_path: str) -> Any:
+        """Copy a folder; its links stay links, so that one to itself ends."""
+        try:
+            target = Path(self._get_os_path(to_path_original.strip("/")), to_name)
+            await run_sync(copied, Path(self._get_os_path(from_path)).resolve(), target)
+        except OSError as err:
+            raise HTTPError(400, f"{from_path} cannot be copied to {to_path}: {err}") from err
+        return await self.get(to_path, content=False)

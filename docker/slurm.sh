@@ -107,7 +107,7 @@ if ((${#command[@]})); then
     main=$!
 else
     od -A n -t x1 -N 24 /dev/urandom | tr --delete ' \n' >"${own}/home/token"
-    begin jupyter lab --ServerApp.port=0 --ServerApp.log_level=WARN "${files[@]}"
+    begin python -I -B -m jupyterlab --ServerApp.port=0 --ServerApp.log_level=WARN "${files[@]}"
     main=$!
     # Jupyter writes this file once it listens, with the port that it was given.
     until port="$(sed -n 's/^ *"port": \([0-9]*\),*$/\1/p' "${own}"/home/runtime/jpserver-*.json 2>/dev/null)" && [[ "${port}" ]]; do

@@ -26,12 +26,11 @@ import rattler
 import read_files
 import records
 from channels import conda_settings, sources, without_login
+from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 
 Record = dict[str, Any]
 PREFIX = Path("/tmp/env")  # noqa: S108 # of a stage that is not kept
 LOCKED = "locked.txt"
-# pip 26, "Requirements File Format": these lines say where packages are, and of which kind.
-WHERE = re.compile(r"\s*(?:-i|-f|--(?:extra-)?index-url|--find-links|--no-index|--trusted-host|--(?:no|only)-binary)\b")
 PIP_SETTING = re.compile(r"[\w:-]+\.(index-url|extra-index-url|trusted-host)=(.+)")
 UV_SETTINGS = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "trusted-host": "UV_INSECURE_HOST"}
 
@@ -81,44 +80,64 @@ def uv_settings() -> dict[str, str]:
     return {**os.environ, **said, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # the best version of any index: as pip
 
 
-def where_lines(folder: Path, name: str = "section.txt") -> Iterator[str]:
-    """Yield the lines of a requirement file, and of those that it names, that say where packages are."""
-    for line in (folder / name).read_text(encoding="utf-8-sig").splitlines():
-        if WHERE.match(line):
-            yield f"{line.strip()}\n"
-        elif (named := read_files.NAMES_A_FILE.match(line)) and (folder / named[1]).is_file():
-            yield from where_lines(folder, named[1])
-
-
 def without_hash(text: str) -> list[str]:
     """Return the requirements of a requirement file that have no hash, each one line and those below it."""
     found = re.split(r"\n(?! )", text.strip())
     return [each for each in found if each and not each.startswith("-") and "--hash=" not in each]
 
 
-def pip_packages(folder: Path, brought: list[str], wheels: Path, python: str, machine: str, update: str) -> str:
-    """Return pip's packages with their hashes, beside those that conda brings.
+def compiled(folder: Path, name: str, kept: str, environ: dict[str, str], *options: str) -> str:
+    """Return what a requirement file asks for, with hashes; what was locked before is kept where it fits.
+
+    Raises:
+        SystemExit: there is no solution, or a package has no hash.
+    """
+    (folder / LOCKED).write_text(kept, encoding="utf-8")
+    words = ["uv", "pip", "compile", name, "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
+    words += ["--constraints", "conda.txt", "--output-file", LOCKED, *options]
+    done = subprocess.run(words, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        said = re.sub(r"(?:error|cause):", "", done.stderr).split()  # uv 0.13: `error: ...`, then `cause: ...`
+        sys.exit(f"error: pip's packages cannot be locked: {' '.join(said)}")
+    text = (folder / LOCKED).read_text(encoding="utf-8")
+    for each in without_hash(text):
+        sys.exit(f"error: `{each}` has no hash: name a release of it, or the address of an archive")
+    return text
+
+
+def has(locked: Mapping[str, str], line: str) -> bool:
+    """Return whether a line of source.txt is met by what is locked, of which pip may have to build some."""
+    try:
+        asked = Requirement(line)
+    except InvalidRequirement:  # it says where packages are
+        return False
+    return not asked.extras and asked.name in locked and asked.specifier.contains(locked[asked.name], prereleases=True)
+
+
+def pip_packages(folder: Path, brought: list[str], kept: str, *options: str) -> str:
+    """Return pip's packages with their hashes, beside those that conda brings; those of src/ apart, and never others.
 
     Raises:
         SystemExit: there is no solution, or a package has no hash.
     """
     (folder / "conda.txt").write_text("".join(f"{each}\n" for each in brought), encoding="utf-8")
-    glibc = min(max(int(platform.libc_ver()[1].split(".")[1]), 28), 40)  # those that uv 0.13 knows
-    words = [
-        *("uv", "pip", "compile", "section.txt", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"),
-        *("--constraints", "conda.txt", "--find-links", str(wheels), "--python-version", python),
-        *("--python-platform", f"{machine}-manylinux_2_{glibc}", "--output-file", LOCKED),
-        *(word for each in brought for word in ("--no-emit-package", each.partition("==")[0])),
-        *(["--upgrade"] if update == "*" else ["--upgrade-package", update] if update else []),
-    ]
-    done = subprocess.run(words, cwd=folder, env=uv_settings(), stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        said = re.sub(r"(?:error|cause):", "", done.stderr).split()  # uv 0.13: `error: ...`, then `cause: ...`
-        sys.exit(f"error: pip's packages for {machine} cannot be locked: {' '.join(said)}")
-    text = (folder / LOCKED).read_text(encoding="utf-8")
-    for each in without_hash(text):
-        sys.exit(f"error: `{each}` has no hash: name a release of it, or the address of an archive")
-    return "".join(where_lines(folder)) + text
+    environ, before = uv_settings(), kept.partition(lock_files.OF_SOURCE)
+    options += tuple(word for each in brought for word in ("--no-emit-package", each.partition("==")[0]))
+    text = compiled(folder, "section.txt", before[0], environ, *options)
+    found = "".join(read_files.where_lines(folder)) + text
+    if not (folder / "source.txt").stat().st_size:
+        return found
+    (folder / "section-locked.txt").write_text(text, encoding="utf-8")
+    names = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", text))
+    lines = (folder / "source.txt").read_text(encoding="utf-8").splitlines()
+    (folder / "source.txt").write_text("".join(f"{each}\n" for each in lines if not has(names, each)), encoding="utf-8")
+    options += (
+        "--constraints",
+        "section-locked.txt",
+        *(word for each in names for word in ("--no-emit-package", each)),
+    )
+    own = compiled(folder, "source.txt", before[2], environ, *options)
+    return found + lock_files.OF_SOURCE + "".join(re.findall(r"(?m)^(?:[\w.-]+==|    ).*\n", own))
 
 
 class Lock:
@@ -169,15 +188,21 @@ class Lock:
         """Return pip's part for an architecture; the first call is for this one, whose packages it links."""
         folder = self.parts / "pip"
         python = next((each["version"] for each in found if each["name"] == "python"), "")
-        if not python or not (folder / "section.txt").stat().st_size:
+        asked = [folder / name for name in ("section.txt", "source.txt")]
+        if not python or not any(each.stat().st_size for each in asked):
             return ""
         if not self.made:
             asyncio.run(make.link([make.locked_record(each, self.addresses) for each in found], PREFIX))
             self.made = records.read(PREFIX)
-        (folder / LOCKED).write_text(self.before(f"pip-{lock_files.SUBDIRS[machine]}.txt"), encoding="utf-8")
+        glibc = min(max(int(platform.libc_ver()[1].split(".")[1]), 28), 40)  # those that uv 0.13 knows
         with tempfile.TemporaryDirectory() as of_conda:
             brought = list(wheels(found, self.made, Path(of_conda)))
-            return pip_packages(folder, brought, Path(of_conda), python, machine, self.update)
+            options = ["--find-links", of_conda, "--python-version", python]
+            options += ["--python-platform", f"{machine}-manylinux_2_{glibc}"]
+            options += (
+                ["--upgrade"] if self.update == "*" else ["--upgrade-package", self.update] if self.update else []
+            )
+            return pip_packages(folder, brought, self.before(f"pip-{lock_files.SUBDIRS[machine]}.txt"), *options)
 
     def write(self, machine: str) -> None:
         """Lock an architecture."""

@@ -3,7 +3,8 @@
 environment.lock/inputs.txt            the lines that it was made from; their digest is the others' first comment
 environment.lock/conda-<subdir>.txt    an explicit list, as `conda create --file` takes it; a comment above each address
                                        is the package's record, as its channel gives it
-environment.lock/pip-<subdir>.txt      a requirement file with hashes, as `pip install --no-deps` takes it
+environment.lock/pip-<subdir>.txt      a requirement file with hashes, as `pip install --no-deps` takes it; below the
+                                       line OF_SOURCE is what only src/pyproject.toml requires
 environment.lock/stand-in/             the same, of packages that are files of one machine; git ignores it
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 FOLDER = "environment.lock"
 OF_THIS_MACHINE = "stand-in"
 INPUTS = "inputs.txt"
+OF_SOURCE = "# required by src/pyproject.toml\n"
 SUBDIRS = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}  # conda's name of each architecture
 LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
 PATTERNS = ("environment.yml", "requirements*.txt", "constraints*.txt", "pyproject.toml")

@@ -1,7 +1,8 @@
 """Every Python of the environment runs this as it starts (project.pth), also where no shell has activated it.
 
 After `docker exec CONTAINER python` the environment's variables and what the host trusts are set as activate.sh sets
-them, and src/ can be imported: last on the path, so that no file of it hides a package.
+them, and src/ and what it requires (pip.sh) can be imported: last on the path, so that no file of them hides a
+package. Not by the server, which runs isolated (serve.py): what tries an optional package would find a notebook's.
 """
 
 import os
@@ -47,5 +48,6 @@ if "0100007F:2252 00000000:0000 0A" in _read("/proc/net/tcp"):
     os.environ.setdefault("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
 if "CONDA_SHLVL" not in os.environ:
     _activate()
-if "PROJECT_DIR" in os.environ:
+if "PROJECT_DIR" in os.environ and not sys.flags.isolated:
+    sys.path.append(f"/opt/source/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
     sys.path.append(f"{os.environ['PROJECT_DIR']}/src")

@@ -5,8 +5,8 @@ read_files.py PROJECT OUT
 OUT/conda.json   channels, conda packages and variables of environment.yml: no comment or pip package changes it;
                  with a lock, the packages that it names
 OUT/apt.txt      names of system packages
-OUT/pip/         the pip section and what src/pyproject.toml requires as section.txt, and the files that it may name;
-                 with a lock, what that names as section.txt, and options.txt for pip
+OUT/pip/         the pip section as section.txt, and the files that it may name; what src/pyproject.toml requires as
+                 source.txt; with a lock, what that names as both, and options.txt for pip
 OUT/post-build/  postBuild, with its run bit and without the CR of a checkout of Windows
 """
 
@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from re import Pattern
 from typing import Any
 
 import lock_files
@@ -26,9 +27,16 @@ if sys.version_info >= (3, 11):
 else:
     from pip._vendor import tomli as tomllib
 
+from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
+from pip._vendor.packaging.utils import canonicalize_name
+
+SOURCE_BYTES = 2**20  # of src/pyproject.toml
 BESIDE = ("requirements*.txt", "constraints*.txt")
 # pip 26, "Requirements File Format": these options name a file, relative to the one that they stand in.
 NAMES_A_FILE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
+# Of these lines, those that say where packages are; the others say of which kind.
+PLACE = re.compile(r"\s*(?:-i|-f|--(?:extra-)?index-url|--find-links|--no-index|--trusted-host)\b")
+WHERE = re.compile(rf"{PLACE.pattern}|\s*--(?:no|only)-binary\b")
 IS_A_FOLDER = re.compile(r"\s*(?:-e\b|--editable\b|\.{0,2}/|file:|\.\s*$)")
 
 
@@ -63,19 +71,60 @@ def pip_lines(document: dict[str, Any]) -> list[str]:
     return [line for section in sections for line in section]
 
 
+def plain(dependency: str) -> str | None:
+    """Return a requirement as pip is told it: a name, extras, versions and a marker; None where it is more, or none.
+
+    Nothing in it can be a path, an address, an option or a variable to pip ("Requirements File Format").
+    """
+    try:
+        asked = Requirement(dependency)
+    except InvalidRequirement:
+        return None
+    marker = f" ; {asked.marker}" if asked.marker else ""
+    if asked.url or not dependency.isprintable() or re.search(r"[\\$#]|\s-", f"{asked.specifier}{marker}"):
+        return None
+    extras = f"[{','.join(sorted(map(canonicalize_name, asked.extras)))}]" if asked.extras else ""
+    return f"{canonicalize_name(asked.name)}{extras}{asked.specifier}{marker}"
+
+
 def source_dependencies(pyproject: Path) -> list[str]:
     """Return what an installable src/ requires (PEP 621); its code needs no installation, for src/ is on the path.
 
+    A notebook can write this file: it is read as data, and none of its other tables is.
+
     Raises:
-        SystemExit: the file is not TOML.
+        SystemExit: the file is not TOML, too large, or requires what is no plain requirement.
     """
     if not pyproject.is_file():
         return []
+    if pyproject.stat().st_size > SOURCE_BYTES:
+        sys.exit(f"error: src/pyproject.toml: it has more than {SOURCE_BYTES} bytes")
     try:
-        project = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {})
-    except tomllib.TOMLDecodeError as err:
+        text = pyproject.read_text(encoding="utf-8")
+        project = tomllib.loads(text).get("project", {})
+        dependencies = project.get("dependencies", []) if isinstance(project, dict) else []
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         sys.exit(f"error: src/pyproject.toml: {err}")
-    return [str(each) for each in project.get("dependencies", [])]
+    found = {str(each): plain(str(each)) for each in dependencies}
+    for each in (each for each, requirement in found.items() if requirement is None):
+        number = next((number for number, line in enumerate(text.splitlines(), 1) if each in line), 1)
+        allowed = "a name with extras, versions and a marker is all that can stand there"
+        sys.exit(f"error: src/pyproject.toml:{number}: {each!a}: {allowed}")
+    return [requirement for requirement in found.values() if requirement]
+
+
+def where_lines(folder: Path, lines: Pattern[str] = WHERE, name: str = "section.txt") -> Iterator[str]:
+    """Yield the lines of a requirement file, and of those that it names, that say where packages are."""
+    for line in (folder / name).read_text(encoding="utf-8-sig").splitlines():
+        if lines.match(line):
+            yield f"{line.strip()}\n"
+        elif (named := NAMES_A_FILE.match(line)) and (folder / named[1]).is_file():
+            yield from where_lines(folder, lines, named[1])
+
+
+def source_file(folder: Path, requirements: str) -> str:
+    """Return source.txt: from where pip's other packages are, and wheels only, which run nothing of their own."""
+    return "".join(where_lines(folder, PLACE)) + f"--only-binary :all:\n{requirements}" if requirements else ""
 
 
 def not_taken(folder: Path) -> Iterator[str]:
@@ -98,6 +147,8 @@ def use_lock(project: Path, out: Path) -> None:
     if found := lock_files.read(project, sources(asked["channels"], conda_settings())):
         asked["locked"], text = found
         (out / "conda.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
+        text, _, of_source = text.partition(lock_files.OF_SOURCE)
+        (out / "pip" / "source.txt").write_text(source_file(out / "pip", of_source), encoding="utf-8")
         (out / "pip" / "section.txt").write_text(text, encoding="utf-8")
         (out / "pip" / "options.txt").write_text("--no-deps --require-hashes\n", encoding="utf-8")
 
@@ -114,8 +165,7 @@ def write_parts(project: Path, out: Path) -> None:
     for pattern in BESIDE:
         for path in project.glob(pattern):
             (out / "pip" / path.name).write_bytes(path.read_bytes())
-    lines = pip_lines(document) + source_dependencies(project / "pyproject.toml")
-    (out / "pip" / "section.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    (out / "pip" / "section.txt").write_text("".join(f"{line}\n" for line in pip_lines(document)), encoding="utf-8")
     (out / "pip" / "requirements.txt").touch()  # who deletes it asks pip for nothing
     (out / "post-build").mkdir()
     if (project / "postBuild").is_file():
@@ -128,6 +178,8 @@ def write_parts(project: Path, out: Path) -> None:
     (out / "apt.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     if faults := list(not_taken(out / "pip")):
         sys.exit("\n".join(f"error: {fault}" for fault in faults))
+    required = "".join(f"{each}\n" for each in source_dependencies(project / "pyproject.toml"))
+    (out / "pip" / "source.txt").write_text(source_file(out / "pip", required), encoding="utf-8")
 
 
 def main(project: Path, out: Path) -> None:

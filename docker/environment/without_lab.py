@@ -19,6 +19,7 @@ from typing import Any
 import records
 
 LAB = {"jupyter", "jupyterlab", "nbclassic", "notebook"}
+SOURCE = Path("/opt/source")  # where pip.sh puts what src/ requires
 STAY = {"ipykernel", "nbclient", "nbconvert", "python"}
 
 
@@ -31,7 +32,7 @@ def name_of(text: str) -> str:
 def needed_by_pip(made: dict[str, dict[str, Any]], prefix: Path) -> set[str]:
     """Return the names of what the packages need that conda has no record of: pip has installed them."""
     recorded = {Path(file).parent.name for each in made.values() for file in each["files"]}
-    folders = (prefix / "lib").glob("python*/site-packages/*.dist-info")
+    folders = [path for each in (prefix, SOURCE) for path in (each / "lib").glob("python*/site-packages/*.dist-info")]
     lines = (line for each in folders if each.name not in recorded for line in Distribution.at(each).requires or ())
     return {name_of(line) for line in lines if "extra ==" not in line}
 

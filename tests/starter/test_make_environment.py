@@ -137,11 +137,87 @@ def test_system_packages_are_read_without_comments(project: Path) -> None:
     assert parted(project)["apt.txt"] == "libgdal-dev\nbuild-essential\n"
 
 
-def test_requirements_of_an_installable_src_are_pips(project: Path) -> None:
-    """The build installs what src/pyproject.toml depends on; the Dockerfile copies it beside environment.yml."""
-    (project / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["rich >=13"]\n', encoding="utf-8")
+def test_requirements_of_an_installable_src_are_apart(project: Path) -> None:
+    """What src/pyproject.toml depends on is asked for as wheels only, from where the other packages are."""
+    (project / "pyproject.toml").write_text('[project]\nname = "x"\ndependencies = ["Rich >=13"]\n', encoding="utf-8")
+    (project / "requirements.txt").write_text("-r requirements-more.txt\n", encoding="utf-8")
+    lines = "--extra-index-url https://x.example/\n--no-binary :all:\n"
+    (project / "requirements-more.txt").write_text(lines, encoding="utf-8")
 
-    assert parted(project)["pip/section.txt"] == "-r requirements.txt\nrich >=13\n"
+    found = parted(project)
+
+    assert found["pip/section.txt"] == "-r requirements.txt\n"
+    assert found["pip/source.txt"] == "--extra-index-url https://x.example/\n--only-binary :all:\nrich>=13\n"
+
+
+@pytest.mark.parametrize(
+    ("dependency", "requirement"),
+    [
+        ("humanize", "humanize"),
+        (
+            "Fancy_Name.x[B,a_c] >=1,!=1.5 ; python_version < '3.15'",
+            'fancy-name-x[a-c,b]!=1.5,>=1 ; python_version < "3.15"',
+        ),
+        ("evil.whl", "evil-whl"),
+    ],
+)
+def test_plain_requirement_of_src_is_taken(dependency: str, requirement: str) -> None:
+    """A name with extras, versions and a marker; a name that pip would take for a file is none any more."""
+    assert read_files.plain(dependency) == requirement
+
+
+@pytest.mark.parametrize(
+    "dependency",
+    [
+        "evil @ file:///home/x/app/src/evil",
+        "evil @ https://evil.example/evil-1.tar.gz",
+        "evil @ git+https://evil.example/evil",
+        "https://evil.example/evil-1-py3-none-any.whl",
+        "./evil",
+        "/srv/evil",
+        "evil/",
+        "-e .",
+        "--index-url=https://evil.example",
+        "-r /run/secrets/pip_config",
+        "evil --config-settings=a=b",
+        "evil --global-option=x",
+        "evil\n--index-url=https://evil.example",
+        "evil; os_name == 'a\n-e .'",
+        "evil; os_name == 'a --config-settings=b'",
+        "evil; os_name == '${HOME}'",
+        "evil; os_name == 'a\\'",
+        "evil===1#egg=x",
+        "evil \\",
+        "",
+        "\u202eevil",
+    ],
+)
+def test_requirement_of_src_that_pip_could_follow_is_refused(project: Path, dependency: str) -> None:
+    """A path, an address, an option, a variable: the file and the line are named, and nothing is built."""
+    text = f'[project]\nname = "x"\ndependencies = [\n    "numpy",\n    {json.dumps(dependency)},\n]\n'
+    (project / "pyproject.toml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(SystemExit, match=r"error: src/pyproject\.toml:\d+: .*: a name with extras") as told:
+        parted(project)
+
+    assert str(told.value).isascii()
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe", b"#" * (2**20 + 1), b"project = 1\n[build-system]\nrequires = ['evil']\n"],
+    ids=["no text", "endless", "no table"],
+)
+def test_other_pyproject_of_src_is_data(project: Path, content: bytes) -> None:
+    """What it says beside its dependencies counts for nothing; what cannot be read is one line."""
+    (project / "pyproject.toml").write_bytes(content)
+
+    if content.startswith(b"project"):
+        assert parted(project)["pip/source.txt"] == ""
+    else:
+        with pytest.raises(SystemExit, match=r"error: src/pyproject\.toml: "):
+            parted(project)
 
 
 def test_malformed_pyproject_is_one_line(project: Path) -> None:

@@ -7,6 +7,8 @@ from host_tasks.ground import runner
 from host_tasks.ground.paths import DOCKER_DIR, ROOT
 from host_tasks.observe import compose
 
+CACHES = "BUILDKIT_CACHE_MOUNT_NS"  # the build argument that tells a clone's package caches from another's
+
 
 def build(
     file: Path, values: Mapping[str, str], *, arguments: Mapping[str, str], options: tuple[str, ...]

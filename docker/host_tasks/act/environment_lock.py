@@ -23,6 +23,7 @@ def write(step: Step, seen: Observation) -> runner.Finished:
         archive = Path(folder) / "lock.tar"
         options = ("--target", "lock", "--no-cache-filter", "locked", "--output", f"type=tar,dest={archive}")
         arguments = {"UPDATE": str(step.values["update"]), "BASE_IMAGE": seen.base.name}
+        arguments[buildx.CACHES] = seen.settings.values["COMPOSE_PROJECT_NAME"]
         finished = buildx.build(DOCKERFILE, seen.settings.values, arguments=arguments, options=options)
         found = dict(read_archive(archive)) if finished.ok else {}
     for name in NAMES:

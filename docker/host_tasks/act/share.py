@@ -17,7 +17,7 @@ def make(step: Step, seen: Observation) -> None:
     finished = buildx.build(
         DOCKERFILE,
         seen.settings.values,
-        arguments={"BASE_IMAGE": seen.base.name},
+        arguments={"BASE_IMAGE": seen.base.name, buildx.CACHES: seen.settings.values["COMPOSE_PROJECT_NAME"]},
         options=(
             *("--load", "--tag", seen.environment.name),
             *("--target", images.ENVIRONMENT, "--label", f"{images.BASE_LABEL}={seen.base.name}"),

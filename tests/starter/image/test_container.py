@@ -58,6 +58,7 @@ CLOSED = [
     "/lab/api/workspaces/x",
     "/lsp/status",
     "/lsp/ws/x",
+    "/logout",
     "/metrics",
     "/nbconvert/html",
     "/nbconvert/html/notebooks/x.ipynb",
@@ -65,7 +66,7 @@ CLOSED = [
     "/view/notebooks/README.md",
 ]
 # What is served to anybody: redirects to the above, the version, and the program's own files.
-OPEN = ["/", "/api", "/api/", "/favicon.ico", "/logout", "/static/favicon.ico", "/static/lab/index.html"]
+OPEN = ["/", "/api", "/api/", "/favicon.ico", "/static/favicon.ico", "/static/lab/index.html"]
 
 NO_PRIVILEGES = {
     **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0000000000000000"),

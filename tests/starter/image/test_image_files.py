@@ -13,16 +13,22 @@ ACCOUNTS = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/etc/su
 # path, owner, mode, type (find(1), %y), and where a link leads; U is the person's uid and gid, H the home.
 MADE = """
 /etc/jupyter 0:0 755 d
+/etc/jupyter/door.py 0:0 444 f
 /etc/jupyter/jupyter_server_config.py 0:0 444 f
 /etc/jupyter/labconfig 0:0 755 d
 /etc/jupyter/labconfig/page_config.json 0:0 444 f
+/etc/jupyter/mounted_checkpoints.py 0:0 444 f
 /etc/jupyter/mounted_contents.py 0:0 444 f
+/etc/jupyter/mounted_files.py 0:0 444 f
+/etc/jupyter/serve.py 0:0 444 f
+/etc/jupyter/whole_files.py 0:0 444 f
 /etc/profile.d/zz-activate.sh 0:0 777 l /opt/project/activate.sh
 /opt/env 0:100 2775 d
 /opt/home 0:0 755 d
 /opt/project 0:0 755 d
 /opt/project/activate.sh 0:0 444 f
 /opt/project/project_startup.py 0:0 444 f
+/opt/source 0:0 755 d
 /usr/local/bin/entrypoint.sh 0:0 555 f
 /workspace 0:0 777 l H/app
 H U 755 d

@@ -1,0 +1,105 @@
+"""What somebody without the token may send to the server, and what its log keeps of an address.
+
+Nothing here is a setting of Jupyter's: each function changes one class of it, and jupyter_server_config.py calls them.
+"""
+
+import contextlib
+import logging
+import re
+import signal
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.auth.logout import LogoutHandler
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.serverapp import ServerApp, ServerWebApplication
+from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
+from tornado.web import authenticated
+
+STRANGERS_BODY_BYTES = 2**16  # any form that asks for a token has room in it; a server holds each body in memory
+QUERY = re.compile(r"(?<=\S)\?\S+")
+
+
+class Judged(HTTPMessageDelegate):
+    """A request whose sender is known, or not, before its body is read (tornado 6.5, http1connection.py)."""
+
+    def __init__(self, app: ServerWebApplication, request: HTTPServerRequest, delegate: HTTPMessageDelegate) -> None:
+        self.app, self.request, self.delegate = app, request, delegate
+
+    async def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
+        """Limit the body of somebody without the token: one that is longer ends the connection, with 400."""
+        if "Content-Length" in headers or "Transfer-Encoding" in headers:
+            handler = JupyterHandler(self.app, self.request)
+            user = handler.identity_provider.get_user(handler)
+            if (await user if isinstance(user, Awaitable) else user) is None:
+                self.request.connection.set_max_body_size(STRANGERS_BODY_BYTES)
+        if (received := self.delegate.headers_received(start_line, headers)) is not None:
+            await received
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Pass on a part of the body."""
+        received: Awaitable[None] | None = self.delegate.data_received(chunk)
+        return received
+
+    def finish(self) -> None:
+        """Pass on that it is complete."""
+        self.delegate.finish()
+
+    def on_connection_close(self) -> None:
+        """Pass on that it never will be."""
+        self.delegate.on_connection_close()
+
+
+def judge_before_bodies() -> None:
+    """Have headers judged before a body is read: Jupyter holds up to 512 MB of it before it asks for the token."""
+    found_handler = ServerWebApplication.find_handler
+
+    def find_handler(app: ServerWebApplication, request: HTTPServerRequest, **options: Any) -> HTTPMessageDelegate:
+        return Judged(app, request, found_handler(app, request, **options))
+
+    ServerWebApplication.find_handler = find_handler
+
+
+def ask_who_logs_out() -> None:
+    """Have /logout ask for the token as all else does; it is open to anybody in jupyter_server 2.21."""
+    log_out = LogoutHandler.get
+
+    @authenticated  # type: ignore[untyped-decorator]
+    def get(handler: LogoutHandler) -> None:
+        log_out(handler)
+
+    LogoutHandler.get = get
+
+
+class WithoutQueries(logging.LogRecord):
+    """A line of the log that keeps no query of an address: Jupyter hides `token=`, and misses `%74oken=`."""
+
+    def getMessage(self) -> str:  # noqa: N802 # the name that logging calls
+        """Return the message."""
+        return QUERY.sub("?...", super().getMessage())
+
+
+def log_no_queries() -> None:
+    """Have no line of the log hold what stands after the `?` of an address."""
+    logging.setLogRecordFactory(WithoutQueries)
+
+
+def end_as_asked(mark: Path) -> None:
+    """Have Ctrl-C and SIGTERM end the server alike, and a mark left when it has ended so: its token may go on.
+
+    Without a terminal Jupyter leaves Ctrl-C to Python, whose KeyboardInterrupt comes wherever it is.
+    """
+    init_signal, run_loop = ServerApp.init_signal, ServerApp.start_ioloop
+
+    def init(app: ServerApp) -> None:
+        init_signal(app)
+        if signal.getsignal(signal.SIGINT) != app._handle_sigint:
+            signal.signal(signal.SIGINT, app._signal_stop)
+
+    def run(app: ServerApp) -> None:
+        run_loop(app)
+        with contextlib.suppress(OSError):  # the disk is full, say: then there is a new token
+            mark.touch(mode=0o600)
+
+    ServerApp.init_signal, ServerApp.start_ioloop = init, run

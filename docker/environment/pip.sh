@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Install pip's packages: pip.sh FOLDER PREFIX SOURCE
+# FOLDER is what read_files.py makes. A notebook can write what source.txt is made from, so no code of it runs here, and
+# none in the server or in postBuild later: wheels only, for a wheel runs nothing as it is installed; into a folder
+# of its own, which is on no isolated Python's path, and whose .pth files no Python reads (project_startup.py).
+set -euo pipefail
+
+readonly folder="$1" prefix="$2" source="$3"
+install=(xargs --arg-file="${folder}/options.txt" python -m pip install --progress-bar off --root-user-action ignore)
+
+if [[ -s "${folder}/section.txt" ]]; then
+    (umask 002 && "${install[@]}" --requirement "${folder}/section.txt")
+    bash "$(dirname "$0")/share.sh" "${prefix}"
+fi
+
+if [[ -s "${folder}/source.txt" ]]; then
+    # What is there stays as it is: pip would else take a package of another version away from the rest.
+    python -m pip list --format=freeze >/tmp/here.txt
+    "${install[@]}" --prefix "${source}" --constraint /tmp/here.txt --requirement "${folder}/source.txt"
+    rm /tmp/here.txt
+fi

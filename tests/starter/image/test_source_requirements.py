@@ -1,0 +1,80 @@
+"""What src/pyproject.toml, which a notebook can write, brings into an image: packages for notebooks, and no code."""
+
+import shutil
+
+import pytest
+from conftest import Clone
+
+PROJECT = '[project]\nname = "study"\nversion = "1"\ndependencies = [\n    "{}",\n]\n'
+# On PyPI it is a source package and nothing else: who installs it runs its setup.py.
+SOURCE_ONLY = "docopt"
+
+
+@pytest.fixture(scope="module")
+def built(clone: Clone) -> Clone:
+    """A running clone whose src/ requires a package; a postBuild in which that can be imported would end the build."""
+    (clone.root / "src" / "pyproject.toml").write_text(PROJECT.format("humanize"), encoding="utf-8")
+    (clone.root / "postBuild").write_text("#!/bin/sh\n! python -c 'import humanize'\n", encoding="utf-8")
+    clone.succeed("up", "--yes")
+    return clone
+
+
+def test_required_package_is_for_notebooks_and_not_for_the_server(built: Clone) -> None:
+    """Where src/ can be imported it can be, and pip lists it; an isolated Python, which the server is, has it not."""
+    code = "import humanize, sys; print(humanize.__file__.split('/lib/')[0], '/opt/env' in sys.prefix)"
+
+    found = built.inside("python", "-c", code).stdout
+    listed = built.inside("python", "-m", "pip", "list").stdout
+    isolated = built.inside("python", "-I", "-c", "import sys; print(*sys.path)").stdout.split()
+
+    assert found == "/opt/source True\n"
+    assert "\nhumanize " in listed
+    assert [path for path in isolated if path.startswith(("/opt/source", "/home"))] == []
+
+
+def test_package_that_would_have_to_be_built_is_refused_from_src(built: Clone) -> None:
+    """No setup.py of what a notebook may have named runs in a build: there is no wheel of it, and the build ends."""
+    (built.root / "src" / "pyproject.toml").write_text(PROJECT.format(SOURCE_ONLY), encoding="utf-8")
+
+    refused = built.task("build", "--yes")
+
+    (built.root / "src" / "pyproject.toml").unlink()
+    (built.root / "requirements.txt").write_text(f"{SOURCE_ONLY}\n", encoding="utf-8")
+    taken = built.task("build", "--yes")
+    (built.root / "requirements.txt").write_text("tabulate\n", encoding="utf-8")
+    assert refused.returncode == 70, refused.stderr[-2000:]
+    assert f"No matching distribution found for {SOURCE_ONLY}" in refused.stderr
+    assert taken.returncode == 0, taken.stderr[-2000:]
+
+
+def test_lock_has_them_apart_and_takes_wheels_only(built: Clone) -> None:
+    """They are below a line of their own, with hashes; requirements.txt alone may name what has to be built."""
+    (built.root / "src" / "pyproject.toml").write_text(PROJECT.format("humanize"), encoding="utf-8")
+    built.succeed("lock", "--yes")
+    (lock,) = (built.root / "environment.lock").rglob("pip-linux-64.txt")
+    above, _, below = lock.read_text("utf-8").partition("# required by src/pyproject.toml\n")
+    (built.root / "src" / "pyproject.toml").write_text(PROJECT.format(SOURCE_ONLY), encoding="utf-8")
+
+    refused = built.task("lock", "--yes")
+    (built.root / "requirements.txt").write_text(f"{SOURCE_ONLY}\n", encoding="utf-8")
+    taken = built.task("lock", "--yes")
+
+    (built.root / "requirements.txt").write_text("tabulate\n", encoding="utf-8")
+    shutil.rmtree(built.root / "environment.lock")
+    (built.root / "src" / "pyproject.toml").unlink()
+    assert ("humanize==" in above, below.startswith("humanize=="), "--hash=sha256:" in below) == (False, True, True)
+    assert refused.returncode != 0
+    assert f"Wheels are required for `{SOURCE_ONLY}`" in refused.stderr
+    assert taken.returncode == 0, taken.stderr[-2000:]
+
+
+def test_address_in_src_is_refused_with_its_line(built: Clone) -> None:
+    """The build ends before anything is downloaded, and names file and line."""
+    text = PROJECT.format("evil @ https://evil.invalid/evil-1.tar.gz")
+    (built.root / "src" / "pyproject.toml").write_text(text, encoding="utf-8")
+
+    refused = built.task("build", "--yes")
+
+    (built.root / "src" / "pyproject.toml").unlink()
+    assert refused.returncode == 70, refused.stderr[-2000:]
+    assert "src/pyproject.toml:5: 'evil @ https://evil.invalid/evil-1.tar.gz': a name with extras" in refused.stderr
