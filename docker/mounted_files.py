@@ -107,7 +107,7 @@ class WholeFiles(AsyncFileManagerMixin):
         encoding: str = "utf-8",
         **options: Any,
     ) -> Iterator[Any]:
-        """Open what is to be the new content of a file; Jupyter calls it as it saves."""
+        """Open the new content of a file; Jupyter calls it as it saves."""
         if text:
             options = {"encoding": encoding, "newline": "\n", **options}
         with self.perm_to_403(os_path), written(Path(os_path), "w" if text else "wb", **options) as file:

@@ -1,7 +1,7 @@
 """Changes of files that happen wholly or not at all: made beside, on the disk, and then put in place by one rename.
 
-Who is killed on the way, or finds the disk full, leaves what was there as it was, and at most a hidden `.part-` file,
-which the next change in that folder removes when it is a day old.
+A write that is killed on the way, or finds the disk full, leaves the old file as it was, and at most a hidden `.part-`
+file, which the next change in that folder removes when it is a day old.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ def put(part: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def written(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
-    """Open what is to be the new content of a file; a link stays, and what it leads to is the file."""
+    """Open the new content of a file; a link stays, and what it leads to is the file."""
     target = path.resolve()
     part = beside(target)
     try:

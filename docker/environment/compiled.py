@@ -62,7 +62,7 @@ def digest(made: dict[str, dict[str, Any]], names: Iterable[str]) -> str:
 
 
 def words(made: dict[str, dict[str, Any]], requested: set[str]) -> dict[str, str]:
-    """Return what is to be compiled, a module or one of PARTS -> its mark in the cache."""
+    """Return what has to be compiled, a module or one of PARTS -> its mark in the cache."""
     found = {word: f"{word}-{digest(made, part.packages)}" for word, part in PARTS.items() if part.packages & set(made)}
     for package in sorted(requested & set(made)):
         key = digest(made, [package])

@@ -1,1 +1,24 @@
-"""What runs on the person's machine, under Invoke: small modules behind the short tasks of tasks.py."""
+"""The code behind the tasks; most modules of it are loaded when an attribute of theirs is first used."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+
+LAZY = ("host_tasks.subjects.", "host_tasks.extras.", "host_tasks.goals")
+
+
+class _Lazy:
+    """Finds the modules of LAZY, to be loaded later (Python 3.14 documentation, importlib.util.LazyLoader)."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return where a module is, for those of LAZY."""
+        spec = PathFinder.find_spec(name, path) if name.startswith(LAZY) else None  # type: ignore[arg-type]
+        if spec and spec.loader and spec.origin:  # a folder of modules has no loader to wait with
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, _Lazy)

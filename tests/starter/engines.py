@@ -2,8 +2,9 @@
 
     .venv/bin/python tests/starter/engines.py [--record] [ROW ...] [-- WORD_FOR_PYTEST ...]
 
-Without a row, those that are not this machine's own engine: there the whole suite runs. They run in namespaces of their
-own, and all of them is gone afterwards. One that cannot be had here is named at the end, and the others count.
+Without a row, those of USUAL, which between them have what differs; on this machine's own the whole suite runs. They
+run in namespaces of their own, and all of them is gone afterwards. One that cannot be had here is named at the end,
+and the others count.
 --record writes down what has passed, and the texts say so.
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,7 @@ from debian import UnreachableError, unpacked
 from private import SETTINGS, TOOLS, Private, lacks, private_engine
 from texts import still_ours
 
-from host_tasks.ground.paths import STARTER_TESTS, STARTERS_SETTINGS
+from host_tasks.kit.paths import STARTER_SETTINGS, STARTER_TESTS
 
 NEWEST = "unstable"
 PACKAGES = (
@@ -58,6 +60,7 @@ ROWS = {
     "newest-containerd": Row(NEWEST, CONTAINERD),
     "newest-compose": Row(NEWEST, CONTAINERD, Path(sys.executable).with_name("docker-compose")),
 }
+USUAL = ("newest", "newest-compose")  # both image stores, and two Composes
 
 
 def passed(row: Row, words: Sequence[str]) -> dict[str, str] | None:
@@ -102,7 +105,7 @@ def _started(row: Row) -> Iterator[Private]:
 
 def _tests(*more: str) -> list[str]:
     """Return the command that runs the tests."""
-    settings = [f"--config-file={STARTERS_SETTINGS}", f"--rootdir={ROOT}", "-m", "engines"]
+    settings = [f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", "-m", "engines"]
     spread = ["--numprocesses=2", "--dist=loadfile"]
     return [sys.executable, "-m", "pytest", *settings, *spread, *more, str(STARTER_TESTS / "image")]
 
@@ -143,7 +146,7 @@ def asked() -> argparse.Namespace:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     if options.record and options.words:
         parser.error("only what has passed all the tests is written down")
-    options.rows = options.rows or [each for each in ROWS if each != THIS]
+    options.rows = options.rows or list(USUAL)
     return options
 
 
@@ -157,6 +160,7 @@ def record(name: str, told: Mapping[str, str]) -> None:
 def main() -> int:
     """Run the rows that are asked for, and return 1 where one has failed."""
     options = asked()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, and its folders go
     Clone(ROOT).succeed("build", "--yes")  # finds, or makes, the base image that the other engines are given
     ended: dict[str, str] = {}
     for name in options.rows:

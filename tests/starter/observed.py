@@ -1,24 +1,43 @@
-"""Observations without an engine: what is known is given, and a rule that asks for anything else fails its test."""
+"""What is seen without an engine: facts are given, and a rule that asks for anything else fails its test."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from host_tasks.ground import envfile
-from host_tasks.ground.paths import ENV_FILE, ROOT
-from host_tasks.observe.compose import SERVICE, Mount
-from host_tasks.observe.containers import Binding, Container
-from host_tasks.observe.engine import Endpoint, Engine
-from host_tasks.observe.identity import Identity
-from host_tasks.observe.images import Base, Built, Environment, Image
-from host_tasks.observe.mounts import FOLDER, Crossing, Place
-from host_tasks.observe.observation import Observation
-from host_tasks.observe.settings import Settings
+from host_tasks import loop
+from host_tasks.extras import gpu, record, upgrade
+from host_tasks.kit import envfile
+from host_tasks.kit.client import Endpoint
+from host_tasks.kit.paths import ENV_FILE, ROOT
+from host_tasks.subjects import (
+    base as base_image,
+    clone,
+    compose,
+    containers,
+    engine as engines,
+    environment,
+    environment_lock,
+    images,
+    link,
+    machine,
+    mounts,
+    network,
+    planted,
+    ports,
+    settings as settings_of,
+)
+from host_tasks.subjects.base import Base
+from host_tasks.subjects.compose import SERVICE, Mount
+from host_tasks.subjects.containers import Binding, Container
+from host_tasks.subjects.engine import Engine
+from host_tasks.subjects.identity import Identity
+from host_tasks.subjects.images import Built, Environment, Image
+from host_tasks.subjects.mounts import FOLDER, Crossing, Place
+from host_tasks.subjects.settings import Settings
 
 PROJECT = "study-1a2b3c4d"
 ADA = Identity("ada", 1815, 1852, "you")
@@ -30,51 +49,93 @@ ENVIRONMENT = Environment(f"{PROJECT}-environment", "e1e1-amd64", None)
 SOCKET = "unix:///var/run/docker.sock"
 
 
-class _Unknown:
-    """A part that nobody has given; a given one is found in the instance first."""
+# The facts by the names that tests give them; all others are derived of these.
+FACTS: dict[str, Callable[[loop.Seen], Any]] = {
+    "addresses": network.addresses,
+    "base": base_image.now,
+    "built": images.last_build,
+    "bundle_bytes": network.bundle_bytes,
+    "by_hand": record.installed_by_hand,
+    "containers": containers.ours,
+    "crossings": mounts.crossings,
+    "engine": engines.state,
+    "env_file_owner": settings_of.env_file_owner,
+    "environment": images.environment,
+    "environment_yml": environment.text,
+    "exposed_files": settings_of.exposed,
+    "free": machine.free,
+    "has_compose": compose.is_there,
+    "has_sbom_scanner": images.has_sbom_scanner,
+    "hashes": compose.hashes,
+    "holders": ports.holders,
+    "image": images.own,
+    "inputs": images.inputs,
+    "is_root": clone.is_root,
+    "lacking_for_gpu": gpu.missing,
+    "lacking_images": images.lacking,
+    "left_behind": clone.left_behind,
+    "link": link.link,
+    "lock": environment_lock.committed,
+    "lock_inputs": environment_lock.lines_now,
+    "model": compose.model,
+    "names_at_top": environment.names_at_top,
+    "places": mounts.places,
+    "planted": planted.found,
+    "ports_free": ports.free,
+    "project": clone.project,
+    "proxies_of_shell": network.proxies_of_shell,
+    "requirement_texts": environment.beside,
+    "root": clone.root,
+    "scripts": machine.scripts,
+    "settings": settings_of.now,
+    "shell": settings_of.shell,
+    "silent_addresses": network.silent_addresses,
+    "stand_in_lock": environment_lock.of_stand_in,
+    "stand_ins": base_image.stand_ins,
+    "starter": upgrade.state,
+    "uid": settings_of.uid,
+    "unfinished": upgrade.unfinished,
+    "unreadable_part": clone.unreadable,
+}
 
-    def __init__(self, name: str) -> None:
-        self.name = name
 
-    def __get__(self, seen: object, owner: type) -> Any:
-        pytest.fail(f"a rule asked for {self.name}, which this observation does not know")
-
-
-class Seen(Observation):
-    """An observation of what is given, and of nothing else."""
+class Seen(loop.Seen):
+    """What is given, and nothing else: a rule that asks for a fact that nobody gave fails its test."""
 
     def __init__(
         self,
         *,
         busy: Iterable[int] = (),
-        free: Mapping[Path, int] | None = None,
-        sizes: Mapping[str | None, int] | None = None,
+        tried: Iterable[str] | Mapping[str, loop.Ended] = (),
+        before: tuple[Container, ...] = (),
+        asked: Mapping[str, str | None] = MappingProxyType({}),
         **known: Any,
     ) -> None:
-        self.busy = frozenset(busy)
-        self.free = free or {}
-        self.sizes = sizes or {}
-        super().__init__(**known)
+        """Take facts by their names, the steps that were tried, and the containers that were there before them.
 
-    def port_is_free(self, number: int) -> bool:
-        """Return whether a port is not among the busy ones."""
-        return number not in self.busy
+        A fact that is an error is raised.
+        """
+        taken = frozenset(busy)
+        self.known = {
+            "ports_free": lambda number: number not in taken,
+            "holders": lambda number: "node (process 4711)",
+            "bundle_bytes": 0,
+            "free": {"the clone": (ROOT, 100 * GIB)},
+            **known,
+        }
+        done = tried if isinstance(tried, Mapping) else {name: loop.Ended() for name in tried}
+        facts = {FACTS[name]: told for name, told in self.known.items() if not isinstance(told, Exception)}
+        first = loop.Seen({containers.ours: before}) if done else None
+        super().__init__(facts, asked=asked, tried=done, first=first)
 
-    def port_holder(self, number: int) -> str:
-        """Return somebody."""
-        return "node (process 4711)"
-
-    def free_bytes(self, folder: Path) -> int | None:
-        """Return what was given, else plenty."""
-        return self.free.get(folder, 100 * GIB)
-
-    def size_bytes(self, name: str | None) -> int:
-        """Return what was given, else nothing."""
-        return self.sizes.get(name, 0)
-
-
-for _name in [name for name, part in vars(Observation).items() if isinstance(part, cached_property)]:
-    setattr(Seen, _name, _Unknown(_name))
+    def look(self, told: Callable[[loop.Seen], Any]) -> Any:
+        """Look at what is derived; a fact that tests give, and this one did not, fails."""
+        for name, fact in FACTS.items():
+            if fact is told and isinstance(error := self.known.get(name), Exception):
+                raise error
+            if fact is told:
+                pytest.fail(f"a rule asked for {name}, which nobody has given")
+        return super().look(told)
 
 
 def settings(
@@ -163,6 +224,7 @@ def healthy(**differs: Any) -> Seen:
         "by_hand": (),
         "project": PROJECT,
         "left_behind": (),
+        "link": "http://127.0.0.1:8888/?token=t",
         "settings": settings(),
         "exposed_files": {},
         "has_compose": True,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from host_tasks.ground.paths import DOCKERFILE, DOCKERIGNORE, ROOT, YOURS
+from host_tasks.kit.paths import DOCKERFILE, DOCKERIGNORE, ROOT, YOURS
 
 BINDER = ROOT / ".binder"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from aids import executable, wait_until
 
-from host_tasks.ground.paths import DOCKER_DIR, ROOT
+from host_tasks.kit.paths import DOCKER_DIR, ROOT
 from host_tasks.setup import basics, bootstrap, host_packages
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in programs here are POSIX scripts")
@@ -43,7 +43,7 @@ def called(c):
     print(os.environ["HOST_TASKS_CALLED_AS"])
 @invoke.task
 def test(c):
-    "Test, as host_tasks.act.testing does."
+    "Test, as host_tasks.extras.maintain does."
     from host_tasks.setup import bootstrap
     bootstrap.ensure(bootstrap.TESTS)
     print("tested")
@@ -616,6 +616,35 @@ def test_invoke_of_venv_runs_this_clones_tasks_only(clone: Clone, name: str, set
     assert said(name, "hello") == f"hello  {notebooks} {clone.root / '.venv'}\n"
     assert said("sh", "-c", f"{name} called; true") == f"{name}\n"
     assert said(f"../.venv/bin/{name}", "called") == f"../.venv/bin/{name}\n"
+
+
+def test_invoke_of_a_venv_of_other_packages_names_tasks_py(clone: Clone) -> None:
+    """What `upgrade` brings may need other packages: `invoke` says so before it uses them, and its fix brings them."""
+    clone.run("hello")
+    executable(clone.bin / "python3", f'exec {shlex.quote(sys.executable)} "$@"')
+    script = clone.root / ".venv" / "bin" / "invoke"
+    environ = {"PATH": f"{script.parent}:{clone.bin}:/usr/bin:/bin", "HOME": str(clone.bin)}
+
+    def run(*argv: str) -> "subprocess.CompletedProcess[str]":
+        options = {"cwd": clone.root / "docker", "env": environ, "timeout": 60}
+        return subprocess.run(argv, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+    words = ("invoke", "hello", "--word=a b")
+    before = run(*words)
+    _edit(clone)
+    refused = run(*words)
+    pasted = run("sh", "-c", refused.stderr.splitlines()[1].removeprefix("fix: "))
+    after = run(*words)
+
+    assert (before.returncode, before.stderr) == (0, "")
+    assert (refused.returncode, refused.stdout, refused.stderr.splitlines()) == (
+        *(basics.CONFIG, ""),
+        [
+            "error: .venv was made for another docker/host-requirements.txt",
+            "fix: python3 ../tasks.py hello '--word=a b'",
+        ],
+    )
+    assert pasted.stdout == after.stdout == before.stdout
 
 
 def test_main_ignores_a_foreign_python_path(clone: Clone, tmp_path: Path) -> None:

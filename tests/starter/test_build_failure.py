@@ -1,14 +1,15 @@
-"""Tests of host_tasks.decide.build_failure and build_place: cause and line of a failed build, by what is said of it."""
-# ruff: noqa: E501 # lines are as those programs write them
+"""Tests of host_tasks.subjects.build_failure: cause and line of a failed build, by what is said of it."""
 
 from dataclasses import replace
 
 import pytest
 from observed import VALUES, Seen, healthy, settings
 
-from host_tasks.act.aftermath import build_failed
-from host_tasks.decide.build_failure import cause_of_failed_build
-from host_tasks.ground.errors import ExitCode
+from host_tasks.kit.words import ExitCode
+from host_tasks.subjects.build_failure import cause_of_failed_build, explained
+
+# ruff: noqa: E501 # lines are as those programs write them
+
 
 UNREACHED = "#9 1.0 error: Could not resolve host: index.example"
 STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete successfully: exit code: 1'
@@ -68,16 +69,16 @@ def seen(**values: str) -> Seen:
 )
 def test_cause_of_a_failed_build_is_what_its_step_said(said: str, cause: str) -> None:
     """The last error that a step itself printed, not the builder's line that names the command alone."""
-    error = build_failed(said, seen())
+    finding = explained(said, seen())
 
-    assert (cause_of_failed_build(said), error.problem, error.code) == (cause, cause, ExitCode.SOFTWARE)
+    assert (cause_of_failed_build(said), finding.cause, finding.exit_code) == (cause, cause, ExitCode.SOFTWARE)
 
 
 def test_full_disk_is_told_wherever_it_is_said() -> None:
     """BuildKit's last line hides it (exit code 1): the cause is a screen above."""
-    error = build_failed(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}", seen())
+    finding = explained(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}", seen())
 
-    assert (error.problem, error.code) == ("the disk is full", ExitCode.IO)
+    assert (finding.cause, finding.exit_code) == ("the disk is full", ExitCode.IO)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_full_disk_is_told_wherever_it_is_said() -> None:
 )
 def test_build_that_reached_no_address_names_its_proxy(said: str, values: dict[str, str], more: str) -> None:
     """A proxy of an earlier shell in docker/.env is what nobody thinks of; its password is not shown."""
-    assert build_failed(said, seen(**values)).problem == f"{cause_of_failed_build(said)}{more}"
+    assert explained(said, seen(**values)).cause == f"{cause_of_failed_build(said)}{more}"
 
 
 ROOTS = """\
@@ -163,10 +164,10 @@ def test_failed_build_names_the_line_that_is_at_fault(text: str, places: list[st
     """Of the files as they are here, not as the build calls them; a word in passing blames no line."""
     lines = "\n".join(f"#9 1.{index} {line}" for index, line in enumerate(text.splitlines()))
 
-    error = build_failed(f"{lines}\n#9 ERROR: {STEP}\n", seen())
+    finding = explained(f"{lines}\n#9 ERROR: {STEP}\n", seen())
 
-    assert error.fix == f"correct {' and '.join(places) or 'what the lines above name'}, then: invoke up"
-    assert error.problem.startswith(
+    assert finding.fix == f"correct {' and '.join(places) or 'what the lines above name'}, then: invoke up"
+    assert finding.cause.startswith(
         f"{places[0]}: " if places else cause_of_failed_build(f"{lines}\n#9 ERROR: {STEP}\n")
     )
-    assert "/tmp/pip" not in error.problem  # noqa: S108 # pip's own folder in the build
+    assert "/tmp/pip" not in finding.cause  # noqa: S108 # pip's own folder in the build

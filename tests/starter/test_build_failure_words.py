@@ -1,9 +1,11 @@
-"""Tests of host_tasks.decide.build_failure: what each program says, and what a person is told of it."""
-# ruff: noqa: E501, RUF001, S108 # lines, quotes and paths are as those programs write them
+"""Tests of host_tasks.subjects.build_failure: what each program says, and what a person is told of it."""
 
 import pytest
 
-from host_tasks.decide.build_failure import cause_of_failed_build
+from host_tasks.subjects.build_failure import cause_of_failed_build
+
+# ruff: noqa: E501, RUF001, S108 # lines, quotes and paths are as those programs write them
+
 
 STEP = 'process "/bin/bash -o pipefail -c conda env create" did not complete successfully: exit code: 1'
 

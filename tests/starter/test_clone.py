@@ -7,15 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from observed import engine
+from hypothesis import given, settings, strategies as st
+from observed import Seen, engine
 
-from host_tasks.decide.clone import path as path_rule
-from host_tasks.decide.plan import FAIL, OK, Finding
-from host_tasks.ground.errors import ExitCode
-from host_tasks.observe.clone import project_name, unreadable_part
-from host_tasks.observe.observation import Observation
+from host_tasks.kit.words import ExitCode
+from host_tasks.loop import FAIL, OK, Finding
+from host_tasks.subjects.clone import path, project_name, unreadable_part
 
 # Compose specification, "Name top-level element"; distribution/reference, path-component of an image name.
 COMPOSE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -53,7 +50,7 @@ FOLDERS = [
 
 def judged(root: Path) -> Finding:
     """Return what is said of a clone's path."""
-    [finding] = path_rule(Observation(root=root, unreadable_part=unreadable_part(root), engine=engine()))
+    [finding] = path.found(Seen(root=root, unreadable_part=unreadable_part(root), engine=engine()))
     return finding
 
 

@@ -1,11 +1,12 @@
-"""Tests of host_tasks.ground.commands."""
+"""Tests of host_tasks.kit.words."""
 
 from pathlib import Path
 
 import pytest
 
-from host_tasks.ground.commands import CALLED_AS, path_word, task_command
-from host_tasks.ground.paths import DOCKER_DIR, ENV_FILE, ROOT
+from host_tasks.kit.paths import DOCKER_DIR, ENV_FILE, ROOT
+from host_tasks.kit.words import path_word, task_command
+from host_tasks.setup.basics import CALLED_AS
 
 
 def test_task_command_is_in_the_words_that_the_person_used(monkeypatch: pytest.MonkeyPatch) -> None:

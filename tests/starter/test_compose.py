@@ -1,4 +1,4 @@
-"""Tests of host_tasks.observe.compose: the shell never wins over docker/.env; a stub `docker` answers."""
+"""Tests of host_tasks.subjects.compose: the shell never wins over docker/.env; a stub `docker` answers."""
 
 import json
 import os
@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from aids import executable
+from observed import settings as settings_of
 
-from host_tasks.ground import paths, runner
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR
-from host_tasks.observe import compose
-from host_tasks.observe.compose import Mount
+from host_tasks.kit import paths, runner
+from host_tasks.kit.paths import DOCKER_DIR
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import Seen
+from host_tasks.subjects import compose, settings
+from host_tasks.subjects.compose import Mount
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": "x-00000000"}
-OURS = {"COMPOSE_BAKE": "false", "PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default"}
+OURS = {"PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 @pytest.fixture
@@ -23,6 +25,11 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `docker` that is the only one on the PATH; the test writes it."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return executable(tmp_path / "docker", "")
+
+
+def seen() -> Seen:
+    """Return what is seen where docker/.env is to hold these values."""
+    return Seen({settings.now: settings_of(COMPOSE_PROJECT_NAME=VALUES["COMPOSE_PROJECT_NAME"])})
 
 
 def test_values_win_over_the_shell() -> None:
@@ -91,7 +98,35 @@ def test_call_by_name_reads_no_file_of_the_clone(monkeypatch: pytest.MonkeyPatch
     ((words, options),) = calls
     assert words == (["docker", "compose", "--project-name", "x-00000000", "down"],)
     assert (options["cwd"], options["env"]["PWD"]) == (Path("/").resolve(), "/")
-    assert {name for name in options["env"] if name.startswith("COMPOSE_")} == {"COMPOSE_BAKE"}
+    assert {name for name in options["env"] if name.startswith("COMPOSE_")} == set()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names, and links only for some")
+@pytest.mark.parametrize(
+    "name", ["a,b", 'a"b', "a${b", "ca\u0301fe"], ids=["comma", "quote", "dollar", "two-part accent"]
+)
+def test_clone_of_an_odd_name_is_built_under_a_plain_one(
+    tmp_path: Path, stub: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Compose's bake takes some characters of a path for its own: it gets a link, and copies of Dockerfiles."""
+    clone = tmp_path / name
+    (clone / "docker").mkdir(parents=True)
+    (clone / "docker" / "Dockerfile").write_text("FROM scratch\n", encoding="utf-8")
+    monkeypatch.setattr(compose, "ROOT", clone)
+    monkeypatch.setattr(compose, "DOCKER_DIR", clone / "docker")
+    made = {"context": str(clone).replace("$", "$$"), "dockerfile": "docker/Dockerfile"}
+    model = json.dumps({"services": {compose.SERVICE: {"build": made}}}, ensure_ascii=False)
+    (tmp_path / "model").write_text(model, encoding="utf-8")
+    executable(stub, f'[ "$2" = config ] && exec cat {tmp_path}/model; echo "$5"; cat "$3"')
+
+    finished = compose.build(VALUES, compose.SERVICE)
+
+    words, text = finished.stderr.splitlines()
+    built = json.loads(text)["services"][compose.SERVICE]["build"]
+    assert (finished.ok, words) == (True, compose.SERVICE)
+    assert name not in text
+    assert Path(built["context"]).name == "clone"
+    assert Path(built["dockerfile"]).parent == Path(built["context"]).parent
 
 
 def says(stub: Path, model: object) -> None:
@@ -103,7 +138,7 @@ def test_model_is_read_from_compose(stub: Path) -> None:
     """The model is what `docker compose config` prints, its warnings aside; it doubles every $, and this undoes it."""
     says(stub, {"services": {compose.SERVICE: {"environment": {"PRICE": "5$$"}}}})
 
-    assert compose.model(VALUES) == {"services": {compose.SERVICE: {"environment": {"PRICE": "5$"}}}}
+    assert compose.model(seen()) == {"services": {compose.SERVICE: {"environment": {"PRICE": "5$"}}}}
 
 
 def test_model_is_asked_for_with_the_values_of_the_file(stub: Path) -> None:
@@ -111,7 +146,7 @@ def test_model_is_asked_for_with_the_values_of_the_file(stub: Path) -> None:
     words = '{\\"services\\": {\\"jupyterlab-server\\": \\"$USER $*\\"}}'
     executable(stub, f'echo "{words}"')
 
-    assert compose.model(VALUES) == {"services": {compose.SERVICE: "ada compose config --format json"}}
+    assert compose.model(seen()) == {"services": {compose.SERVICE: "ada compose config --format json"}}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +159,7 @@ def test_model_without_the_server_ends_with_78(stub: Path, model: object, names:
     says(stub, model)
 
     with pytest.raises(HostError) as refusal:
-        compose.model(VALUES)
+        compose.model(seen())
 
     assert refusal.value.code == ExitCode.CONFIG
     assert refusal.value.problem == f"the Compose files declare no service jupyterlab-server, but {names}"
@@ -164,7 +199,7 @@ def test_broken_compose_file_is_named_with_its_line(files: list[Path], broken: i
         files[broken].write_text("services:\n\tx: 1\n", encoding="utf-8")
 
     with pytest.raises(HostError) as refusal:
-        compose.model(VALUES)
+        compose.model(seen())
 
     assert refusal.value.code == ExitCode.CONFIG
     assert refusal.value.problem == f"Compose cannot read {place}: line 7: services.x is not allowed"
@@ -176,7 +211,7 @@ def test_broken_file_of_ours_is_named_where_there_is_no_other(files: list[Path])
     files[1].unlink()
 
     with pytest.raises(HostError) as refusal:
-        compose.hashes(VALUES)
+        compose.hashes(seen())
 
     assert refusal.value.problem == "Compose cannot read docker/docker-compose.yml:7: line 7: services.x is not allowed"
 
@@ -185,7 +220,7 @@ def test_hash_of_each_service_is_read_from_compose(stub: Path) -> None:
     """One line a service; what is no such line is left out."""
     executable(stub, "echo 'jupyterlab-server 1a2b'; echo; echo 'db 3c4d'")
 
-    assert compose.hashes(VALUES) == {"jupyterlab-server": "1a2b", "db": "3c4d"}
+    assert compose.hashes(seen()) == {"jupyterlab-server": "1a2b", "db": "3c4d"}
 
 
 def test_declared_mounts_are_the_bind_mounts_of_the_server() -> None:

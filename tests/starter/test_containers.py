@@ -1,4 +1,4 @@
-"""Tests of host_tasks.observe.containers: what the engine says of a container, and what little is asked of it."""
+"""Tests of host_tasks.subjects.containers: what the engine says of a container, and what little is asked of it."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from host_tasks.observe import client, containers
-from host_tasks.observe.containers import Binding, Container, parsed
+from host_tasks.kit import client
+from host_tasks.subjects import containers
+from host_tasks.subjects.containers import Binding, Container, parsed
 
 INSPECTED: dict[str, Any] = {
     "Id": "1a",

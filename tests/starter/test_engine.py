@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,16 +21,12 @@ from typing import Any
 import pytest
 from aids import executable
 
-from host_tasks.act import group, steps
-from host_tasks.act.run import achieve
-from host_tasks.decide.engine import engine as engine_rule
-from host_tasks.decide.engine import judge
-from host_tasks.decide.plan import FAIL, OK, Finding
-from host_tasks.ground import lock, paths
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import account, engine
-from host_tasks.observe.engine import look
-from host_tasks.observe.observation import Observation
+from host_tasks.kit import lock, paths
+from host_tasks.kit.client import COMMAND_S, DEFAULT_HOST, Endpoint, endpoint
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import ANEW, FAIL, OK, Ended, Finding, Seen, achieve
+from host_tasks.subjects import compose, containers, engine
+from host_tasks.subjects.engine import Engine, judge, look
 
 ANSWERS: dict[str, Any] = {
     "ServerVersion": "26.1.5",
@@ -50,7 +47,7 @@ Stub = Callable[..., Path]
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
     """Return a function that puts a `docker` with the given answers first on the PATH, in a clean environment."""
-    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", group.IN_GROUP_MARK, "SUDO_USER"):
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", engine.IN_GROUP_MARK, "SUDO_USER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
@@ -83,7 +80,7 @@ def hung_socket(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def problem(*, timeout_s: float = engine.ANSWER_S) -> Finding:
+def problem(*, timeout_s: float = COMMAND_S) -> Finding:
     """Return what is wrong with the engine, which must be something."""
     found = judge(look(timeout_s=timeout_s))
     assert found.state == FAIL
@@ -92,7 +89,7 @@ def problem(*, timeout_s: float = engine.ANSWER_S) -> Finding:
 
 def installs(found: Finding) -> bool:
     """Return whether the installation script is offered."""
-    return found.step is not None and found.step.action == "install"
+    return found.step is not None and found.step.key == ANEW
 
 
 @pytest.mark.parametrize("version", ["2.26.1-4", "v2.40.3", "5.0.0", "2.100.0"])
@@ -104,7 +101,7 @@ def test_diagnose_usable_engine(stub: Stub, version: str) -> None:
 
     assert (found.state, found.cause) == (
         OK,
-        f"engine 26.1.5, Compose {version}, at {engine.DEFAULT_HOST}",
+        f"engine 26.1.5, Compose {version}, at {DEFAULT_HOST}",
     )
 
 
@@ -173,7 +170,7 @@ def test_diagnose_engine_down(stub: Stub, answer: dict[str, Any]) -> None:
 
     found = problem()
 
-    assert found.cause == f"the engine is not reachable at {engine.DEFAULT_HOST}"
+    assert found.cause == f"the engine is not reachable at {DEFAULT_HOST}"
     assert (found.exit_code, installs(found)) == (ExitCode.UNAVAILABLE, True)
 
 
@@ -209,12 +206,11 @@ def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -
 def test_diagnose_socket_denied(stub: Stub, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
     """A refused socket must name the group and the command that joins it, and is not a case for installing."""
     stub(**answer)
-    monkeypatch.setattr(account, "user", lambda: "ada")
-    monkeypatch.setattr(account, "waits_for_group", lambda: False)
+    monkeypatch.setattr(engine, "account", lambda: ("ada", False))
 
     found = problem()
 
-    assert found.cause == f"you may not use the engine at {engine.DEFAULT_HOST}: you are not in group docker"
+    assert found.cause == f"you may not use the engine at {DEFAULT_HOST}: you are not in group docker"
     assert found.fix == "sudo usermod -aG docker ada && newgrp docker"
     assert (found.exit_code, installs(found)) == (ExitCode.PERMISSION, False)
 
@@ -287,7 +283,7 @@ def test_diagnose_other_machine_by_context(stub: Stub, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("environ", "host"),
-    [({}, engine.DEFAULT_HOST), ({"DOCKER_CONTEXT": "default"}, engine.DEFAULT_HOST),
+    [({}, DEFAULT_HOST), ({"DOCKER_CONTEXT": "default"}, DEFAULT_HOST),
      ({"DOCKER_CONTEXT": "lab"}, "unix:///lab.sock"),
      ({"DOCKER_CONTEXT": "lab", "DOCKER_HOST": "unix:///x"}, "unix:///x")],
 )  # fmt: skip
@@ -295,14 +291,14 @@ def test_endpoint_order(stub: Stub, environ: dict[str, str], host: str) -> None:
     """The order is docker's own: DOCKER_HOST, then DOCKER_CONTEXT, then the default socket."""
     stub(context="unix:///lab.sock")
 
-    assert engine.endpoint(environ).host == host
+    assert endpoint(environ).host == host
 
 
 @pytest.mark.parametrize(
     ("answers", "compose", "cause"),
     [
         ({"host": {}, "version": {}}, "echo 'Error: unrecognized command `podman compose`' >&2; exit 125", "docker is"),
-        ({"ServerVersion": "4.3.1"}, "echo 2.26.1", f"{engine.DEFAULT_HOST} is"),
+        ({"ServerVersion": "4.3.1"}, "echo 2.26.1", f"{DEFAULT_HOST} is"),
     ],
     ids=["its command", "its socket"],
 )
@@ -342,9 +338,9 @@ def install_script(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     docker = stub(SILENT, fails=UNREACHABLE)
     script = executable(tmp_path / "install-engine.sh", f'echo "$@" >{tmp_path}/log; cp {repaired} {docker}')
     executable(docker.with_name("sudo"), 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"')
-    monkeypatch.setattr(steps, "INSTALL_ENGINE", script)
+    monkeypatch.setattr(engine, "INSTALL_ENGINE", script)
     monkeypatch.setattr(lock, "held", functools.partial(lock.held, tmp_path / ".lock"))
-    monkeypatch.setattr(Observation, "containers", ())  # of this very clone, where it is at work
+    monkeypatch.setattr(containers, "ours", lambda seen: ())  # of this very clone, where it is at work
     return script
 
 
@@ -353,16 +349,16 @@ def test_ensure_unasked(install_script: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
 
     with pytest.raises(HostError) as caught:
-        achieve([engine_rule])
+        achieve([engine.engine])
 
     assert (caught.value.code, caught.value.fix) == (ExitCode.UNAVAILABLE, "invoke up --yes")
-    assert caught.value.problem == f"the engine is not reachable at {engine.DEFAULT_HOST}"
+    assert caught.value.problem == f"the engine is not reachable at {DEFAULT_HOST}"
     assert not install_script.with_name("log").exists()
 
 
 def test_ensure_agreed(install_script: Path) -> None:
     """With --yes the script runs once, and the engine that it brought is taken."""
-    achieve([engine_rule], yes=True)
+    achieve([engine.engine], yes=True)
 
     assert install_script.with_name("log").read_text(encoding="utf-8") == "\n"
 
@@ -372,7 +368,7 @@ def test_ensure_failed_script(install_script: Path) -> None:
     executable(install_script, "exit 69")
 
     with pytest.raises(HostError, match=r"install-engine\.sh ended with 69"):
-        achieve([engine_rule], yes=True)
+        achieve([engine.engine], yes=True)
 
 
 def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +376,7 @@ def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DOCKER_HOST", "unix:///nope")
 
     with pytest.raises(HostError, match="DOCKER_HOST=unix:///nope"):
-        achieve([engine_rule], yes=True)
+        achieve([engine.engine], yes=True)
 
     assert not install_script.with_name("log").exists()
 
@@ -402,3 +398,18 @@ def test_script_changes_nothing(stub: Stub, argv: list[str], returncode: int, la
 def test_script_names_no_archive() -> None:
     """Where packages come from is the machine's own decision: no address in the script."""
     assert "http" not in paths.INSTALL_ENGINE.read_text(encoding="utf-8")
+
+
+def test_engine_that_went_away_amid_the_steps_is_not_installed() -> None:
+    """It answered before the first step: the next call may find it again, and --yes agreed to no installation."""
+    said = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+    gone = Engine(Endpoint(DEFAULT_HOST), info={}, said=said, compose="2.26.1", script_knows_this_system=True)
+    here = replace(gone, info=ANSWERS)
+    first = Seen({engine.state: here, containers.ours: ()})
+    known = {engine.state: gone, containers.ours: (), compose.is_there: True}
+
+    [amid] = engine.engine.found(Seen(known, tried={"build": Ended(ok=False)}, first=first))
+    [before] = engine.engine.found(Seen(known))
+
+    assert (amid.state, amid.step, amid.exit_code) == (FAIL, None, ExitCode.UNAVAILABLE)
+    assert before.step is not None

@@ -1,4 +1,4 @@
-"""Tests of host_tasks.ground.envfile, with real files, real processes and the real Compose as the second reader."""
+"""Tests of host_tasks.kit.envfile, with real files, real processes and the real Compose as the second reader."""
 
 import itertools
 import json
@@ -22,18 +22,18 @@ from typing import Any
 
 import pytest
 from aids import as_person
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from host_tasks.ground import envfile, files, lock
-from host_tasks.ground.envfile import Change, EnvFile, Plan
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import ROOT
-from host_tasks.observe.settings import HEADER, OWN_KEYS
+from host_tasks.kit import envfile, files, lock
+from host_tasks.kit.envfile import Change, EnvFile, Plan
+from host_tasks.kit.paths import ROOT
+from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.setup import basics
+from host_tasks.subjects.settings import HEADER, own_keys
 
 ComposeReads = Callable[[bytes, Sequence[str]], dict[str, str]]
 
+OWN_KEYS = own_keys()
 UNSET = "<unset>"
 POST = b"USER=al-khawarizmi\nUID=1000\nGID=100\n"
 TEMPORARY = ".env.invoke-tmp"
@@ -647,8 +647,8 @@ def test_write_in_missing_folder_ends_with_73(tmp_path: Path) -> None:
 ON_FULL_DISK = """
 import json, os, sys
 from pathlib import Path
-from host_tasks.ground import envfile
-from host_tasks.ground.errors import HostError
+from host_tasks.kit import envfile
+from host_tasks.kit.words import HostError
 path = Path(sys.argv[1], ".env")
 path.write_bytes(b"USER=al-khawarizmi\\nUID=1000\\nGID=100\\n")
 answer = {}

@@ -1,10 +1,10 @@
-"""Tests of host_tasks.decide.environment: what environment.yml asks for, and which line of it is wrong."""
+"""Tests of host_tasks.subjects.environment: what environment.yml asks for, and which line of it is wrong."""
 
 import pytest
 
-from host_tasks.decide.environment import Environment, missing, read_environment
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import ENVIRONMENT_YML
+from host_tasks.kit.paths import ENVIRONMENT_YML
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.subjects.environment import Environment, missing, read_environment
 
 
 def test_own_file_is_read() -> None:

@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -10,15 +11,14 @@ from pathlib import Path
 import pytest
 from observed import STAND_IN, Seen, base, healthy
 
-from host_tasks.act.environment_lock import read_archive
-from host_tasks.decide import recording
-from host_tasks.decide.by_hand import by_hand, unrecorded
-from host_tasks.decide.environment_lock import differences, environment_lock
-from host_tasks.ground.errors import HostError
-from host_tasks.ground.paths import DOCKER_DIR
-from host_tasks.observe import environment_lock as observed_lock
-from host_tasks.observe.by_hand import CONDA, NAME, PIP, Package
-from host_tasks.observe.environment_lock import Line, Lock
+from host_tasks import loop
+from host_tasks.extras import record
+from host_tasks.extras.record import CONDA, NAME, PIP, Package, by_hand, unrecorded
+from host_tasks.kit.paths import DOCKER_DIR
+from host_tasks.kit.words import HostError
+from host_tasks.loop import Ended, plan
+from host_tasks.subjects import environment_lock
+from host_tasks.subjects.environment_lock import Line, Lock, differences, read_archive
 
 sys.path.append(str(DOCKER_DIR / "environment"))
 
@@ -27,7 +27,6 @@ lock_files = importlib.import_module("lock_files")
 RECORD = {"name": "a", "version": "1", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch", "md5": "m"}
 CHANNELS = ["https://conda.example/forge"]
 LINES = (Line("environment.yml", "  - python", 4), Line("requirements.txt", "tabulate", 2))
-CODE = "environment-lock"
 
 
 @pytest.fixture
@@ -36,8 +35,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "environment.yml").write_bytes(b"\xef\xbb\xbf# mine\r\ndependencies:\r\n  - python # 3\r\n\r\n")
     (tmp_path / "requirements.txt").write_text("-i https://ada:pw@x.example/\n", encoding="utf-8")
     (tmp_path / "requirements-more.txt").write_text("tabulate  \n   # no\n", encoding="utf-8")
-    monkeypatch.setattr(observed_lock, "ROOT", tmp_path)
-    monkeypatch.setattr(observed_lock, "LOCK_DIR", tmp_path / "environment.lock")
+    monkeypatch.setattr(environment_lock, "ROOT", tmp_path)
+    monkeypatch.setattr(environment_lock, "LOCK_DIR", tmp_path / "environment.lock")
     return tmp_path
 
 
@@ -58,7 +57,7 @@ def test_host_and_image_read_the_same_lines(project: Path) -> None:
     """The tasks and a plain Docker build agree on what a lock was made from: no comment, no end of a line counts."""
     (project / "src").mkdir()
     (project / "src" / "pyproject.toml").write_text("[project]\n", encoding="utf-8")
-    of_the_host = [str(each) for each in observed_lock.inputs()]
+    of_the_host = [str(each) for each in environment_lock.lines_now(loop.Seen())]
     (project / "src" / "pyproject.toml").rename(project / "pyproject.toml")  # where the build has it
 
     assert lock_files.inputs(project).splitlines() == of_the_host
@@ -71,10 +70,12 @@ def test_host_and_image_read_the_same_lines(project: Path) -> None:
 def test_fresh_lock_fits_on_both_sides(project: Path) -> None:
     """The host finds it whole, and the image takes its packages and pip's lines."""
     write_lock(project)
-    lock = observed_lock.find()
+    lock = environment_lock.find("")
     packages, pip = lock_files.read(project, CHANNELS)
 
-    assert lock == Lock(tuple(Line(each.file, each.text) for each in observed_lock.inputs()), whole=True)
+    assert lock == Lock(
+        tuple(Line(each.file, each.text) for each in environment_lock.lines_now(loop.Seen())), whole=True
+    )
     assert packages == [{**RECORD, "url": "https://conda.example/forge/noarch/a-1-0.conda"}]
     assert pip == "tabulate==1 --hash=sha256:0\n"
 
@@ -89,7 +90,7 @@ def test_lock_is_what_stock_conda_reads(project: Path) -> None:
 
 
 def test_stale_lock_is_refused_in_the_image(project: Path) -> None:
-    """It is never used silently, by whoever builds."""
+    """It is never used silently, whatever builds."""
     write_lock(project)
     (project / "requirements.txt").write_text("humanize\n", encoding="utf-8")
 
@@ -122,9 +123,11 @@ def test_half_of_a_lock_is_seen(project: Path) -> None:
     folder = write_lock(project)
     (folder / "pip-linux-aarch64.txt").write_text("# inputs: sha256:0\n", encoding="utf-8")
 
-    lock = observed_lock.find()
+    lock = environment_lock.find("")
 
-    assert lock == Lock(tuple(Line(each.file, each.text) for each in observed_lock.inputs()), whole=False)
+    assert lock == Lock(
+        tuple(Line(each.file, each.text) for each in environment_lock.lines_now(loop.Seen())), whole=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_line_that_differs_is_named(lock: Lock, said: list[str]) -> None:
 def judged(**differs: object) -> list[tuple[str, str]]:
     """Return the states and causes that the rule of the lock finds."""
     seen = healthy(**{"lock_inputs": LINES, "environment_yml": "channels: [conda-forge]\ndependencies: [a]", **differs})
-    return [(each.state, each.cause) for each in environment_lock(seen)]
+    return [(each.state, each.cause) for each in environment_lock.environment_lock.found(seen)]
 
 
 def test_rule_of_the_lock() -> None:
@@ -173,6 +176,19 @@ def test_rule_of_the_lock() -> None:
     assert judged(lock=Lock(LINES), environment_yml=by_address, **on_stand_in) == [fits]
 
 
+def test_lock_that_was_asked_for_is_written_once() -> None:
+    """`lock` writes one whatever there is; where that failed, the build's words say why, and it is not tried again."""
+    rules = [environment_lock.write_lock("*")]
+    step = "write environment.lock, all of it anew"
+    failed = Ended(ok=False, said="#9 1.2 error: no such package: pandsa\n#9 ERROR: process x")
+
+    assert [(each.what, each.why) for each in plan(healthy(), rules).steps] == [(step, "a lock was asked for")]
+    assert str(plan(healthy(tried=(step,)), rules)) == "Nothing to do."
+    problem = plan(healthy(tried={step: failed}, requirement_texts={}), rules).problem
+    assert problem
+    assert "no such package: pandsa" in problem.cause
+
+
 INSERTIONS = {
     "block": ("dependencies:\n  - a # b\n  - pip\n", "dependencies:\n  - a # b\n  - n >=1\n  - pip\n"),
     "flow": ("dependencies: [a, pip, pip: [x]]\n", "dependencies: [a, n >=1, pip, pip: [x]]\n"),
@@ -185,18 +201,16 @@ INSERTIONS = {
 @pytest.mark.parametrize(("before", "after"), INSERTIONS.values(), ids=INSERTIONS)
 def test_conda_package_is_added_after_the_last(before: str, after: str) -> None:
     """Every other byte stays: comments, order, quotes and ends of lines."""
-    assert recording.with_conda(before, ["n >=1"]) == after
+    assert record.with_conda(before, ["n >=1"]) == after
 
 
 def test_pip_package_is_added_where_the_pip_section_is() -> None:
     """To requirements.txt where the section reads it, else to the section; without one, the fix is to add it."""
-    assert recording.with_pip("dependencies: [a, pip: [--requirement requirements.txt]]", ["n >=1"]) is None
-    assert (
-        recording.with_pip("dependencies:\n- pip:\n  - x\n", ["n >=1"]) == "dependencies:\n- pip:\n  - x\n  - n >=1\n"
-    )
-    assert recording.appended("x", ["n >=1"]) == "x\nn >=1\n"
+    assert record.with_pip("dependencies: [a, pip: [--requirement requirements.txt]]", ["n >=1"]) is None
+    assert record.with_pip("dependencies:\n- pip:\n  - x\n", ["n >=1"]) == "dependencies:\n- pip:\n  - x\n  - n >=1\n"
+    assert record.appended("x", ["n >=1"]) == "x\nn >=1\n"
     with pytest.raises(HostError, match="no list to add to"):
-        recording.with_pip("dependencies: [a]", ["n >=1"])
+        record.with_pip("dependencies: [a]", ["n >=1"])
 
 
 def unnamed(**differs: object) -> Seen:
@@ -211,7 +225,7 @@ def test_what_a_file_names_is_recorded() -> None:
 
     assert [each.name for each in unrecorded(unnamed())] == ["wheel", "More_Itertools"]
     assert unrecorded(unnamed(lock_inputs=requirements, environment_yml="dependencies: ['x::wheel >=1']")) == ()
-    (found,) = by_hand(unnamed())
+    (found,) = by_hand.found(unnamed())
     assert (found.state, found.step and found.step.what) == (
         *("fail", "add `wheel >=0.4` (conda), `More_Itertools >=1.0` (pip)"),
     )
@@ -221,17 +235,17 @@ def test_only_names_and_versions_come_out_of_a_container() -> None:
     """What a container calls its files is put into the person's files: nothing but a name and a version is."""
     site = "/opt/env/lib/python3.12/site-packages"
     conda, pip = (
-        CONDA.fullmatch("/opt/env/conda-meta/a-b-1.0-h0_0.json"),
-        PIP.fullmatch(f"{site}/a_b-1.dist-info/REQUESTED"),
+        re.fullmatch(CONDA, "/opt/env/conda-meta/a-b-1.0-h0_0.json"),
+        re.fullmatch(PIP, f"{site}/a_b-1.dist-info/REQUESTED"),
     )
 
     assert conda
     assert (conda["name"], conda["version"]) == ("a-b", "1.0")
     assert pip
     assert (pip["name"], pip["version"]) == ("a_b", "1")
-    assert not CONDA.fullmatch("/opt/env/conda-meta/a, evil-1-0.json")
-    assert not PIP.fullmatch(f"{site}/a -r x-1.dist-info/REQUESTED")
-    assert NAME.findall("""# update specs: ['wheel', "conda-forge::scipy >=1"]""") == ["wheel", "scipy"]
+    assert not re.fullmatch(CONDA, "/opt/env/conda-meta/a, evil-1-0.json")
+    assert not re.fullmatch(PIP, f"{site}/a -r x-1.dist-info/REQUESTED")
+    assert re.findall(NAME, """# update specs: ['wheel', "conda-forge::scipy >=1"]""") == ["wheel", "scipy"]
 
 
 def test_archive_of_a_build_is_not_trusted(tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
-"""Tests of host_tasks.show.explain: each value with its origin, what is ignored, and no secret."""
+"""What `config --explain` prints: each value with its origin, what is ignored, and no secret."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from observed import settings
+from observed import Seen, settings
 
-from host_tasks.ground import runner
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import compose, images
-from host_tasks.observe.observation import Observation
-from host_tasks.show import explain
-from host_tasks.show.explain import Explanation
+from host_tasks.kit import runner
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.subjects import base, compose, explain
+from host_tasks.subjects.explain import Explanation
 
 COMPOSE_TEXT = """\
 # A comment that names ${NOBODY:-nothing}
@@ -104,7 +102,7 @@ def test_variable_that_would_retarget_compose_is_named_as_ignored(name: str, fol
 
 def test_base_image_has_its_default_in_the_dockerfile(folder: Path) -> None:
     """Without BASE_IMAGE it is the published image, and the Dockerfile says so."""
-    expected = Explanation("BASE_IMAGE", images.published(), "default in docker/Dockerfile", None)
+    expected = Explanation("BASE_IMAGE", base.published(), "default in docker/Dockerfile", None)
 
     assert explained(folder)["BASE_IMAGE"] == expected
 
@@ -151,7 +149,7 @@ def ended(returncode: int) -> runner.Finished:
 def test_config_that_fails_ends_with_78(monkeypatch: pytest.MonkeyPatch) -> None:
     """`config` shows what Compose says and ends with 78, also where a second look at the files finds no fault."""
     who = settings()
-    seen = Observation(settings=who, model={})
+    seen = Seen(settings=who, model={})
     monkeypatch.setattr(compose, "call", lambda *_, **__: ended(0))
     explain.print_config(seen)
     monkeypatch.setattr(compose, "call", lambda *_, **__: ended(15))

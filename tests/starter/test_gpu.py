@@ -5,26 +5,25 @@ from pathlib import Path
 import pytest
 from observed import Seen, settings
 
-from host_tasks.decide.choices import choices
-from host_tasks.decide.gpu import gpu
-from host_tasks.decide.plan import plan
-from host_tasks.ground.errors import HostError
-from host_tasks.observe import gpu as observed
+from host_tasks import choices
+from host_tasks.extras import gpu
+from host_tasks.kit.words import HostError
+from host_tasks.loop import plan
 
 
 def test_gpu_is_asked_for_and_given_back() -> None:
     """One option sets the key, the other removes it, and neither leaves it as it is."""
-    assert choices(gpu=True) == {"GPUS": "all"}
-    assert choices(no_gpu=True) == {"GPUS": None}
-    assert choices() == {}
+    assert choices.asked({"gpu": True}) == {"GPUS": "all"}
+    assert choices.asked({"no_gpu": True}) == {"GPUS": None}
+    assert choices.asked({}) == {}
     with pytest.raises(HostError) as raised:
-        choices(gpu=True, no_gpu=True)
+        choices.asked({"gpu": True, "no_gpu": True})
     assert raised.value.problem == "--gpu and --no-gpu contradict each other"
 
 
 def test_who_asks_for_no_gpu_is_not_looked_at() -> None:
     """Without the key nobody asks what the engine has; Seen would fail."""
-    assert plan(Seen(settings=settings()), [gpu]).problem is None
+    assert plan(Seen(settings=settings()), [gpu.gpu]).problem is None
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_who_asks_for_no_gpu_is_not_looked_at() -> None:
 )
 def test_gpu_is_asked_of_a_machine_that_has_one(wanted: str, lacking: str, cause: str | None) -> None:
     """Where there is none nothing is started, and the fix takes the wish back."""
-    problem = plan(Seen(settings=settings(GPUS=wanted), lacking_for_gpu=lacking), [gpu]).problem
+    problem = plan(Seen(settings=settings(GPUS=wanted), lacking_for_gpu=lacking), [gpu.gpu]).problem
 
     assert (problem and problem.cause) == cause
     assert problem is None or problem.fix == "invoke up --no-gpu"
@@ -63,10 +62,10 @@ def test_what_is_lacking_is_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The device counts where the engine is of this kernel, and the engine's own word everywhere."""
-    monkeypatch.setattr(observed, "DEVICES", (tmp_path if device else tmp_path / "none",))
+    monkeypatch.setattr(gpu, "DEVICES", (tmp_path if device else tmp_path / "none",))
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    lacking = observed.lacking({"Runtimes": runtimes}, same_kernel=same_kernel)
+    lacking = gpu.lacking({"Runtimes": runtimes}, same_kernel=same_kernel)
 
     assert lacking.startswith(said)
     assert bool(lacking) == bool(said)

@@ -1,4 +1,4 @@
-"""Tests of host_tasks.act.group and observe.account: a membership in group docker that is younger than the login."""
+"""Tests of host_tasks.subjects.engine: a membership in group docker that is younger than the login."""
 
 import os
 import shlex
@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from host_tasks.act import group
-from host_tasks.observe import account
+from host_tasks.loop import Seen
+from host_tasks.subjects import engine
 
 grp = pytest.importorskip("grp")
+pwd = pytest.importorskip("pwd")
 
 
 @pytest.fixture
@@ -22,13 +23,13 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="staff"))
     monkeypatch.setattr(os, "execvp", lambda file, argv: found.append(argv))
     monkeypatch.setattr(sys, "orig_argv", ["python3", "tasks.py", "up", "it's"])
-    monkeypatch.setenv(group.IN_GROUP_MARK, "")
+    monkeypatch.setenv(engine.IN_GROUP_MARK, "")
     return found
 
 
 def test_same_command_runs_again_with_the_group(executed: list[list[str]]) -> None:
     """A new member need not log in again: the same command runs with the group, under the old primary group."""
-    group.run_again()
+    engine.join(Seen())
 
     [[_, name, _, command]] = executed
     _, *inner = shlex.split(command)
@@ -42,13 +43,13 @@ def test_command_runs_again_once_and_only_where_it_can(
 ) -> None:
     """Where the group did not help, or nothing gives it, this returns: the next round says what to do."""
     if why == "ran before":
-        monkeypatch.setenv(group.IN_GROUP_MARK, "1")
+        monkeypatch.setenv(engine.IN_GROUP_MARK, "1")
     elif why == "no sg":
         monkeypatch.setattr(shutil, "which", lambda name: None)
     else:
         monkeypatch.setattr(grp, "getgrgid", {}.__getitem__)
 
-    group.run_again()
+    engine.join(Seen())
 
     assert executed == []
 
@@ -62,14 +63,14 @@ def test_membership_waits_for_a_login(
     monkeypatch: pytest.MonkeyPatch, members: list[str], gid: int, *, expected: bool
 ) -> None:
     """The group database is ahead of this process only where it names the caller and the process has not the group."""
-    monkeypatch.setattr(account, "user", lambda: "ada")
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ada"))
     monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=members, gr_gid=gid))
 
-    assert account.waits_for_group() is expected
+    assert engine.account() == ("ada", expected)
 
 
 def test_no_group_docker_is_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the group has nobody waiting for it."""
     monkeypatch.setattr(grp, "getgrnam", {}.__getitem__)
 
-    assert not account.waits_for_group()
+    assert engine.account()[1] is False

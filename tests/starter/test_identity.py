@@ -6,19 +6,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from unittest import mock
 
 import invoke
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR, ROOT
-from host_tasks.observe.identity import DEFAULT, MAX_ID, Account, HostFacts, decide, safe_user_name
+from host_tasks.kit.paths import DOCKER_DIR, ROOT
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.setup.basics import sudo_caller
+from host_tasks.subjects.identity import MAX_ID, HostFacts, decide, safe_user_name
 
 VALID_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-OBSERVE = "from host_tasks.observe.identity import observe; who = observe(); print(who.user, who.uid, who.gid)"
+OBSERVE = "from host_tasks.subjects.identity import observe; who = observe(); print(who.user, who.uid, who.gid)"
 
 
 def facts(
@@ -26,11 +29,11 @@ def facts(
     gid: int | None = 1000,
     *,
     owner: tuple[int, int] = (0, 0),
-    accounts: dict[int, Account] | None = None,
-    sudo: tuple[str, str, str] = ("", "", ""),
+    names: Mapping[int, str] = MappingProxyType({}),
+    sudo: tuple[int, int] | None = None,
 ) -> HostFacts:
-    """Return facts with a user database of the given accounts."""
-    return HostFacts(uid, gid, owner, (accounts or {}).get, *sudo)
+    """Return facts with a user database of these names."""
+    return HostFacts(uid, gid, owner, lambda uid: names.get(uid, ""), sudo)
 
 
 def ids(found: HostFacts) -> tuple[str, int, int]:
@@ -54,7 +57,7 @@ def ids(found: HostFacts) -> tuple[str, int, int]:
         pytest.param("root", 1001, 100, "u-root", id="name root"),
         pytest.param("daemon", 1001, 100, "daemon", id="name daemon"),
         pytest.param("www-data", 1001, 100, "www-data", id="name www-data"),
-        pytest.param("", 1001, 100, "al-khawarizmi", id="empty name"),
+        pytest.param("", 1001, 100, "u1001", id="empty name"),
         pytest.param("john.doe", 1001, 100, "john-doe", id="dot"),
         pytest.param("John", 1001, 100, "john", id="capital"),
         pytest.param("JOHN.DOE", 1001, 100, "john-doe", id="capitals and dot"),
@@ -71,7 +74,7 @@ def ids(found: HostFacts) -> tuple[str, int, int]:
 )
 def test_decide_for_an_ordinary_account_keeps_its_ids(name: str, uid: int, gid: int, user: str) -> None:
     """Whoever runs this has exactly their own uid and gid inside, under a valid name."""
-    found = facts(uid, gid, accounts={uid: Account(name, gid)})
+    found = facts(uid, gid, names={uid: name})
 
     assert ids(found) == (user, uid, gid)
     assert VALID_NAME.fullmatch(user)
@@ -83,7 +86,7 @@ def test_decide_for_an_ordinary_account_keeps_its_ids(name: str, uid: int, gid: 
         pytest.param(facts(4294967294, 100), id="uid 4294967294"),
         pytest.param(facts(4294967295, 100), id="uid 4294967295"),
         pytest.param(facts(1000, MAX_ID + 1), id="gid above the limit"),
-        pytest.param(facts(0, 0, sudo=("4294967294", "100", "jdoe")), id="through sudo"),
+        pytest.param(facts(0, 0, sudo=(4294967294, 100)), id="through sudo"),
         pytest.param(facts(0, 0, owner=(4294967294, 100)), id="owner of the folder"),
     ],
 )
@@ -107,43 +110,59 @@ def test_decide_at_the_limit_is_kept() -> None:
     ("found", "expected"),
     [
         pytest.param(facts(54321, 54321), ("u54321", 54321, 54321), id="no account"),
+        pytest.param(facts(0, 0, owner=(7, 8), names={7: "Bob"}), ("bob", 7, 8), id="root: owner of the folder"),
+        pytest.param(facts(0, 0, owner=(7, 8), sudo=(1234, 1235)), ("u7", 7, 8), id="sudo: owner of the folder"),
         pytest.param(
-            facts(0, 0, sudo=("1234", "1235", "bob"), accounts={1234: Account("Alice", 7)}),
-            ("alice", 1234, 1235),
-            id="sudo: account, gid of sudo",
+            facts(0, 0, sudo=(1234, 1235), names={1234: "Alice"}), ("alice", 1234, 1235), id="sudo: root's folder"
         ),
-        pytest.param(facts(0, 0, sudo=("1234", "1235", "bob")), ("bob", 1234, 1235), id="sudo: no account"),
-        pytest.param(
-            facts(0, 0, sudo=("1234", "", ""), accounts={1234: Account("alice", 7)}),
-            ("alice", 1234, 7),
-            id="sudo: no gid",
-        ),
-        pytest.param(facts(0, 0, sudo=("1234", "0", "")), ("u1234", 1234, 0), id="sudo: group root"),
-        pytest.param(facts(0, 0, sudo=("0", "0", "root"), owner=(7, 8)), ("u7", 7, 8), id="sudo from root: owner"),
-        pytest.param(facts(0, 0, sudo=("-5", "", ""), owner=(7, 8)), ("u7", 7, 8), id="sudo uid not a number"),
-        pytest.param(facts(0, 0, sudo=("9" * 5000, "", "")), ("al-khawarizmi", 1000, 100), id="sudo uid endless"),
-        pytest.param(facts(0, 0, sudo=("\u0661", "1", "")), ("al-khawarizmi", 1000, 100), id="sudo uid Arabic digit"),
-        pytest.param(facts(0, 0, sudo=("", "", "")), ("al-khawarizmi", 1000, 100), id="root owns all"),
+        pytest.param(facts(0, 0, sudo=(1234, 1235)), ("u1234", 1234, 1235), id="sudo: no account"),
+        pytest.param(facts(0, 0, sudo=(1234, 0)), ("u1234", 1234, 0), id="sudo: group root"),
+        pytest.param(facts(0, 0), ("al-khawarizmi", 1000, 100), id="root owns all"),
         pytest.param(facts(0, 1000), ("al-khawarizmi", 1000, 100), id="root with another group"),
-        pytest.param(facts(1000, 1000, sudo=("7", "7", "x")), ("u1000", 1000, 1000), id="sudo to an ordinary user"),
+        pytest.param(facts(1000, 1000, sudo=(7, 7)), ("u1000", 1000, 1000), id="sudo to an ordinary user"),
         pytest.param(facts(None, None), ("al-khawarizmi", 1000, 100), id="Windows"),
     ],
 )
 def test_decide_for_the_unusual_caller(found: HostFacts, expected: tuple[str, int, int]) -> None:
-    """Without an account, under sudo, as root and on Windows there is one documented answer."""
+    """Without an account, under sudo, as root and on Windows there is one documented answer.
+
+    It is the one as whom root writes the files of the clone: the folder's owner, and the caller of sudo where that
+    is root.
+    """
     assert ids(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "caller"),
+    [
+        ("1234", "1235", (1234, 1235)),
+        ("1234", "0", (1234, 0)),
+        *(("0", "0", None), ("-5", "5", None), ("9" * 5000, "1", None), ("\u0661", "1", None), ("\u00b2", "1", None)),
+        *(("1234", "", None), ("", "", None)),
+    ],
+)
+def test_caller_of_sudo_is_a_person(
+    uid: str, gid: str, caller: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ids are there and are numbers, as sudo writes them, or there is no caller."""
+    monkeypatch.setenv("SUDO_UID", uid)
+    monkeypatch.setenv("SUDO_GID", gid)
+
+    assert sudo_caller() == caller
 
 
 @settings(deadline=None)
 @given(
     uid=st.integers(0, 3) | st.integers(0, 2**32 - 1),
     owner=st.integers(0, 3) | st.integers(0, 2**32 - 1),
-    sudo_uid=st.sampled_from(["", "0", "1", "00", "x", "\n1"]) | st.text(max_size=12),
+    sudo_uid=st.sampled_from(["", "0", "1", "00", "x", "\n1"]) | st.text(st.characters(codec="utf-8"), max_size=12),
 )
 def test_decide_never_answers_root(uid: int, owner: int, sudo_uid: str) -> None:
     """Whatever is found, the answer is an ordinary user with a valid name, or a refusal."""
+    with mock.patch.dict(os.environ, {"SUDO_UID": sudo_uid.replace("\0", ""), "SUDO_GID": "5"}):
+        sudo = sudo_caller()
     try:
-        who = decide(facts(uid, 5, owner=(owner, 5), sudo=(sudo_uid, "", "")))
+        who = decide(facts(uid, 5, owner=(owner, 5), sudo=sudo))
     except HostError:
         return
 
@@ -196,7 +215,7 @@ def test_observe_ignores_the_environment(extra: dict[str, str]) -> None:
     """Exported variables do not change who you are."""
     owner = ROOT.stat()
     expected = (os.getuid(), os.getgid()) if os.getuid() else (owner.st_uid, owner.st_gid)
-    expected = expected if expected[0] else (DEFAULT.uid, DEFAULT.gid)
+    expected = expected if expected[0] else (1000, 100)
 
     user, uid, gid = _observed(env={"PYTHONPATH": str(DOCKER_DIR), **extra})
 

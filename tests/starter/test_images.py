@@ -1,17 +1,20 @@
-"""Tests of host_tasks.observe.images: which base image, when a stand-in is another one, what an image is made from."""
+"""Tests of the images: which base image, when a stand-in is another one, what an image is made from."""
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from observed import base as base_of, settings as settings_of
 
-from host_tasks.ground import paths
-from host_tasks.observe import images
-from host_tasks.observe.client import UnreachableError
-from host_tasks.observe.engine import Endpoint, Engine
-from host_tasks.observe.images import Built
-from host_tasks.observe.observation import Observation
+from host_tasks.kit import paths
+from host_tasks.kit.client import Endpoint, UnreachableError
+from host_tasks.loop import Seen
+from host_tasks.subjects import base, clone, engine, images, settings
+from host_tasks.subjects.base import Base, published, stand_in_name
+from host_tasks.subjects.engine import Engine
+from host_tasks.subjects.images import Built, Image
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "HTTP_PROXY": "http://p:1"}
 
@@ -35,7 +38,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "BUILT_FILE": docker / ".built.json",
     }
     for name, path in places.items():
-        monkeypatch.setattr(images, name, path)
+        for module in (base, images):
+            monkeypatch.setattr(module, name, path, raising=False)
     return tmp_path
 
 
@@ -45,23 +49,39 @@ def changed(path: Path) -> None:
         file.write("# changed\n")
 
 
+def made_from(values: dict[str, str] = VALUES, base_id: str = "sha256:1") -> dict[str, str]:
+    """Return what the next build would be made from, with these values in docker/.env, on a base of this id."""
+    facts = {settings.now: replace(settings_of(), values=values), base.now: base_of(image=Image(base_id))}
+    return dict(images.inputs(Seen(facts)))
+
+
 # The base image
+
+
+def chosen_as(name: str | None) -> Base:
+    """Return the base image where docker/.env names one, or names none, and the engine has no image."""
+    values = {} if name is None else {base.KEY: name}
+    return base.now(Seen({settings.now: replace(settings_of(), values=values)}))
+
+
+@pytest.fixture(autouse=True)
+def no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine without an image."""
+    monkeypatch.setattr(images, "find", lambda name: None)
 
 
 def test_published_base_is_the_one_of_the_dockerfile() -> None:
     """One place names it: docker/Dockerfile, by tag and digest."""
     lines = paths.DOCKERFILE.read_text(encoding="utf-8").splitlines()
 
-    assert f"ARG BASE_IMAGE={images.published()}" in lines
-    assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", images.published())
+    assert f"ARG BASE_IMAGE={published()}" in lines
+    assert re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", published())
 
 
-@pytest.mark.parametrize(
-    ("chosen", "name"), [(None, images.published()), ("", images.published()), ("mine:1", "mine:1")]
-)
+@pytest.mark.parametrize(("chosen", "name"), [(None, published()), ("", published()), ("mine:1", "mine:1")])
 def test_base_is_the_chosen_one(chosen: str | None, name: str) -> None:
     """docker/.env decides; where it says nothing, the Dockerfile does."""
-    found = images.base(chosen, None)
+    found = chosen_as(chosen)
 
     assert (found.name, found.chosen) == (name, chosen == "mine:1")
 
@@ -73,21 +93,21 @@ def test_base_is_the_chosen_one(chosen: str | None, name: str) -> None:
         ("conda-pip-docker/stand-in", False),
         ("conda-pip-docker/stand-in-of-mine:1", False),
         ("mine/conda-pip-docker/stand-in:1", False),
-        (images.published(), False),
+        (published(), False),
     ],
 )
 def test_stand_in_is_known_by_its_name(image: str, *, expected: bool) -> None:
     """Only what this project tags so is a stand-in of ours, to be made again at will."""
-    assert images.base(image, None).is_stand_in is expected
+    assert chosen_as(image).is_stand_in is expected
 
 
 def test_stand_in_is_the_same_for_the_same_files(tree: Path) -> None:
     """Every clone with the same files shares one stand-in, wherever it lies; what Python leaves there counts not."""
-    before = images.stand_in()
+    before = stand_in_name()
     (tree / "docker" / "stand-in" / "__pycache__").mkdir()
 
-    assert images.stand_in() == before
-    assert images.base(before, None).is_stand_in
+    assert stand_in_name() == before
+    assert chosen_as(before).is_stand_in
 
 
 @pytest.mark.parametrize(
@@ -99,11 +119,11 @@ def test_stand_in_is_the_same_for_the_same_files(tree: Path) -> None:
 )
 def test_stand_in_of_other_files_is_another_one(tree: Path, name: str) -> None:
     """A stand-in of other files is never taken for this clone's."""
-    before = images.stand_in()
+    before = stand_in_name()
 
     changed(tree / name)
 
-    assert images.stand_in() != before
+    assert stand_in_name() != before
 
 
 @pytest.mark.parametrize(
@@ -119,21 +139,21 @@ def test_stand_in_of_other_files_is_another_one(tree: Path, name: str) -> None:
 def test_stand_in_is_another_one_where_its_channel_is(tree: Path, old: str, new: str, same: bool) -> None:  # noqa: FBT001
     """Of environment.yml only the conda packages count."""
     (tree / "environment.yml").write_text("dependencies:\n- numpy\n- pip:\n  - --requirement x.txt\n")
-    before = images.stand_in()
+    before = stand_in_name()
     text = (tree / "environment.yml").read_text()
 
     (tree / "environment.yml").write_text(text.replace(old, new))
 
-    assert (images.stand_in() == before) is same
+    assert (stand_in_name() == before) is same
 
 
 def test_stand_in_of_another_system_is_another_one(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another release or architecture of the host makes another stand-in."""
-    before = images.stand_in()
+    before = stand_in_name()
 
-    monkeypatch.setattr(images, "system", lambda: "debian trixie riscv64")
+    monkeypatch.setattr(base, "system", lambda: "debian trixie riscv64")
 
-    assert images.stand_in() != before
+    assert stand_in_name() != before
 
 
 # This clone's own image
@@ -156,7 +176,7 @@ def test_inputs_are_what_the_dockerfile_copies(tree: Path) -> None:
         if not word.startswith("--")
     }
 
-    found = images.inputs(VALUES, "sha256:1")
+    found = made_from()
 
     assert {str(path.relative_to(tree)) for name in copied for path in tree.glob(name)} <= set(found)
     assert set(INPUTS) <= set(found)
@@ -165,12 +185,41 @@ def test_inputs_are_what_the_dockerfile_copies(tree: Path) -> None:
 @pytest.mark.parametrize("name", INPUTS)
 def test_changed_input_is_named(tree: Path, name: str) -> None:
     """A file that enters the build and was changed is the one that differs, no other."""
-    before = images.inputs(VALUES, "sha256:1")
+    before = made_from()
 
     changed(tree / name)
 
-    after = images.inputs(VALUES, "sha256:1")
+    after = made_from()
     assert {key for key in after if after[key] != before[key]} == {name}
+
+
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        ("*\n!/environment.yml", {"environment.yml"}),
+        ("*\n!./environment.yml", {"environment.yml"}),
+        ("*\n! environment.yml", {"environment.yml"}),
+        ("\ufeff*\n!environment.yml\n#!requirements.txt", {"environment.yml"}),
+        ("*\n!mine", {"mine/a.py", "mine/deep/b.py"}),
+        ("*\n!mine/", {"mine/a.py", "mine/deep/b.py"}),
+        ("*\n!mine/*", {"mine/a.py", "mine/deep/b.py"}),
+        ("*\n!mine/*.py", {"mine/a.py"}),
+        ("*\n!mine\nmine/deep", {"mine/a.py"}),
+        ("*\n!**/b.py", {"mine/deep/b.py"}),
+        ("*\n!mine/dee?\n**/b.py", set()),
+        ("*\n!mine/[ab].py", {"mine/a.py"}),
+        ("*\n!mine/[", set()),
+    ],
+)
+def test_lines_let_in_what_they_let_into_a_build(tree: Path, text: str, added: set[str]) -> None:
+    """A line may begin with a slash, name a folder with all that is in it, and take back what one above let in."""
+    (tree / "mine" / "deep").mkdir(parents=True)
+    (tree / "mine" / "a.py").touch()
+    (tree / "mine" / "deep" / "b.py").touch()
+
+    (tree / ".dockerignore").write_text(text, encoding="utf-8")
+
+    assert set(made_from()) == {"the base image", "the user", "docker/Dockerfile", *added}
 
 
 @pytest.mark.parametrize(
@@ -185,28 +234,28 @@ def test_changed_input_is_named(tree: Path, name: str) -> None:
 )
 def test_changed_value_is_named(tree: Path, values: dict[str, str], base_id: str, names: set[str]) -> None:
     """Who you are and the base count; what only the way to the network is does not."""
-    before, after = images.inputs(VALUES, "sha256:1"), images.inputs(values, base_id)
+    before, after = made_from(), made_from(values, base_id)
 
     assert {key for key in after if after[key] != before[key]} == names
 
 
 def test_touched_and_foreign_files_are_no_change(tree: Path) -> None:
     """Neither a new time of a file nor a file that does not enter the build makes an image old."""
-    before = images.inputs(VALUES, "sha256:1")
+    before = made_from()
 
     (tree / "environment.yml").touch()
     changed(tree / "docker" / "docker-compose.yml")
 
-    assert images.inputs(VALUES, "sha256:1") == before
+    assert made_from() == before
 
 
 def test_missing_input_is_no_traceback(tree: Path) -> None:
     """What is gone differs from what was there: a file of .dockerignore is left out, the Dockerfile counts as empty."""
-    before = images.inputs(VALUES, "sha256:1")
+    before = made_from()
     (tree / "postBuild").unlink()
     (tree / "docker" / "Dockerfile").unlink()
 
-    after = images.inputs(VALUES, "sha256:1")
+    after = made_from()
 
     assert set(before) - set(after) == {"postBuild"}
     assert after["docker/Dockerfile"] != before["docker/Dockerfile"]
@@ -229,7 +278,7 @@ def test_last_build_is_what_is_written_down(tree: Path, text: str | None, expect
     if text is not None:
         (tree / "docker" / ".built.json").write_text(text, encoding="utf-8")
 
-    assert images.built() == expected
+    assert images.last_build(Seen()) == expected
 
 
 @pytest.mark.parametrize(
@@ -247,11 +296,11 @@ def test_environment_is_known_by_what_it_is_made_from(
     tree: Path, values: dict[str, str], base_id: str, base_name: str, name: str, *, same: bool
 ) -> None:
     """Whoever has the same heavy inputs shares its tag: neither the user nor an engine's id of the base is one."""
-    before = images.environment_tag(images.inputs(VALUES, "sha256:1"), "base:1")
+    before = images.environment_tag(made_from(), "base:1")
 
     changed(tree / name)
 
-    assert (images.environment_tag(images.inputs(values, base_id), base_name) == before) is same
+    assert (images.environment_tag(made_from(values, base_id), base_name) == before) is same
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["an engine that answers", "no engine"])
@@ -264,10 +313,11 @@ def test_image_that_is_not_told_is_missing_only_without_an_engine(
         raise UnreachableError("timed out")
 
     monkeypatch.setattr(images, "find", silent)
-    seen = Observation(project="study", engine=Engine(Endpoint(""), info={"ServerVersion": "26.1"} if answers else {}))
+    told = Engine(Endpoint(""), info={"ServerVersion": "26.1"} if answers else {})
+    seen = Seen({clone.project: "study", engine.state: told})
 
     if answers:
         with pytest.raises(UnreachableError):
-            _ = seen.image
+            images.own(seen)
     else:
-        assert seen.image is None
+        assert images.own(seen) is None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from host_tasks.ground.paths import INSTALL_ENGINE
+from host_tasks.kit.paths import INSTALL_ENGINE
 
 TARGETS = """\
 http://mirror/debian/ bookworm oldstable main

@@ -1,4 +1,4 @@
-"""Tests of host_tasks.ground.lock, with real files and real processes."""
+"""Tests of host_tasks.kit.lock, with real files and real processes."""
 
 import errno
 import multiprocessing
@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from aids import as_person
 
-from host_tasks.ground import lock
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import ROOT
+from host_tasks.kit import lock
+from host_tasks.kit.paths import ROOT
+from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.setup import basics
 
 WAITING = "Another task is at work in this clone: waiting for it to end.\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.kit.paths import DOCKER_DIR
 
 sys.path.append(str(DOCKER_DIR / "environment"))
 

@@ -13,20 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from observed import settings
+from observed import Seen, settings
 
-from host_tasks.act import mounts as repairs
-from host_tasks.decide import mounts as rules
-from host_tasks.decide.plan import Finding, Step, plan
-from host_tasks.ground import commands, paths
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import mounts
-from host_tasks.observe.compose import SERVICE, Mount
-from host_tasks.observe.containers import Container
-from host_tasks.observe.identity import Identity
-from host_tasks.observe.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Place
-from host_tasks.observe.observation import Observation
-from host_tasks.show import mounts as shown
+from host_tasks import loop
+from host_tasks.kit import paths, words
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import Finding, plan
+from host_tasks.subjects import containers, mounts
+from host_tasks.subjects.compose import SERVICE, Mount
+from host_tasks.subjects.containers import Container
+from host_tasks.subjects.identity import Identity
+from host_tasks.subjects.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Place
 
 ME = Identity("me", os.getuid(), os.getgid(), "you")
 ADA = Identity("ada", 1815, 1852, "you")
@@ -40,10 +37,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder that the modules take for the clone; what lies beside it is outside."""
     folder = tmp_path / "project"
     folder.mkdir()
-    for module in (paths, commands, mounts, rules):
+    for module in (paths, words, mounts):
         monkeypatch.setattr(module, "ROOT", folder)
-    monkeypatch.setattr(rules, "DOCKER_DIR", folder / "docker")
-    monkeypatch.setattr(rules, "TASKS_PY", folder / "tasks.py")
+    monkeypatch.setattr(mounts, "DOCKER_DIR", folder / "docker")
+    monkeypatch.setattr(mounts, "TASKS_PY", folder / "tasks.py")
     monkeypatch.chdir(folder)
     return folder
 
@@ -53,7 +50,7 @@ def declared(root: Path, *names: str, read_only: bool = False) -> list[Mount]:
     return [Mount(root / name, str(root / name), read_only) for name in names]
 
 
-def looked(found: Sequence[Mount], who: Identity = ME, *, group_add: Sequence[str] = ()) -> Observation:
+def looked(found: Sequence[Mount], who: Identity = ME, *, group_add: Sequence[str] = ()) -> Seen:
     """Return an observation of these mounts as they are now."""
     as_root = os.geteuid() == 0 and who.uid != 0
     return of([mounts.place(each, count_roots=as_root) for each in found], who, group_add=group_add)
@@ -67,13 +64,14 @@ def of(
     crossings: Sequence[Crossing] = (),
     server: Container | None = None,
     tried: tuple[str, ...] = (),
-) -> Observation:
+) -> Seen:
     """Return an observation of sources and ways through."""
-    return Observation(
+    return Seen(
         tried=tried,
         settings=settings(who=who),
         model={"services": {SERVICE: {"group_add": list(group_add)}}},
         has_compose=True,
+        planted={},
         places=tuple(places),
         crossings=tuple(crossings),
         containers=(server,) if server else (),
@@ -82,7 +80,7 @@ def of(
 
 def judged(place: Place, who: Identity = ADA, *, group_add: Sequence[str] = ()) -> Finding | None:
     """Return what is wrong with one source on the host."""
-    [finding] = rules.outside(of([place], who, group_add=group_add))
+    [finding] = mounts.outside(of([place], who, group_add=group_add))
     return finding
 
 
@@ -136,7 +134,7 @@ def test_read_only_file_system_is_seen(root: Path, *, read_only: bool) -> None:
     body = f"""
         import sys; sys.path.insert(0, {str(paths.DOCKER_DIR)!r})
         from pathlib import Path
-        from host_tasks.observe import compose, mounts
+        from host_tasks.subjects import compose, mounts
         source = Path({str(root / "data")!r})
         print(mounts.place(compose.Mount(source, "/data", False), count_roots=False).read_only_disk)
     """
@@ -216,8 +214,8 @@ def test_entry_that_cannot_be_given_away_is_left_to_the_probe(root: Path) -> Non
     """An immutable file, or root on NFS, refuses: the start goes on, and fails only where nothing can be saved."""
     left = folder(root, of_root=1)
 
-    assert [step.action for step in plan(of([left]), [rules.mounts_outside]).steps] == ["give"]
-    assert str(plan(of([left], tried=("give",)), [rules.mounts_outside])) == "Nothing to do."
+    assert [step.key for step in plan(of([left]), [mounts.mounts_outside]).steps] == ["give"]
+    assert str(plan(of([left], tried=("give",)), [mounts.mounts_outside])) == "Nothing to do."
 
 
 def test_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
@@ -225,7 +223,7 @@ def test_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (root / "data").symlink_to(tmp_path / "elsewhere")
 
-    [found] = rules.outside(looked(declared(root, "data")))
+    [found] = mounts.outside(looked(declared(root, "data")))
 
     assert found is not None
     assert (found.cause, found.step) == (f"data is a link out of the project, to {tmp_path / 'elsewhere'}", None)
@@ -238,7 +236,7 @@ def test_folder_below_a_link_out_of_the_project_is_refused(root: Path, tmp_path:
     (tmp_path / "elsewhere" / "raw").mkdir(parents=True)
     (root / "link").symlink_to(tmp_path / "elsewhere")
 
-    [found] = rules.outside(looked(declared(root, "link/raw")))
+    [found] = mounts.outside(looked(declared(root, "link/raw")))
 
     assert found is not None
     assert found.cause == f"link/raw is a link out of the project, to {tmp_path / 'elsewhere' / 'raw'}"
@@ -249,7 +247,7 @@ def test_link_inside_the_project_is_a_folder(root: Path) -> None:
     (root / "raw").mkdir()
     (root / "data").symlink_to("raw")
 
-    assert rules.outside(looked(declared(root, "data"))) == [None]
+    assert mounts.outside(looked(declared(root, "data"))) == [None]
 
 
 @pytest.mark.parametrize("target", ["docker", "docker/host_tasks", ".git", ".venv", "tests/starter", "tests", "."])
@@ -258,7 +256,7 @@ def test_link_to_code_that_runs_here_is_refused(root: Path, target: str) -> None
     (root / target).mkdir(parents=True, exist_ok=True)
     (root / "data").symlink_to(root / target)
 
-    [found] = rules.outside(looked(declared(root, "data")))
+    [found] = mounts.outside(looked(declared(root, "data")))
 
     assert found is not None
     assert found.cause == f"data leads to {target}, whose code runs on this machine: the container must not write it"
@@ -269,8 +267,8 @@ def test_code_may_be_mounted_read_only(root: Path) -> None:
     """What the container only reads, it may read."""
     (root / "docker").mkdir()
 
-    assert rules.outside(looked(declared(root, "docker", read_only=True))) == [None]
-    assert rules.outside(looked(declared(root, "docker"))) != [None]
+    assert mounts.outside(looked(declared(root, "docker", read_only=True))) == [None]
+    assert mounts.outside(looked(declared(root, "docker"))) != [None]
 
 
 def test_way_through_a_folder_of_the_container_is_refused(root: Path) -> None:
@@ -278,7 +276,7 @@ def test_way_through_a_folder_of_the_container_is_refused(root: Path) -> None:
     (root / "data" / "real").mkdir(parents=True)
     (root / "data" / "link").symlink_to("real")
 
-    found = rules.outside(looked(declared(root, "data/link", "data/real")))
+    found = mounts.outside(looked(declared(root, "data/link", "data/real")))
 
     assert [each and each.cause for each in found] == [
         "data/link goes through a link in data/, which the container can point elsewhere",
@@ -290,7 +288,7 @@ def test_folder_declared_elsewhere_is_the_persons(root: Path, tmp_path: Path) ->
     """A source outside the project that the Compose file names itself is taken as it is; missing, it is not made."""
     (tmp_path / "shared").mkdir()
 
-    found = rules.outside(looked([Mount(tmp_path / name, f"/{name}", read_only=False) for name in ("shared", "gone")]))
+    found = mounts.outside(looked([Mount(tmp_path / name, f"/{name}", read_only=False) for name in ("shared", "gone")]))
 
     assert found[0] is None
     assert found[1] is not None
@@ -377,7 +375,7 @@ def test_permission_follows_the_first_class_that_fits(
     """Owner, else group, else others decide alone, and both writing and searching are needed."""
     place = folder(root, mode=mode, uid=uid, gid=gid)
 
-    assert rules.bits_allow(place, Identity("ada", 7, 8, "x"), rules.groups_of({"services": {SERVICE: {}}})) is expected
+    assert (judged(place, Identity("ada", 7, 8, "x")) is None) is expected
 
 
 def test_every_mount_is_judged_and_the_first_fault_is_raised(root: Path) -> None:
@@ -389,19 +387,22 @@ def test_every_mount_is_judged_and_the_first_fault_is_raised(root: Path) -> None
     seen = looked(declared(root, "bin", "data", "doc"))
 
     with pytest.raises(HostError) as refusal:
-        shown.print_mounts(seen, json=False)
+        mounts.print_mounts(seen, json=False)
 
-    assert [each.outside for each in shown.rows(seen)] == ["ok", "is a file, not a folder", "is missing"]
+    assert [row["outside"] for row in mounts.rows(seen)] == ["ok", "is a file, not a folder", "is missing"]
     assert (refusal.value.problem, refusal.value.code) == ("data is a file, not a folder", ExitCode.CONFIG)
 
 
-def test_table_has_a_line_for_each_mount(root: Path) -> None:
+def test_table_has_a_line_for_each_mount(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table names source, target and owner, and what was found on both sides."""
     (root / "bin").mkdir()
 
     seen = looked([Mount(root / "bin", "/app/bin", read_only=False), Mount(root / "doc", "/app/doc", read_only=False)])
 
-    assert [line.split(maxsplit=3) for line in shown.table(shown.rows(seen)).splitlines()] == [
+    with pytest.raises(HostError, match="doc is missing"):
+        mounts.print_mounts(seen, json=False)
+
+    assert [line.split(maxsplit=3) for line in capsys.readouterr().out.splitlines()] == [
         ["SOURCE", "TARGET", "OWNER", "OUTSIDE     INSIDE"],
         ["bin", "/app/bin", f"{ME.uid}:{ME.gid}", "ok          not running"],
         ["doc", "/app/doc", "-", "is missing  not running"],
@@ -411,15 +412,11 @@ def test_table_has_a_line_for_each_mount(root: Path) -> None:
 # Repairs
 
 
-GIVE = Step("give", "", "")
-MAKE = Step("folders", "", "")
-
-
 def test_missing_folder_is_made_as_the_caller(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Who calls makes folders of their own; the engine would make them root's. What is there is left alone."""
     (root / "doc").mkdir(mode=0o700)
 
-    repairs.make(MAKE, looked(declared(root, "data", "doc")))
+    mounts.make(looked(declared(root, "data", "doc")))
 
     status = (root / "data").stat()
     assert (status.st_uid, status.st_gid) == (os.getuid(), os.getgid())
@@ -430,14 +427,14 @@ def test_missing_folder_is_made_as_the_caller(root: Path, capsys: pytest.Capture
 @needs_root
 def test_missing_folder_that_root_makes_is_the_identitys(root: Path) -> None:
     """Root makes a folder and gives it away in the next step; then there is nothing left to do."""
-    repairs.make(MAKE, looked(declared(root, "data"), ADA))
-    second = plan(looked(declared(root, "data"), ADA), [rules.mounts_outside])
-    repairs.give(GIVE, looked(declared(root, "data"), ADA))
+    mounts.make(looked(declared(root, "data"), ADA))
+    second = plan(looked(declared(root, "data"), ADA), [mounts.mounts_outside])
+    mounts.give(looked(declared(root, "data"), ADA))
 
     status = (root / "data").stat()
-    assert [step.action for step in second.steps] == ["give"]
+    assert [step.key for step in second.steps] == ["give"]
     assert (status.st_uid, status.st_gid) == (ADA.uid, ADA.gid)
-    assert str(plan(looked(declared(root, "data"), ADA), [rules.mounts_outside])) == "Nothing to do."
+    assert str(plan(looked(declared(root, "data"), ADA), [mounts.mounts_outside])) == "Nothing to do."
 
 
 def test_folder_that_cannot_be_made_ends_with_73(root: Path) -> None:
@@ -445,7 +442,7 @@ def test_folder_that_cannot_be_made_ends_with_73(root: Path) -> None:
     (root / "a-file").touch()
 
     with pytest.raises(HostError) as refusal:
-        repairs.make(MAKE, looked(declared(root, "a-file/data")))
+        mounts.make(looked(declared(root, "a-file/data")))
 
     assert refusal.value.code == ExitCode.CANNOT_CREATE
     assert refusal.value.problem == "a-file/data is missing and cannot be made: Not a directory"
@@ -482,14 +479,14 @@ def test_files_of_root_are_given_to_the_identity_and_links_are_left_alone(
     outside.mkdir()
     data = planted(root, outside)
 
-    repairs.give(GIVE, looked(declared(root, "data"), ADA))
+    mounts.give(looked(declared(root, "data"), ADA))
 
     given = dict.fromkeys((".", "deep", "deep/file", "file"), ADA.uid)
     kept = {"of-uid-4321": 4321, **dict.fromkeys(("to-file", "to-folder", "second-name", "pipe"), 0)}
     assert owners(data) == {**given, **kept}
     assert set(owners(outside).values()) == {0}
     assert capsys.readouterr().err == "data: 4 of root's given to ada (1815:1852)\n"
-    assert str(plan(looked(declared(root, "data"), ADA), [rules.mounts_outside])) == "Nothing to do."
+    assert str(plan(looked(declared(root, "data"), ADA), [mounts.mounts_outside])) == "Nothing to do."
 
 
 @needs_root
@@ -504,9 +501,9 @@ def test_entry_that_was_swapped_since_it_was_seen_keeps_its_owner(
     (tmp_path / "passwd").touch()  # before the other goes, whose inode it would get
     (root / "data" / "file").unlink()
     (root / "data" / "file").hardlink_to(tmp_path / "passwd")
-    monkeypatch.setattr(repairs, "roots", lambda _: entries)
+    monkeypatch.setattr(mounts, "roots", lambda _: entries)
 
-    repairs.give(GIVE, seen)
+    mounts.give(seen)
 
     assert (root / "data").stat().st_uid == ADA.uid
     assert (tmp_path / "passwd").stat().st_uid == 0
@@ -519,7 +516,7 @@ def test_folder_behind_a_link_is_not_repaired(root: Path, tmp_path: Path) -> Non
     (root / "results").mkdir()
     (root / "doc").symlink_to("raw")
 
-    repairs.give(GIVE, looked(declared(root, "doc", "results"), ADA))
+    mounts.give(looked(declared(root, "doc", "results"), ADA))
 
     assert (root / "raw").stat().st_uid == 0
     assert (root / "results").stat().st_uid == ADA.uid
@@ -538,8 +535,8 @@ def test_folder_mounted_from_elsewhere_is_not_repaired(root: Path, tmp_path: Pat
         *(Mount(tmp_path / name, f"/x/{name}", read_only=False) for name in ("elsewhere", "missing")),
     ]
 
-    repairs.make(MAKE, looked(found, ADA))
-    repairs.give(GIVE, looked(found, ADA))
+    mounts.make(looked(found, ADA))
+    mounts.give(looked(found, ADA))
 
     assert (root / "doc").stat().st_uid == (root / "data").stat().st_uid == ADA.uid
     assert (tmp_path / "elsewhere").stat().st_uid == 0
@@ -572,7 +569,7 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     """The engine that the probes go through."""
     found = Engine()
-    monkeypatch.setattr(mounts, "run_in", found.run_in)
+    monkeypatch.setattr(containers, "run_in", found.run_in)
     return found
 
 
@@ -590,14 +587,19 @@ def container(found: Sequence[Mount], binds: dict[str, str] | None = None) -> Co
     return Container("1", "lab-1", service=SERVICE, binds=own if binds is None else binds)
 
 
+def crossings(places: Sequence[Place], server: Container) -> tuple[Crossing, ...]:
+    """Return what probes through a server say."""
+    return mounts.crossings(loop.Seen({mounts.places: tuple(places), containers.ours: (server,)}))
+
+
 def crossed(
     found: Sequence[Mount], who: Identity = ME, binds: dict[str, str] | None = None
 ) -> list[tuple[str, str, ExitCode] | None]:
     """Return what is wrong between container and host."""
     places = [mounts.place(each, count_roots=False) for each in found]
     server = container(found, binds)
-    seen = of(places, who, crossings=mounts.cross(places, server), server=server)
-    return [told(each) for each in rules.inside(seen)]
+    seen = of(places, who, crossings=crossings(places, server), server=server)
+    return [told(each) for each in mounts.inside(seen)]
 
 
 AGAIN = "invoke down && invoke up"
@@ -607,7 +609,7 @@ def test_probes_cross_a_good_mount_both_ways(root: Path, folders: list[Mount], e
     """What is written outside is read inside, what is written inside is the identity's outside, and nothing stays."""
     places = [mounts.place(each, count_roots=False) for each in folders]
 
-    found = mounts.cross(places, container(folders))
+    found = crossings(places, container(folders))
 
     good = [Crossing(str(each.source), read=True, wrote=True, owner=(ME.uid, ME.gid)) for each in folders]
     assert list(found) == good
@@ -704,7 +706,7 @@ def test_owner_of_a_file_from_inside_is_the_callers(
     place = folder(root, mode=mode, gid=50)
     crossing = Crossing(str(place.mount.source), owner=owner)
 
-    found = told(rules.crossed(place, crossing, ADA, platform))
+    found = told(mounts.crossed(place, crossing, ADA, platform))
 
     cause = f"data shows a file from inside as {owner[0]}:{owner[1]}, but you are 1815:1852"
     assert found == (None if fits else (cause, AGAIN, ExitCode.PERMISSION))
@@ -760,7 +762,7 @@ def test_disk_that_was_mounted_since_the_start_is_told(
     monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
     answers = {"/bin/stat": b"1\n"}
     run_in = engine.run_in
-    monkeypatch.setattr(mounts, "run_in", lambda server, argv: answers.get(argv[0]) or run_in(server, argv))
+    monkeypatch.setattr(containers, "run_in", lambda server, argv: answers.get(argv[0]) or run_in(server, argv))
 
     found = crossed(folders)
 
@@ -775,6 +777,20 @@ def test_container_that_answers_nothing_is_no_traceback(folders: list[Mount], en
     assert [each and each[0] for each in crossed(folders)] == [
         f"{name} has a file from outside that cannot be read inside" for name in ("data", "it's here")
     ]
+
+
+@pytest.mark.parametrize("refused", ["fchmod", "chmod"])
+def test_disk_without_modes_is_no_fault(
+    folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """On exFAT, where a person keeps large data, no mode can be changed: the probe goes through without it."""
+
+    def without_modes(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, refused, without_modes)
+
+    assert crossed(folders) == [None, None]
 
 
 def test_full_disk_is_told_from_a_folder_that_is_not_writable(

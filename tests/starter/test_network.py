@@ -1,13 +1,14 @@
-"""Tests of host_tasks.observe.network: what this machine trusts, and where its pip looks."""
+"""What this machine trusts, and where its pip looks."""
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import network
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.subjects import network
 
 INDEX = "https://index.example/simple"
 
@@ -81,8 +82,26 @@ def test_pip_configuration_of_the_user_is_read(home: dict[str, str], tmp_path: P
     assert network.pip_config(home) == f"[global]\nindex-url = {INDEX}\ntrusted-host = index.example\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other places")
+def test_each_place_of_pips_files_wins_over_those_before_it(home: dict[str, str], tmp_path: Path) -> None:
+    """The administrator's, of which the last folder wins; the user's; that of a virtual environment; the named one."""
+    environ = {
+        **home,
+        "XDG_CONFIG_DIRS": f"{tmp_path / 'first'}:{tmp_path / 'second'}",
+        "XDG_CONFIG_HOME": str(tmp_path / "own"),
+        "VIRTUAL_ENV": str(tmp_path / "venv"),
+        "PIP_CONFIG_FILE": str(tmp_path / "named.conf"),
+    }
+    places = ("first/pip/pip.conf", "second/pip/pip.conf", ".pip/pip.conf", "own/pip/pip.conf", "venv/pip.conf")
+
+    for place in (*places, "named.conf"):
+        written(tmp_path / place, f"[global]\nindex-url = https://{place.partition('/')[0]}.example\n")
+
+        assert network.pip_config(environ) == f"[global]\nindex-url = https://{place.partition('/')[0]}.example\n"
+
+
 def test_pip_configuration_that_is_named_wins_over_the_users(home: dict[str, str], tmp_path: Path) -> None:
-    """PIP_CONFIG_FILE is read after the user's file, option by option."""
+    """Where PIP_CONFIG_FILE names a file that is there, pip leaves out the user's (pip 26, iter_config_files)."""
     written(
         tmp_path / ".config/pip/pip.conf", f"[global]\nindex-url = https://user.example\nextra-index-url = {INDEX}\n"
     )
@@ -90,7 +109,7 @@ def test_pip_configuration_that_is_named_wins_over_the_users(home: dict[str, str
 
     found = network.pip_config({**home, "PIP_CONFIG_FILE": str(named)})
 
-    assert found == f"[global]\nindex-url = https://named.example\nextra-index-url = {INDEX}\n"
+    assert found == "[global]\nindex-url = https://named.example\n"
 
 
 def test_pip_variable_wins_over_every_file(home: dict[str, str], tmp_path: Path) -> None:

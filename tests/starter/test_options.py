@@ -7,22 +7,23 @@ from typing import Any
 
 import pytest
 import yaml
-from observed import Seen, beside, healthy, model, server, settings
+from observed import INPUTS, Seen, beside, healthy, model, server, settings
 
-from host_tasks.decide import workers
-from host_tasks.decide.plan import FAIL, OK
-from host_tasks.decide.services import services
-from host_tasks.decide.settings import reason
-from host_tasks.ground import envfile
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR
-from host_tasks.observe import settings as observed
-from host_tasks.observe.compose import SERVICE
-from host_tasks.observe.images import Built
+from host_tasks import choices
+from host_tasks.extras import _dask
+from host_tasks.extras.workers import workers
+from host_tasks.kit import envfile
+from host_tasks.kit.paths import DOCKER_DIR
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import FAIL, OK
+from host_tasks.subjects.compose import SERVICE
+from host_tasks.subjects.images import Built
+from host_tasks.subjects.services import services
+from host_tasks.subjects.settings import compose_file, reason
 
 BASE, MINE, OVERRIDE = "docker-compose.yml", "mine.yml", "docker-compose.override.yml"
 WORKERS, HARDENED = "docker-compose.workers.yml", "docker-compose.hardened.yml"
-BOTH = "docker-compose.hardened-workers.yml"
+GPU, GONE = "docker-compose.gpu.yml", "docker-compose.hardened-workers.yml"
 
 
 def listed(*names: str) -> str:
@@ -33,14 +34,14 @@ def listed(*names: str) -> str:
 @pytest.mark.parametrize(("text", "asked"), [("", {}), ("0", {"DASK_WORKERS": None}), ("12", {"DASK_WORKERS": "12"})])
 def test_number_of_workers_is_what_docker_env_shall_hold(text: str, asked: dict[str, str | None]) -> None:
     """Nothing is asked where nothing is said; 0 takes the key away."""
-    assert workers.wished_workers(text) == asked
+    assert choices.asked({"workers": text}) == asked
 
 
 @pytest.mark.parametrize("text", ["two", "-1", "00", "1000", "1.5", "²"])
 def test_what_is_no_number_of_workers_ends_with_64(text: str) -> None:
     """The error repeats what was said, and its fix is a command that works."""
     with pytest.raises(HostError) as refusal:
-        workers.wished_workers(text)
+        choices.asked({"workers": text})
 
     assert (refusal.value.code, refusal.value.fix) == (ExitCode.USAGE, "invoke up --workers 2")
     assert refusal.value.problem == f"--workers {text} is not between 0 and 999"
@@ -56,8 +57,10 @@ def test_what_is_no_number_of_workers_ends_with_64(text: str) -> None:
         ({"DASK_WORKERS": "2", "COMPOSE_FILE": listed(BASE, WORKERS, OVERRIDE)}, False, listed(BASE, WORKERS)),
         ({"DASK_WORKERS": "2", "COMPOSE_FILE": listed(BASE, MINE)}, True, listed(BASE, WORKERS, MINE, OVERRIDE)),
         ({"DASK_WORKERS": None, "COMPOSE_FILE": listed(BASE, WORKERS, MINE)}, False, listed(BASE, MINE)),
-        ({"DASK_WORKERS": "2", "HARDENED": "yes"}, False, listed(BASE, WORKERS, HARDENED, BOTH)),
-        ({"HARDENED": "yes", "COMPOSE_FILE": listed(BASE, WORKERS, HARDENED, BOTH)}, False, listed(BASE, HARDENED)),
+        ({"DASK_WORKERS": "2", "HARDENED": "yes", "GPUS": "all"}, False, listed(BASE, GPU, HARDENED, WORKERS)),
+        ({"HARDENED": "yes", "COMPOSE_FILE": listed(BASE, HARDENED, WORKERS)}, False, listed(BASE, HARDENED)),
+        ({"HARDENED": "yes", "COMPOSE_FILE": listed(BASE, WORKERS, HARDENED, GONE)}, False, listed(BASE, HARDENED)),
+        ({"COMPOSE_FILE": listed(BASE, HARDENED, GONE)}, False, None),
         ({"DASK_WORKERS": None, "COMPOSE_FILE": listed(BASE, WORKERS, OVERRIDE)}, True, None),
     ],
 )
@@ -68,17 +71,20 @@ def test_compose_file_names_what_is_chosen(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ours after docker-compose.yml, the person's further files next, the override last; the key goes with the last."""
-    monkeypatch.setattr(observed, "DOCKER_DIR", tmp_path)
+    """Ours after docker-compose.yml, the person's further files next, the override last; the key goes with the last.
+
+    The file of the workers comes after those of gpu and hardened, whose settings of them end there.
+    """
+    monkeypatch.setattr("host_tasks.subjects.settings.DOCKER_DIR", tmp_path)
     if has_override:
         (tmp_path / OVERRIDE).touch()
 
-    assert observed.compose_file(values) == expected
+    assert compose_file(values) == expected
 
 
 def test_every_option_has_its_file() -> None:
     """What a key takes along is there, and plain YAML says which services it is about."""
-    for name in observed.OPTIONS.values():
+    for name in filter(None, (choice.file for choice in choices.table())):
         text = (DOCKER_DIR / name).read_text(encoding="utf-8").replace("!reset", "").replace("!override", "")
         assert yaml.safe_load(text)["services"]
 
@@ -96,9 +102,8 @@ def test_reason_tells_what_was_asked_for() -> None:
 
 def judged(packages: str, number: str = "2") -> Any:
     """Return what the rule finds where the environment's files say this."""
-    [finding] = workers.workers(
-        Seen(settings=settings(DASK_WORKERS=number), asked_packages=packages, environment_yml=packages)
-    )
+    seen = Seen(settings=settings(DASK_WORKERS=number), environment_yml=packages, requirement_texts={})
+    [finding] = workers.found(seen)
     return finding
 
 
@@ -113,7 +118,7 @@ def test_fix_for_a_missing_dask_adds_it(indent: str, tmp_path: Path, monkeypatch
     """The first command of the fix, pasted, leaves an environment.yml that names Dask, indented as it was."""
     path = tmp_path / "environment.yml"
     path.write_text(f"dependencies:\n{indent}# mine\n{indent}- python\n{indent}- pip:\n{indent}    - x\n")
-    monkeypatch.setattr(workers, "ENVIRONMENT_YML", path)
+    monkeypatch.setattr(_dask, "ENVIRONMENT_YML", path)
     finding = judged(path.read_text())
 
     command, _, again = finding.fix.partition(" && ")
@@ -121,7 +126,7 @@ def test_fix_for_a_missing_dask_adds_it(indent: str, tmp_path: Path, monkeypatch
 
     assert (finding.state, again) == (FAIL, "invoke up --workers 2")
     names = yaml.safe_load(path.read_text())["dependencies"]
-    assert names == [*workers.PACKAGES, "python", {"pip": ["x"]}]
+    assert names == [*_dask.PACKAGES, "python", {"pip": ["x"]}]
     assert judged(path.read_text()).state == OK
 
 
@@ -140,7 +145,7 @@ def with_worker(*containers: Any, declared: dict[str, Any] | None = None, **diff
         "hashes": {SERVICE: "h1", "worker": "h2"},
         "model": model(worker=declared or {}),
     }
-    [finding] = services(healthy(**{**known, **differs}))
+    [finding] = services.found(healthy(**{**known, **differs}))
     return "" if finding.state == OK else finding.cause
 
 
@@ -167,12 +172,12 @@ def test_service_with_a_health_check_is_no_job() -> None:
     assert with_worker(ended, declared={"healthcheck": {"test": ["CMD", "x"]}}) == "worker ended with exit code 0"
 
 
-def test_what_hangs_on_another_is_started_after_it() -> None:
+def test_what_depends_on_another_is_started_after_it() -> None:
     """It would stay in a network that is gone; another order of dependence does not matter."""
     worker = beside("worker", started="2026-01-01T09:00:00Z")
     hangs, waits = ({"depends_on": {SERVICE: {"restart": each}}} for each in (True, False))
 
-    assert with_worker(worker, declared=hangs) == f"worker was started before {SERVICE}, on which it hangs"
+    assert with_worker(worker, declared=hangs) == f"worker was started before {SERVICE}, which it depends on"
     assert with_worker(worker, declared=waits) == ""
     assert with_worker(beside("worker", started="2026-01-01T11:00:00Z"), declared=hangs) == ""
 
@@ -184,7 +189,7 @@ def test_what_shares_with_another_is_judged_by_what_was_written_down(
 ) -> None:
     """Compose's own hash of it has the id of the other container in it, so no file tells the same."""
     worker = beside("worker", config_hash="with an id in it")
-    built = Built("sha256:i", healthy().built.inputs, {"worker": written_down})
+    built = Built("sha256:i", INPUTS, {"worker": written_down})
 
     assert bool(with_worker(worker, declared=shared, built=built)) == bool(causes)
     assert with_worker(worker, built=built).endswith("say something else of worker than when it was started")

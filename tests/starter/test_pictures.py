@@ -2,7 +2,7 @@
 
 import pytest
 
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.kit.paths import DOCKER_DIR
 
 MOST_BYTES = 150_000  # a README is read on a telephone too
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from host_tasks.ground.paths import DOCKERFILE, ROOT, STARTER_TESTS
+from host_tasks.kit.paths import DOCKERFILE, ROOT, STARTER_TESTS
 
 SECURITY = ROOT / "SECURITY.md"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from host_tasks.observe.planted import planted
+from host_tasks.subjects import planted
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 def told(folder: Path) -> dict[str, str]:
     """Return what is found, by paths from the folder."""
-    return {str(path.relative_to(folder)): why for path, why in planted([folder]).items()}
+    return {str(path.relative_to(folder)): why for path, why in planted.in_folder(folder)}
 
 
 def test_repository_as_git_makes_it_is_no_danger(folder: Path) -> None:

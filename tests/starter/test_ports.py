@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from observed import settings
+from observed import Seen, settings
 
-from host_tasks.decide import ports as rules
-from host_tasks.decide.plan import OK, Finding
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import ports
-from host_tasks.observe.compose import SERVICE
-from host_tasks.observe.containers import Binding, Container
-from host_tasks.observe.observation import Observation
+from host_tasks import choices
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import OK, Finding
+from host_tasks.subjects import ports
+from host_tasks.subjects.compose import SERVICE
+from host_tasks.subjects.containers import Binding, Container
 
 PROJECT = "my-project-00000005"
 OWN_START = 8889 + 5
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("", None), ("1024", 1024), ("8888", 8888), ("65535", 65535), ("08889", 8889)]
+    ("text", "asked"),
+    [
+        ("", {}),
+        *((text, {"JUPYTER_PORT": text}) for text in ("1024", "8888", "65535")),
+        ("08889", {"JUPYTER_PORT": "8889"}),
+    ],
 )
-def test_port_that_is_one(text: str, expected: int | None) -> None:
+def test_port_that_is_one(text: str, asked: dict[str, str | None]) -> None:
     """Every port that a user may take is one; no text is no wish."""
-    assert rules.wished_port(text) == expected
+    assert choices.asked({"port": text}) == asked
 
 
 @pytest.mark.parametrize(
@@ -41,26 +45,10 @@ def test_port_that_is_one(text: str, expected: int | None) -> None:
 def test_port_that_is_none_ends_with_64(text: str) -> None:
     """Anything else is refused as a wrong word on the command line, with the word."""
     with pytest.raises(HostError) as refusal:
-        rules.wished_port(text)
+        choices.asked({"port": text})
 
     assert refusal.value.code == ExitCode.USAGE
     assert refusal.value.problem == f"--port {text} is not between 1024 and 65535"
-
-
-class Seen(Observation):
-    """An observation of a machine on which some ports are taken."""
-
-    def __init__(self, busy: Iterable[int], **known: Any) -> None:
-        self.busy = set(busy)
-        super().__init__(**known)
-
-    def port_is_free(self, number: int) -> bool:
-        """Return whether it is none of them."""
-        return number not in self.busy
-
-    def port_holder(self, number: int) -> str:
-        """Return somebody."""
-        return f"the holder of {number}"
 
 
 def judged(
@@ -78,14 +66,16 @@ def judged(
     own = [kept or 8888] if published is None else published
     declared = [{"target": 8888, "published": str(number)} for number in own]
     seen = Seen(
-        busy,
+        busy=busy,
+        asked={} if asked is None else {"JUPYTER_PORT": str(asked)},
+        holders=lambda number: f"the holder of {number}",
         has_compose=True,
         project=PROJECT,
         settings=settings(JUPYTER_PORT=str(kept or "")),
         model={"services": {SERVICE: {"ports": declared}}},
         containers=(Container("1", service=SERVICE, status=status, error=error, bindings=bindings),),
     )
-    [finding] = rules.port(asked)(seen)
+    [finding] = ports.port.found(seen)
     return finding
 
 
@@ -139,8 +129,8 @@ def test_port_that_is_taken_or_chosen(case: dict[str, Any], expected: int) -> No
         assert found.cause == f"127.0.0.1:{expected}"
     else:
         assert found.step is not None
-        assert found.step.values == {"JUPYTER_PORT": str(expected)}
-        assert found.step.action == "choose"
+        assert found.step.what == f"publish on port {expected}"
+        assert found.step.do.keywords == {"JUPYTER_PORT": str(expected)}  # type: ignore[attr-defined] # a partial
 
 
 @pytest.mark.parametrize("kept", [None, 9000], ids=["other than now", "as now"])

@@ -1,4 +1,4 @@
-"""Tests of host_tasks.ground.runner, with real processes, signals and a real terminal."""
+"""Tests of host_tasks.kit.runner, with real processes, signals and a real terminal."""
 
 import os
 import pty
@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from aids import alive, end_all, number_in, wait_until
 
-from host_tasks.ground import runner
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.kit import runner
+from host_tasks.kit.paths import DOCKER_DIR
+from host_tasks.kit.words import ExitCode, HostError
 
 # A task as far as signals go: it runs one command and prints how that ended.
 TASK = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from host_tasks.ground import runner, watcher
-watch = watcher.Watcher.watch
-watcher.Watcher.watch = lambda *words: (watch(*words), Path("watched").touch())
+from host_tasks.kit import runner
+watch = runner._watch
+runner._watch = lambda *words: (watch(*words), Path("watched").touch())
 for each in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(each, lambda number, _: sys.exit(128 + number))
 runner.GRACE_S = float(sys.argv[2])
@@ -120,6 +120,16 @@ def test_only_the_end_of_much_output_is_kept(tmp_path: Path, monkeypatch: pytest
     done = runner.run(sh("seq 100000; echo the-cause"), cwd=tmp_path, keep=True, announce=False)
 
     assert done.stderr == "the-cause\n"
+
+
+def test_character_on_the_border_of_two_reads_stays_whole(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What comes in two pieces is one character: half of one is not an error of its own. What is none is shown so."""
+    script = r"printf 'caf\303'; sleep 0.3; printf '\251 \377\n'"
+
+    done = runner.run(sh(script), cwd=tmp_path, keep=True, announce=False)
+
+    assert done.stderr == "café \ufffd\n"
+    assert capfd.readouterr().err == "café \ufffd\n"
 
 
 def test_kept_output_goes_to_a_terminal_as_large_as_ours(

@@ -1,23 +1,17 @@
 """Settings: what is observed meets what docker/.env keeps, and how that is judged, on a file of the test's own."""
 
-import dataclasses
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from host_tasks.act import steps
-from host_tasks.decide import settings as rules
-from host_tasks.decide.clone import moved
-from host_tasks.decide.plan import FAIL, OK, Finding, Step
-from host_tasks.decide.settings import env_file as rule
-from host_tasks.ground.errors import ExitCode
-from host_tasks.ground.paths import ROOT
-from host_tasks.observe import clone, containers, identity, network, settings
-from host_tasks.observe.containers import Container
-from host_tasks.observe.identity import Identity
-from host_tasks.observe.observation import Observation
+from host_tasks.kit.paths import ROOT
+from host_tasks.kit.words import ExitCode
+from host_tasks.loop import FAIL, OK, Finding, Seen
+from host_tasks.subjects import clone, containers, identity, network, settings
+from host_tasks.subjects.containers import Container
+from host_tasks.subjects.identity import Identity
 
 INDEX = "https://index.example/simple"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB{}\n-----END CERTIFICATE-----\n"
@@ -27,14 +21,12 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB{}\n-----END CERTIFICATE-----\n"
 def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A docker/.env of the test's own, on a machine with a known identity, no proxies, no index and one CA bundle."""
     path = tmp_path / ".env"
-    for module in (settings, rules):
-        monkeypatch.setattr(module, "ENV", dataclasses.replace(settings.ENV, path=path))
+    monkeypatch.setattr(settings, "ENV_FILE", path)
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
     monkeypatch.setattr(settings, "memory_limit", lambda: "7372m")
-    for module in (settings, steps):
-        monkeypatch.setattr(module, "PIP_CONFIG", tmp_path / ".pip.conf")
-        monkeypatch.setattr(module, "PROXY_CONFIG", tmp_path / ".proxies.conf")
-        monkeypatch.setattr(module, "CA_BUNDLE", tmp_path / ".ca-bundle.pem")
+    monkeypatch.setattr(settings, "PIP_CONFIG", tmp_path / ".pip.conf")
+    monkeypatch.setattr(settings, "PROXY_CONFIG", tmp_path / ".proxies.conf")
+    monkeypatch.setattr(settings, "CA_BUNDLE", tmp_path / ".ca-bundle.pem")
     names = [*network.CA_VARIABLES, *network.PROXIES, *map(str.lower, network.PROXIES), "XDG_CONFIG_HOME"]
     for name in (*names, "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"):
         monkeypatch.delenv(name, raising=False)
@@ -46,13 +38,18 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(**choices: str | None) -> None:
     """Do the step that writes the settings, with choices."""
-    steps.write_settings(Step("env", "", "", values=choices), Observation())
+    settings.write(Seen(), **choices)
 
 
 def judged() -> Finding:
     """Return what is said of docker/.env as it is now."""
-    [finding] = rule(Observation())
+    [finding] = settings.env_file.found(Seen())
     return finding
+
+
+def written() -> dict[str, str]:
+    """Return what docker/.env holds."""
+    return settings.observe().kept
 
 
 def kept(path: Path, **values: str) -> None:
@@ -76,7 +73,6 @@ def test_first_observation_plans_every_value_and_writes_nothing(env_file: Path, 
     }
     assert found.values == values
     assert {change.key: change.new for change in found.plan.changes} == values
-    assert found.project == clone.project_name()
     assert not env_file.exists()
 
 
@@ -123,7 +119,7 @@ def test_shell_does_not_decide_who_it_is(env_file: Path, monkeypatch: pytest.Mon
     assert not env_file.exists()
 
 
-def test_choices_of_before_are_kept(env_file: Path) -> None:
+def test_choices_that_were_made_are_kept(env_file: Path) -> None:
     """A port, a base image and keys of the person's own stay where nothing else is asked for."""
     kept(env_file, JUPYTER_PORT="9000", BASE_IMAGE="mine:1", DATA_DIR="/srv")
 
@@ -132,7 +128,7 @@ def test_choices_of_before_are_kept(env_file: Path) -> None:
     assert (found.values["JUPYTER_PORT"], found.values["BASE_IMAGE"]) == ("9000", "mine:1")
     assert "DATA_DIR" not in found.values
     write()
-    assert settings.ENV.read()["DATA_DIR"] == "/srv"
+    assert written()["DATA_DIR"] == "/srv"
 
 
 def test_new_choice_replaces_the_old(env_file: Path) -> None:
@@ -141,9 +137,18 @@ def test_new_choice_replaces_the_old(env_file: Path) -> None:
 
     write(JUPYTER_PORT="9001", BASE_IMAGE=None)
 
-    assert settings.ENV.read()["JUPYTER_PORT"] == "9001"
-    assert "BASE_IMAGE" not in settings.ENV.read()
+    assert written()["JUPYTER_PORT"] == "9001"
+    assert "BASE_IMAGE" not in written()
     assert "BASE_IMAGE" not in settings.observe().values
+
+
+def test_choice_that_a_rule_judges_is_written_by_that_rules_step(env_file: Path) -> None:
+    """A port that is asked for may be taken; what no rule has to judge is written with everything else."""
+    found = settings.now(Seen(asked={"JUPYTER_PORT": "9000", "HARDENED": "yes", "DASK_WORKERS": None}))
+
+    assert "JUPYTER_PORT" not in found.values
+    assert (found.values["HARDENED"], "DASK_WORKERS" in found.values) == ("yes", False)
+    assert found.values["COMPOSE_FILE"] == os.pathsep.join(["docker-compose.yml", "docker-compose.hardened.yml"])
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "80", "70000", "-1", "9" * 30, "9" * 5000])
@@ -155,7 +160,7 @@ def test_port_in_the_file_that_is_none_ends_with_78(env_file: Path, port: str) -
     found = judged()
 
     assert (found.state, found.exit_code, found.step) == (FAIL, ExitCode.CONFIG, None)
-    assert found.cause == f"docker/.env:2: JUPYTER_PORT={port} is not between 1024 and 65535"
+    assert found.cause == f"{env_file}:2: JUPYTER_PORT={port} is not between 1024 and 65535"
     assert env_file.read_bytes() == before
 
 
@@ -194,7 +199,7 @@ def test_certificates_of_this_machine_are_copied_once_each(
     assert before == one
     assert found.cause == f"{copy} does not hold what this machine says now"
     assert (copy.read_text(encoding="utf-8"), judged().state) == (one + two, OK)
-    assert settings.ENV.read()["CA_BUNDLE"] == str(copy)
+    assert written()["CA_BUNDLE"] == str(copy)
 
 
 def test_certificates_stay_in_a_shell_that_trusts_none(
@@ -226,13 +231,13 @@ def test_index_of_pip_follows_the_shell_that_names_one(
     config = tmp_path / ".pip.conf"
     monkeypatch.setenv("PIP_INDEX_URL", INDEX)
     write()
-    assert settings.ENV.read()["PIP_CONFIG"] == str(config)
+    assert written()["PIP_CONFIG"] == str(config)
     monkeypatch.setenv("PIP_INDEX_URL", f"{INDEX}/2")
     before = judged()
 
     write()
 
-    assert (before.state, before.step and before.step.action, judged().state) == (FAIL, "env", OK)
+    assert (before.state, before.step and before.step.what, judged().state) == (FAIL, f"write {config}", OK)
     assert config.read_text(encoding="utf-8") == f"[global]\nindex-url = {INDEX}/2\n"
 
 
@@ -246,11 +251,11 @@ def test_index_of_pip_stays_in_a_shell_that_names_none(
 
     write(JUPYTER_PORT="9001")
 
-    assert settings.ENV.read()["PIP_CONFIG"] == str(tmp_path / ".pip.conf")
+    assert written()["PIP_CONFIG"] == str(tmp_path / ".pip.conf")
     assert (tmp_path / ".pip.conf").exists()
 
 
-@pytest.mark.parametrize("there", [None, "old"], ids=["new", "of before"])
+@pytest.mark.parametrize("there", [None, "old"], ids=["new", "there already"])
 def test_configuration_of_pip_is_readable_by_its_owner_only(
     env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str | None
 ) -> None:
@@ -308,16 +313,16 @@ def test_proxies_go_to_a_file_while_there_are_any(
     monkeypatch.setenv("https_proxy", "http://me:secret@proxy:1")
     monkeypatch.setenv("NO_PROXY", "localhost")
     write()
-    text, mode, named = proxies.read_text(encoding="utf-8"), proxies.stat().st_mode, settings.ENV.read()["PROXY_CONFIG"]
+    text, mode, named = proxies.read_text(encoding="utf-8"), proxies.stat().st_mode, written()["PROXY_CONFIG"]
     monkeypatch.delenv("https_proxy")
     monkeypatch.delenv("NO_PROXY")
-    kept(env_file, **{key: value for key, value in settings.ENV.read().items() if not key.endswith("_PROXY")})
+    kept(env_file, **{key: value for key, value in written().items() if not key.endswith("_PROXY")})
 
     write()
 
     assert text == "HTTPS_PROXY=http://me:secret@proxy:1\nNO_PROXY=localhost\n"
     assert (stat.S_IMODE(mode), named) == (0o600, str(proxies))
-    assert "PROXY_CONFIG" not in settings.ENV.read()
+    assert "PROXY_CONFIG" not in written()
 
 
 # What nobody else may read
@@ -329,11 +334,7 @@ def secrets(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder = tmp_path / "secrets"
     folder.mkdir()
     (folder / "README.md").touch(mode=0o644)
-    for module, name, value in (
-        *((settings, name, value) for name, value in (("ENV_FILE", env_file), ("SECRETS_DIR", folder))),
-        (steps, "SECRETS_DIR", folder),
-    ):
-        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(settings, "SECRETS_DIR", folder)
     kept(env_file)
     env_file.chmod(0o600)
     return folder
@@ -353,7 +354,7 @@ def test_files_that_others_can_read_are_closed(env_file: Path, secrets: Path) ->
     mode = Path(__file__).stat().st_mode
     before = exposed(os.getuid())
 
-    steps.close(Step("close", "", ""), Observation(is_root=False))
+    settings.close(Seen({clone.is_root: False}))
 
     assert before == {".env": "has the mode 0644", "team": "has the mode 0755", "key": "has the mode 0640"}
     assert exposed(os.getuid()) == {}
@@ -366,7 +367,7 @@ def test_secret_is_given_to_who_reads_it(secrets: Path) -> None:
     (secrets / "key").touch(mode=0o600)
     before = exposed(1815)
 
-    steps.close(Step("close", "", ""), Observation(is_root=True))
+    settings.close(Seen({clone.is_root: True}))
 
     assert before == {"key": "belongs to uid 0, and the container is 1815"}
     assert exposed(1815) == {}
@@ -431,14 +432,14 @@ def test_reason_to_write_names_both_values(env_file: Path, tmp_path: Path, monke
     found = judged()
 
     assert found.cause == (
-        f"docker/.env says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/.ca-bundle.pem; "
+        f"{env_file} says UID=7, but it is 1815; it says CA_BUNDLE=/gone.pem, but it is {tmp_path}/.ca-bundle.pem; "
         "it says HTTP_PROXY=http://****@proxy:1, but it is http://****@proxy:2; "
         f"it does not say COMPOSE_PROJECT_NAME={clone.project_name()}; "
         f"it does not say PROXY_CONFIG={tmp_path}/.proxies.conf"
     )
     assert found.step is not None
     assert found.step.touches == (
-        "UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, PROXY_CONFIG, HTTP_PROXY in docker/.env; every other line stays"
+        f"UID, COMPOSE_PROJECT_NAME, CA_BUNDLE, PROXY_CONFIG, HTTP_PROXY in {env_file}; every other line stays"
     )
 
 
@@ -448,7 +449,7 @@ def test_file_that_is_true_has_no_step(env_file: Path) -> None:
 
     found = judged()
 
-    assert (found.cause, found.step) == ("docker/.env is up to date: ada 1815:1852", None)
+    assert (found.cause, found.step) == (f"{env_file} is up to date: ada 1815:1852", None)
 
 
 @pytest.fixture
@@ -462,12 +463,12 @@ def left(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Container, ...]]:
 Left = dict[str, tuple[Container, ...]]
 
 
-def test_moved_clone_with_containers_of_before_ends_with_78(env_file: Path, left: Left) -> None:
+def test_moved_clone_with_containers_of_its_old_place_ends_with_78(env_file: Path, left: Left) -> None:
     """The new name would orphan them: nothing is written, and the command that removes them is named."""
     left["old-00000000"] = (Container("1", "old-1", project="old-00000000", folder="/gone/docker"),)
     kept(env_file, COMPOSE_PROJECT_NAME="old-00000000")
 
-    [found] = moved(Observation())
+    [found] = clone.moved.found(Seen())
 
     assert (found.state, found.exit_code, found.step) == (FAIL, ExitCode.CONFIG, None)
     assert found.cause == "this clone was moved, and what it started in /gone/docker is still there: old-1"
@@ -479,11 +480,11 @@ def test_copied_clone_gets_a_name_of_its_own(env_file: Path, tmp_path: Path, lef
     left["old-00000000"] = (Container("1", "old-1", project="old-00000000", folder=str(tmp_path)),)
     kept(env_file, COMPOSE_PROJECT_NAME="old-00000000")
 
-    [found] = moved(Observation())
+    [found] = clone.moved.found(Seen())
     write()
 
     assert found.state == "ok"
-    assert settings.ENV.read()["COMPOSE_PROJECT_NAME"] == clone.project_name()
+    assert written()["COMPOSE_PROJECT_NAME"] == clone.project_name()
 
 
 def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -491,6 +492,6 @@ def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: py
     monkeypatch.setattr(containers, "of_project", lambda project: pytest.fail("asked"))
     write()
 
-    [found] = moved(Observation())
+    [found] = clone.moved.found(Seen())
 
     assert found.state == "ok"

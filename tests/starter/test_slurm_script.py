@@ -1,33 +1,61 @@
 """The batch script, and the archive of an image that it starts from."""
 
+import contextlib
+import functools
+import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from aids import executable
+from invoke.context import Context
 
-from host_tasks.act import slurm
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.ground.paths import YOURS
-from host_tasks.observe import observation
+from host_tasks.extras import slurm
+from host_tasks.kit import lock
+from host_tasks.kit.paths import ROOT, YOURS
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import Seen
+from host_tasks.subjects import environment
 
 ENVIRONMENT = ["ENV_PREFIX=/opt/env", "A=a b"]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clone's root, in which nothing is yet."""
+    """A clone's root, in which nothing is yet; its lock is one of its own."""
     monkeypatch.setattr(slurm, "ROOT", tmp_path)
     monkeypatch.setattr(slurm, "SETTINGS", tmp_path / "slurm.yml")
     monkeypatch.setattr(slurm, "KEPT", tmp_path / ".slurm")
     monkeypatch.setattr(slurm, "LOCK_DIR", tmp_path / "environment.lock")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ENVIRONMENT_YML", tmp_path / "environment.yml")
+    monkeypatch.setattr(lock, "held", functools.partial(lock.held, tmp_path / ".lock"))
     return tmp_path
+
+
+def script(*words: str, **options: str) -> str:
+    """Return what `slurm` prints, with words behind --."""
+    argv = ["invoke", "slurm", *(["--", *words] if words else [])]
+    with patch.object(sys, "argv", argv), contextlib.redirect_stdout(io.StringIO()) as out:
+        slurm.slurm_task(Context(), **options)
+    return out.getvalue()
+
+
+def refused(**options: str) -> HostError:
+    """Return the error of a `slurm` that is to end with one."""
+    with pytest.raises(HostError) as error:
+        script(**options)
+    return error.value
 
 
 def packed(target: Path, files: dict[str, str], *, links: Iterable[tuple[str, str]] = ()) -> None:
@@ -59,85 +87,149 @@ def image(folder: Path, *layers: dict[str, str], links: Iterable[tuple[str, str]
             archive.add(folder / name, name)
 
 
-def unpacked(folder: Path) -> dict[str, str]:
-    """Return the files of the unpacked image."""
-    root = slurm.unpacked(folder / "image.tar")
-    return {str(each.relative_to(root)): each.read_text("utf-8") for each in root.rglob("*") if each.is_file()}
+def unpacked(folder: Path) -> Path:
+    """Return the folder of the one image that was unpacked."""
+    [root] = (folder / ".slurm").glob("image-*/")
+    return root
 
 
 def test_layers_lie_over_each_other(folder: Path) -> None:
     """A later file replaces an earlier one; a whiteout takes one away, an opaque one a whole folder."""
-    slurm.KEPT.mkdir()
     first = {"a": "1", "b": "1", "c/d": "1", "c/e": "1", "f/g": "1"}
     image(folder, first, {"a": "2", ".wh.b": "", "c/.wh..wh..opq": "", "c/h": "2", ".wh.f": ""})
 
-    assert unpacked(folder) == {"a": "2", "c/h": "2"}
+    script()
+
+    root = unpacked(folder)
+    files = {str(path.relative_to(root)): path.read_text("utf-8") for path in root.rglob("*") if path.is_file()}
+    assert files == {"a": "2", "c/h": "2"}
 
 
-def test_archive_is_unpacked_once_and_a_new_one_anew(folder: Path) -> None:
-    """What is unpacked is taken again, until the archive is another one."""
-    slurm.KEPT.mkdir()
+def test_archive_is_unpacked_once_and_a_new_one_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is unpacked is taken again, until the archive is another one; only what is done is told."""
     image(folder, {"a": "1"})
-    first = slurm.unpacked(folder / "image.tar")
+    script()
+    first = unpacked(folder)
     (first / "mark").touch()
+    told = capsys.readouterr().err
 
-    again = slurm.unpacked(folder / "image.tar")
+    script()
+    again = capsys.readouterr().err
     image(folder, {"a": "1", "b": "other"})
-    other = slurm.unpacked(folder / "image.tar")
+    script()
 
-    assert (again / "mark").exists()
+    [other] = set((folder / ".slurm").glob("image-*/")) - {first}  # a job may run from the first
+    assert (first / "mark").exists()
     assert not (other / "mark").exists()
-    assert (first / "mark").exists()  # a job may run from it
+    assert told == f"Unpack {folder}/image.tar: {first} is not there yet.\n"
+    assert again == ""
+
+
+def test_two_at_once_unpack_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and takes what it has unpacked: neither removes what the other is at."""
+    image(folder, {"a": "1"})
+    assemble = slurm.assemble
+
+    def slowly(archive: Path, root: Path) -> list[str]:
+        (folder / f"began-{os.getpid()}").touch()
+        time.sleep(0.5)
+        return assemble(archive, root)
+
+    monkeypatch.setattr(slurm, "assemble", slowly)
+    fork = multiprocessing.get_context("fork")
+    both = [fork.Process(target=script) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+
+    assert [process.exitcode for process in both] == [0, 0]
+    assert len(list(folder.glob("began-*"))) == 1
+    assert (unpacked(folder) / "a").read_text(encoding="utf-8") == "1"
 
 
 def test_layer_does_not_leave_its_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A link of an earlier layer leads no later one to a file of this machine."""
-    slurm.KEPT.mkdir()
     outside = tmp_path_factory.mktemp("outside")
     image(folder, {"a": "1"}, {"out/b": "2"}, links=[("out", str(outside))])
 
-    with pytest.raises(HostError) as refused:
-        slurm.unpacked(folder / "image.tar")
-
-    assert refused.value.code == ExitCode.DATA
+    assert refused().code == ExitCode.DATA
     assert list(outside.iterdir()) == []
 
 
+def test_link_to_another_disk_is_followed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """docker/.slurm may lead to where there is room: the folder there is made, its owner's only, and is unpacked in."""
+    there = tmp_path_factory.mktemp("disk") / "ada" / "slurm"
+    (folder / ".slurm").symlink_to(there)
+    image(folder, {"a": "1", "b/c": "1"}, {"b/.wh.c": "", "b/d": "2"})
+
+    lines = script().splitlines()
+
+    [root] = there.glob("image-*/")
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["a", "d"]
+    assert f"image=({folder}/.slurm/{root.name})" in lines
+    assert there.stat().st_mode & 0o077 == 0
+    assert (folder / ".slurm").is_symlink()
+    # What is not there is no folder to git, as a link is none.
+    subprocess.run(["git", "check-ignore", "--quiet", "--no-index", "docker/.slurm"], cwd=ROOT, check=True)
+
+
 @pytest.mark.parametrize(
-    ("content", "code"), [(None, ExitCode.UNAVAILABLE), (b"no archive", ExitCode.DATA)], ids=["absent", "damaged"]
+    ("content", "code", "words"),
+    [
+        (None, ExitCode.UNAVAILABLE, "image.tar is not there"),
+        (b"no archive", ExitCode.DATA, "image.tar holds no environment of this project"),
+    ],
+    ids=["absent", "damaged"],
 )
-def test_archive_that_cannot_be_used_is_told(folder: Path, content: bytes | None, code: ExitCode) -> None:
+def test_archive_that_cannot_be_used_is_told(folder: Path, content: bytes | None, code: ExitCode, words: str) -> None:
     """One that is not there, or is no archive, is one error, and nothing is taken for an image afterwards."""
-    slurm.KEPT.mkdir()
     if content:
         (folder / "image.tar").write_bytes(content)
 
-    with pytest.raises(HostError) as refused:
-        slurm.unpacked(folder / "image.tar")
+    error = refused()
 
-    assert refused.value.code == code
+    assert (error.code, words in error.problem) == (code, True)
     assert not list(slurm.KEPT.glob("image-*"))
+
+
+@pytest.mark.parametrize("name", [".", "data", "environment.lock", "environment.lock/mine", "../"])
+def test_folder_that_is_no_lock_is_told(folder: Path, name: str) -> None:
+    """`image` of slurm.yml may name a folder; one without a lock's files, wherever it is, is one error."""
+    for made in ("data", "environment.lock/mine"):
+        (folder / made).mkdir(parents=True)
+    (folder / "slurm.yml").write_text(f"image: {name}\n", encoding="utf-8")
+
+    error = refused()
+
+    assert error.code == ExitCode.UNAVAILABLE
+    assert "is no lock for" in error.problem
+    assert error.fix == "invoke lock # where Docker is; then bring it here"
 
 
 def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> None:
     """An option goes before slurm.yml, any other key of sbatch goes through, and words stay words."""
     image(folder, {"a": "1"})
-    text = "sbatch: {partition: long, time: '1:00', gres: gpu:1}\nlogin: a@b\nsetup: module load x\noptions: --nv\n"
+    text = (
+        "sbatch: {partition: long, time: '1:00', gres: gpu:1, comment: a b}\n"
+        "login: a@b\nsetup: module load x\noptions: --nv\n"
+    )
     (folder / "slurm.yml").write_text(text, encoding="utf-8")
 
-    lines = slurm.script(["python", "a b"], {"partition": "short", "time": "", "mem": "", "account": ""}).splitlines()
+    lines = script("python", "a b", partition="short").splitlines()
 
-    assert lines[:8] == [
+    assert lines[:9] == [
         "#!/bin/bash",
         "#SBATCH --job-name=python",
         f"#SBATCH --output={folder}/.slurm/%j.out",
         "#SBATCH --partition=short",
         "#SBATCH --time=1:00",
         "#SBATCH --gres=gpu:1",
+        "#SBATCH --comment='a b'",
         "module load x",
         f"project=({folder})",
     ]
-    assert lines[10:16] == [
+    assert lines[11:17] == [
         "login=(a@b)",
         "folders=(bin data doc notebooks results src)",
         "environment=(ENV_PREFIX=/opt/env 'A=a b')",
@@ -176,7 +268,7 @@ def test_runtime_gets_the_image_the_folders_and_nothing_of_the_node(
     executable(folder / "bin" / runtime, f'printf "%s\\n" "$@" >{folder}/argv', interpreter=str(shutil.which("bash")))
 
     done = subprocess.run(
-        ["bash", "-c", slurm.script(["python", "a b"], {})],
+        ["bash", "-c", script("python", "a b")],
         env={"PATH": f"{folder}/bin", "SLURM_JOB_ID": "7", "SECRET": "of the node"},
         check=False,
     )
@@ -200,23 +292,28 @@ def test_runtime_gets_the_image_the_folders_and_nothing_of_the_node(
     assert not Path(own).exists()
 
 
-def test_workers_need_dask_in_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_need_dask_in_the_environment(folder: Path) -> None:
     """Without it they are refused with the lines to add, and how that gets to the cluster; with it, or 0, not."""
-    monkeypatch.setattr(observation, "ENVIRONMENT_YML", folder / "environment.yml")
-    monkeypatch.setattr(observation, "ROOT", folder)
     (folder / "environment.yml").write_text("dependencies:\n  - python\n", encoding="utf-8")
     image(folder, {"a": "1"})
 
-    with pytest.raises(HostError) as refused:
-        slurm.script([], {}, "2")
-    none = slurm.script([], {}, "0")
+    error = refused(workers="2")
+    none = script(workers="0")
     (folder / "requirements.txt").write_text("dask\n", encoding="utf-8")
 
-    assert "workers=(2)" in slurm.script([], {}, "2").splitlines()
+    assert "workers=(2)" in script(workers="2").splitlines()
     assert "workers=(0)" in none.splitlines()
-    assert refused.value.code == ExitCode.CONFIG
-    assert "  - distributed" in refused.value.fix
-    assert "save " in refused.value.fix
+    assert error.code == ExitCode.CONFIG
+    assert "  - distributed" in error.fix
+    assert "save " in error.fix
+
+
+@pytest.mark.parametrize("number", ["-1", "two", "1000"])
+def test_number_of_workers_is_one(number: str) -> None:
+    """Another word is an error of usage, before anything is unpacked."""
+    error = refused(workers=number)
+
+    assert (error.problem, error.code) == (f"--workers {number} is not between 0 and 999", ExitCode.USAGE)
 
 
 # What stands in for a runtime: a scheduler that runs until it is ended, or ends once the command runs; a command.
@@ -234,11 +331,8 @@ esac
 
 
 @pytest.mark.parametrize("lines", [1, 3], ids=["to the end", "the scheduler ends first"])
-def test_command_with_workers_ends_with_its_own_exit_code(
-    folder: Path, lines: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_with_workers_ends_with_its_own_exit_code(folder: Path, lines: int) -> None:
     """The workers are submitted as an array and cancelled at the end; of the scheduler's end two lines tell."""
-    monkeypatch.setattr(observation, "ROOT", folder)
     (folder / "requirements.txt").write_text("dask\n", encoding="utf-8")
     image(folder, {"a": "1"})
     out = slurm.KEPT / "7.out"
@@ -247,18 +341,20 @@ def test_command_with_workers_ends_with_its_own_exit_code(
     executable(folder / "bin" / "apptainer", body, interpreter=str(shutil.which("bash")))
     executable(folder / "bin" / "sbatch", f'echo "$*" >{folder}/submitted; echo "5;cluster"')
     executable(folder / "bin" / "scancel", f'echo "$*" >{folder}/cancelled')
-    script = folder / "script"
-    script.write_text(slurm.script(["python"], {}, "2"), encoding="utf-8")
+    file_of_script = folder / "script"
+    file_of_script.write_text(script("python", workers="2"), encoding="utf-8")
 
     environ = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     with out.open("w", encoding="utf-8") as file:
-        code = subprocess.run(["bash", str(script)], env=environ, stdout=file, stderr=file, check=False).returncode
+        code = subprocess.run(
+            ["bash", str(file_of_script)], env=environ, stdout=file, stderr=file, check=False
+        ).returncode
 
     said = out.read_text(encoding="utf-8").splitlines()
     submitted = (folder / "submitted").read_text(encoding="utf-8").split()
     assert (code, said[0], len(said)) == (7, "Dask's workers are the jobs 5_1 to 5_2.", lines)
     assert submitted[:2] == ["--parsable", "--array=1-2"]
-    assert submitted[-3:] == [str(script), "7", "tls://here:1"]
+    assert submitted[-3:] == [str(file_of_script), "7", "tls://here:1"]
     assert (folder / "cancelled").read_text(encoding="utf-8") == "5\n"
     assert not (slurm.KEPT / "7.pem").exists()
 
@@ -271,7 +367,7 @@ def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
         (folder / "bin" / name).symlink_to(str(shutil.which(name)))
 
     done = subprocess.run(
-        ["bash", "-c", slurm.script([], {})],
+        ["bash", "-c", script()],
         env={"PATH": f"{folder}/bin", "SLURM_JOB_ID": "7"},
         capture_output=True,
         text=True,
@@ -282,7 +378,7 @@ def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
     assert done.stderr.startswith("error: none of apptainer, singularity, ch-run and podman is on the PATH of ")
     fix = done.stderr.splitlines()[1].removeprefix("fix: ")
     subprocess.run(["bash", "-c", fix], check=True)
-    assert slurm.place(slurm.read_settings()) == folder / "environment.lock"
+    assert slurm.source(Seen()) == folder / "environment.lock"
 
 
 @pytest.mark.parametrize(
@@ -292,23 +388,27 @@ def test_node_without_a_runtime_is_told_of_the_lock(folder: Path) -> None:
         ("sbatch: short\n", "sbatch: short"),
         ("- a\n", "no attribute"),
         ("a: [\n", "while parsing"),
+        ('options: "\'"\n', "No closing quotation"),
     ],
-    ids=["unknown key", "no mapping", "a list", "no YAML"],
+    ids=["unknown key", "no mapping", "a list", "no YAML", "a quote that does not close"],
 )
 def test_broken_slurm_yml_is_told(folder: Path, content: str, words: str) -> None:
     """What slurm.yml cannot mean is one error that names it."""
     (folder / "slurm.yml").write_text(content, encoding="utf-8")
 
-    with pytest.raises(HostError) as refused:
-        slurm.read_settings()
+    error = refused()
 
-    assert words in refused.value.problem
-    assert refused.value.code == ExitCode.CONFIG
+    assert f"{folder}/slurm.yml is no mapping of sbatch, image, login, setup, options: " in error.problem
+    assert words in error.problem
+    assert error.code == ExitCode.CONFIG
 
 
-def test_value_of_two_lines_is_refused() -> None:
+def test_value_of_two_lines_is_refused(folder: Path) -> None:
     """No value of slurm.yml or of an option becomes a line of its own in the script."""
-    with pytest.raises(HostError):
-        slurm.one_line("short\nrm -r ~", "partition")
+    image(folder, {"a": "1"})
+    option = refused(partition="short\nrm -r ~")
+    (folder / "slurm.yml").write_text('sbatch: {comment: "a\\nrm -r ~"}\n', encoding="utf-8")
+    setting = refused()
 
-    assert slurm.one_line("a b", "comment") == "'a b'"
+    assert (option.problem, option.code) == (r"--partition is 'short\nrm -r ~'", ExitCode.DATA)
+    assert (setting.problem, setting.code) == (r"--comment is 'a\nrm -r ~'", ExitCode.DATA)

@@ -1,11 +1,22 @@
-"""How another machine is named, and where its connection is."""
+"""Another machine by ssh: how it is named, what it is told to do, and what is sent there; no machine is asked."""
 
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aids import executable
 
-from host_tasks.act import ssh
-from host_tasks.ground.errors import ExitCode, HostError
+from host_tasks.extras import ssh
+from host_tasks.kit import lock, runner
+from host_tasks.kit.paths import ROOT
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.loop import FAIL, OK, Ended, Rule, Seen
+from host_tasks.subjects import ports
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +64,195 @@ def test_connection_is_found_with_its_port_by_every_name(home: Path) -> None:
         0,
         0,
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({}, ()),
+        ({"yes": True, "open": True, "attach": True, "port": "9000"}, ("--yes",)),
+        (
+            {"gpu": True, "no_hardened": True, "workers": "2", "from_": "reg.example.org/a"},
+            ("--gpu", "--no-hardened", "--workers=2", "--from=reg.example.org/a"),
+        ),
+    ],
+    ids=["nothing", "of this machine", "choices"],
+)
+def test_up_there_is_told_every_choice_but_those_of_this_machine(
+    said: Mapping[str, Any], words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The port, the browser and the log are of the machine where the person is; all else is asked for there."""
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(ssh, "done", lambda far, *given: told.append(given))
+    monkeypatch.setattr(ssh, "achieve", lambda rules, **how: None)
+
+    ssh.hand_over("up", "big", {**said, "dry_run": True})
+
+    assert told == [("up", *words)]
+
+
+def test_connection_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there is taken; one that was lost, or whose port is held, is told; a second failure is the end."""
+    far, was, held, alive = ssh.machine("big"), 8901, 8902, True
+    monkeypatch.setattr(ports, "is_free", lambda number: number != held)
+    monkeypatch.setattr(ports, "holder", lambda number, running: "node (process 4711)")
+    monkeypatch.setattr(ssh.Far, "control", lambda far, word: alive)
+
+    [first] = ssh.connected(far).found(Seen())
+    Path(f"{far.socket}{was}").touch()
+    [there] = ssh.connected(far).found(Seen())
+    [other] = ssh.connected(far, held).found(Seen())
+    alive = False
+    [lost] = ssh.connected(far).found(Seen())
+    [vain] = ssh.connected(far).found(Seen(tried={"connect to big": Ended(ok=False)}))
+
+    assert (first.state, first.step and first.step.what) == (FAIL, "connect to big")
+    assert there.state == OK
+    assert (other.cause, other.exit_code) == ("port 8902 is held by node (process 4711)", ExitCode.TRY_AGAIN)
+    assert lost.cause == "The connection to big was lost; what runs there has gone on"
+    assert lost.step
+    assert lost.step.touches == f"port {was} here"
+    assert (vain.cause, vain.fix, vain.exit_code, vain.step) == (
+        *("no connection to big", "ssh big true", ExitCode.UNAVAILABLE, None),
+    )
+
+
+def failed(rule: Rule, code: int) -> tuple[str, str, int]:
+    """Return cause, fix and exit code where the one step of a rule has ended with a code."""
+    [wanted] = rule.found(Seen())
+    assert wanted.step
+    [finding] = rule.found(Seen(tried={wanted.step.name: Ended(ok=False, said=str(code))}))
+    assert (wanted.state, finding.state, finding.step) == (FAIL, FAIL, None)
+    return finding.cause, finding.fix, finding.exit_code
+
+
+def test_what_fails_is_told_by_its_exit_code() -> None:
+    """A lost connection, an old rsync, a file that cannot be written, and a task that has said itself what is wrong."""
+    far = ssh.machine("ada@big:2222")
+    named = "ssh://ada@big:2222"
+    sent, task = ssh.moved(far, "send it", lambda _: Ended(), "up --on big"), ssh.done(far, "up", "--yes")
+
+    assert failed(sent, 255) == ("no connection to ada@big:2222", f"ssh {named} true", ExitCode.UNAVAILABLE)
+    assert failed(sent, 4) == (
+        "rsync is not 3.1 or newer, here or on ada@big:2222: it ended with 4",
+        "install rsync there, then try again",
+        ExitCode.UNAVAILABLE,
+    )
+    assert failed(sent, 23) == (
+        "rsync ended with 23; its lines above say what cannot be read or written",
+        f"ssh {named} df -h .",
+        ExitCode.IO,
+    )
+    assert failed(task, 255)[0] == "no connection to ada@big:2222"
+    assert failed(task, 78) == (
+        "`up` ended with 78 on ada@big:2222, where you paste the fix above",
+        f"ssh -t {named} 'cd {far.folder}; exec bash'",
+        ExitCode.CONFIG,
+    )
+
+
+def test_port_that_leads_nowhere_is_told_by_what_ssh_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it connects anew and cannot, there is no connection; where it can, the machine forwards no port."""
+    monkeypatch.setattr(ssh.Far, "control", lambda far, word, *options: False)
+    told = []
+    for ended in (255, 0):
+        finished = runner.Finished((), ended, "", "")
+        monkeypatch.setattr(runner, "run", lambda argv, finished=finished, **how: finished)
+        rule = ssh.opened(ssh.machine("big"), 0, lambda: "http://127.0.0.1:8888/?token=t")
+        [wanted] = rule.found(Seen())
+        assert wanted.step
+        done = wanted.step.do(Seen())
+        assert done
+        [finding] = rule.found(Seen(tried={wanted.step.name: done}))
+        told.append((finding.cause, finding.exit_code))
+
+    assert told == [
+        ("no connection to big", ExitCode.UNAVAILABLE),
+        ("big does not let ssh forward a port", ExitCode.PERMISSION),
+    ]
+
+
+# What stands in for ssh: it runs the command in the home of the other machine, or has no connection.
+SSH = """
+for word in "$@"; do [ "$word" = -O ] && exit 255; done
+while case $1 in -*) true ;; *) false ;; esac do shift; done
+[ "$1" = gone ] && exit 255
+shift
+cd {home} && exec sh -c "$*"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in git; `there` is its folder on the other machine, where nothing is yet."""
+    if not shutil.which("rsync"):
+        pytest.skip("rsync is not on the PATH")
+    home = tmp_path / "far"
+    executable(tmp_path / "bin" / "ssh", SSH.format(home=home))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    root = tmp_path / "near"
+    monkeypatch.setattr(ssh, "ROOT", root)
+    monkeypatch.setattr(ssh.Far, "folder", "project-0a1b2c3d")
+    monkeypatch.setattr(lock, "held", functools.partial(lock.held, tmp_path / ".lock"))
+    for name in ("docker/kept", "src/kept.py", "src/gone.py", "old/a", "with\nbreak", "moved é"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x", encoding="utf-8")
+    (root / ".gitignore").write_text("ignored\n", encoding="utf-8")
+    (root / "ignored").touch()
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    home.mkdir()
+    return root
+
+
+def files(folder: Path) -> set[str]:
+    """Return the files of a project, without what git and a transfer keep there."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith((".git/", ssh.REPLACED, ssh.SENT))}
+
+
+def test_what_was_sent_and_is_gone_here_goes_there_and_nothing_else(project: Path) -> None:
+    """What was never sent stays there, and so does what is here and no longer tracked; what went is kept there."""
+    far, there = ssh.machine("big"), project.parent / "far" / ssh.machine("big").folder
+    first = ssh.send(Seen(), far=far)
+    assert (first.ok, files(there)) == (True, files(project) - {"ignored"})
+    for name in ("results/r", "src/theirs.py", "old/theirs", "never-sent"):
+        (there / name).parent.mkdir(exist_ok=True)
+        (there / name).touch()
+    before = files(there)
+
+    for name in ("src/gone.py", "old/a", "with\nbreak"):
+        (project / name).unlink()
+    (project / "moved é").rename(project / "moved")
+    (project / ".gitignore").write_text("ignored\nsrc/kept.py\n", encoding="utf-8")
+    listed = ssh.send(Seen(), far=far, dry_run=True)
+    unchanged = files(there)
+    second = ssh.send(Seen(), far=far)
+
+    assert (listed.ok, unchanged) == (True, before)
+    assert second.ok
+    assert files(there) == before - {"src/gone.py", "old/a", "with\nbreak", "moved é"} | {"moved"}
+    assert (there / ssh.REPLACED / "src" / "gone.py").is_file()
+    for name in (ssh.SENT, ssh.REPLACED + "/a"):
+        subprocess.run(["git", "check-ignore", "--quiet", "--no-index", name], cwd=ROOT, check=True)
+    (there / "moved é").touch()  # made there, long after it went
+    assert ssh.send(Seen(), far=far).ok
+    assert (there / "moved é").is_file()
+
+
+def test_dry_run_that_reaches_nobody_says_so(project: Path) -> None:
+    """It changes nothing, and does not end as if there were nothing to send."""
+    with pytest.raises(HostError) as refused:
+        ssh.hand_over("up", "gone", {"dry_run": True})
+
+    assert (refused.value.problem, refused.value.code) == ("no connection to gone", ExitCode.UNAVAILABLE)
+
+
+def test_folder_that_is_no_repository_is_told(project: Path) -> None:
+    """Nobody but git can say which files are the project's."""
+    shutil.rmtree(project / ".git")
+
+    with pytest.raises(HostError) as refused:
+        ssh.send(Seen(), far=ssh.machine("big"))
+
+    assert refused.value.problem.startswith("git does not say which files are the project's: ")
+    assert (refused.value.fix, refused.value.code) == (f"git init {project}", ExitCode.CONFIG)

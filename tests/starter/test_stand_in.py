@@ -1,26 +1,27 @@
-"""Tests of host_tasks.act.stand_in without an engine: how a stand-in is made, and chosen."""
+"""Tests of host_tasks.subjects.base without an engine: how a stand-in is made, and chosen."""
 
 import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from aids import executable
-from observed import settings
+from observed import ENVIRONMENT, Seen, base as base_of, settings as settings_of
 
-from host_tasks.act import stand_in, steps
-from host_tasks.decide.plan import Step
-from host_tasks.ground import paths, runner
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import images
-from host_tasks.observe.images import Image
-from host_tasks.observe.observation import Observation
+from host_tasks.kit import paths, runner
+from host_tasks.kit.words import ExitCode
+from host_tasks.loop import Ended, plan
+from host_tasks.subjects import base, images, settings
+from host_tasks.subjects.images import Built, Image
 
 IMAGE = "conda-pip-docker/stand-in:0123456789ab"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 VALUES = {"COMPOSE_PROJECT_NAME": "study"}
 
 
@@ -58,16 +59,19 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str | None]]:
     """What was written to docker/.env as chosen."""
     written: list[dict[str, str | None]] = []
-    monkeypatch.setattr(steps, "write_settings", lambda step, seen: written.append(dict(step.values)))
+    monkeypatch.setattr(settings, "write", lambda seen, **values: written.append(values))
     return written
 
 
-def seen(**values: str) -> Observation:
-    """Return an observation with these values."""
-    return Observation(settings=replace(settings(), values={**VALUES, **values}))
+def seen(
+    name: str = IMAGE, values: Mapping[str, str] = NOTHING, tried: Mapping[str, Ended] = MappingProxyType({})
+) -> Seen:
+    """Return what is seen of a machine that needs the stand-in of this name, with these values in docker/.env."""
+    needed = base_of(name=name, image=None, stand_in=name, chosen=True)
+    known = replace(settings_of(), values={**VALUES, **values})
+    return Seen(base=needed, settings=known, environment=ENVIRONMENT, image=None, built=Built(), tried=tried)
 
 
-STEP = Step("stand-in", "make it", "images", values={"image": IMAGE})
 Choices = list[dict[str, str | None]]
 
 
@@ -75,7 +79,7 @@ def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
     """It is built from this machine's root file system and the project, with its proxies, CA bundle and index."""
     values = {"HTTP_PROXY": "http://me:secret@p:1", "PROXY_CONFIG": "/p.conf", "CA_BUNDLE": "/ca.pem"}
 
-    steps.make_stand_in(STEP, seen(**values))
+    base.make_stand_in(seen(values=values))
 
     script, load, build = machine.commands
     root = load[-1]
@@ -98,7 +102,7 @@ def test_stand_in_that_is_here_is_only_chosen(machine: Machine, chosen: Choices)
     """Another clone has made it: neither a pull nor a build."""
     machine.here.add(IMAGE)
 
-    steps.make_stand_in(STEP, seen())
+    base.make_stand_in(seen())
 
     assert machine.commands == []
     assert chosen == [{"BASE_IMAGE": IMAGE}]
@@ -106,24 +110,24 @@ def test_stand_in_that_is_here_is_only_chosen(machine: Machine, chosen: Choices)
 
 def test_root_file_system_is_made_once(machine: Machine, chosen: Choices) -> None:
     """The root file system is kept for the next stand-in, of another environment.yml."""
-    steps.make_stand_in(STEP, seen())
+    base.make_stand_in(seen())
     machine.here.remove(IMAGE)
     machine.commands.clear()
 
-    steps.make_stand_in(STEP, seen())
+    base.make_stand_in(seen())
 
     assert [argv[:3] for argv in machine.commands] == [["docker", "buildx", "build"]]
 
 
 def test_root_file_system_of_another_script_is_another_one(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, chosen: Choices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An old root file system is not taken for that of a changed script."""
     (tmp_path / "root-file-system.sh").write_text("changed", encoding="utf-8")
 
-    stand_in.make(IMAGE, VALUES)
-    monkeypatch.setattr(stand_in, "STAND_IN_DIR", tmp_path)
-    stand_in.make("other:1", VALUES)
+    base.make_stand_in(seen())
+    monkeypatch.setattr(base, "STAND_IN_DIR", tmp_path)
+    base.make_stand_in(seen("other:1"))
 
     assert [argv[0] for argv in machine.commands] == ["bash", "docker", "docker"] * 2
 
@@ -146,13 +150,17 @@ def test_stand_in_that_cannot_be_made_names_the_cause(
 ) -> None:
     """The cause is the error, not the last line of the builder; nothing is chosen that is not there."""
     if has_root:
-        stand_in.make("first:1", VALUES)
+        base.make_stand_in(seen("first:1"))
+        chosen.clear()
     machine.fails = said
 
-    with pytest.raises(HostError) as refusal:
-        steps.make_stand_in(STEP, seen())
+    [step] = plan(seen(), [base.base_image]).steps
+    ended = step.do(seen())
+    assert ended is not None
+    finding = plan(seen(tried={step.name: ended}), [base.base_image]).problem
 
-    assert (refusal.value.problem, refusal.value.code) == (problem, ExitCode.UNAVAILABLE)
+    assert finding is not None
+    assert (finding.cause, finding.exit_code) == (problem, ExitCode.UNAVAILABLE)
     assert chosen == []
 
 

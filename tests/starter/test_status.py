@@ -1,42 +1,30 @@
-"""Tests of host_tasks.show.status: one screen that always prints, whatever state things are in."""
+"""One screen of what there is; it always prints, whatever state things are in."""
 
 import datetime
 import json
 from typing import Any
 
 import pytest
-from observed import GIB, INPUTS, STAND_IN, VALUES, Seen, bare, base, beside, engine, healthy, server, settings, stopped
+from observed import GIB, INPUTS, STAND_IN, Seen, bare, base, beside, engine, healthy, server, settings, stopped
 
-from host_tasks.ground.errors import ExitCode, HostError
-from host_tasks.observe import containers
-from host_tasks.observe import server as links
-from host_tasks.observe.client import UnreachableError
-from host_tasks.observe.images import Image
-from host_tasks.show.status import print_status
+from host_tasks.kit.client import UnreachableError
+from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.subjects import containers
+from host_tasks.subjects.images import Image
+from host_tasks.subjects.status import print_status
 
 PROBLEM = "docker/.env:2: no KEY=value"
 
 
+NO_LINK = HostError("the server is not running", fix="invoke up", code=ExitCode.UNAVAILABLE)
+CHOICES = dict.fromkeys(("gpu", "hardened", "workers"), "no")
+
+
 @pytest.fixture(autouse=True)
 def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a server that serves have a link, and every container take 1.5 of 8 GiB."""
-
-    def link(container: Any, wanted: int) -> str:
-        if container is None or not container.serves:
-            raise HostError("no server", fix="up", code=ExitCode.UNAVAILABLE)
-        return f"http://127.0.0.1:{wanted}/lab?token=abc"
-
-    monkeypatch.setattr(links, "link", link)
+    """Let the engine answer that nothing runs, and every container take 1.5 of 8 GiB."""
+    monkeypatch.setattr(containers, "of_project", lambda project: ())
     monkeypatch.setattr(containers, "memory", lambda container: (3 * GIB // 2, 8 * GIB))
-
-
-class Broken(Seen):
-    """An observation whose docker/.env cannot be read."""
-
-    @property
-    def settings(self) -> Any:
-        """Refuse."""
-        raise HostError(PROBLEM, fix="correct line 2", code=ExitCode.CONFIG)
 
 
 def told(seen: Seen, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
@@ -59,8 +47,8 @@ def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> Non
     assert told(healthy(engine=engine(), image=image, containers=(server(), beside())), capsys) == {
         "project": "study-1a2b3c4d",
         "server": "healthy",
-        "link": "http://127.0.0.1:8888/lab?token=abc",
-        "hardened": "no",
+        "link": "http://127.0.0.1:8888/?token=t",
+        **CHOICES,
         "other services": "db runs",
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1",
@@ -74,11 +62,11 @@ def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_status_of_a_bare_clone(capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing is, that is said: an empty link is no error."""
-    assert told(bare(), capsys) == {
+    assert told(bare(link=NO_LINK), capsys) == {
         "project": "study-1a2b3c4d",
         "server": "not started",
         "link": "",
-        "hardened": "no",
+        **CHOICES,
         "other services": "none",
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1, not on this engine",
@@ -92,12 +80,13 @@ def test_status_of_a_bare_clone(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_status_with_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     """What needs docker/.env is unknown, with the reason; the rest is told."""
-    known = {name: part for name, part in vars(healthy(engine=engine())).items() if name != "settings"}
+    broken = HostError(PROBLEM, fix="correct line 2", code=ExitCode.CONFIG)
 
-    found = told(Broken(**{name: known[name] for name in known if name not in ("tried", "said", "before")}), capsys)
+    found = told(healthy(engine=engine(), settings=broken), capsys)
 
     assert {key for key, value in found.items() if value == f"unknown: {PROBLEM}"} == {
-        *("hardened", "identity", "docker/.env")
+        *CHOICES,
+        *("identity", "docker/.env"),
     }
     assert (found["project"], found["server"]) == ("study-1a2b3c4d", "healthy")
 
@@ -117,9 +106,9 @@ def test_status_with_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[st
         ),
         (stopped(image=Image("other", GIB, ago(days=3))), "image", "1.0 GiB, 3 days old, changed since: not known"),
         (stopped(inputs={**INPUTS, "x": "y"}), "image", "0.0 GiB, of unknown age, changed since: x"),
-        (healthy(engine=engine(), settings=settings(JUPYTER_PORT="9")), "link", "http://127.0.0.1:9/lab?token=abc"),
+        (healthy(engine=engine(), settings=settings(DASK_WORKERS="2")), "workers", "2"),
     ],
-    ids=["paused", "ended", "starting", "no check", "base", "stand-ins", "not built here", "no age", "another port"],
+    ids=["paused", "ended", "starting", "no check", "base", "stand-ins", "not built here", "no age", "a choice"],
 )  # fmt: skip
 def test_row_says_the_state(seen: Seen, row: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each state has its words."""
@@ -144,9 +133,10 @@ def test_part_of_an_engine_that_went_away_is_unknown(
 
 def test_status_for_people_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     """The same rows, in two columns, without a header."""
-    print_status(healthy(engine=engine()), json=False)
+    seen = healthy(engine=engine())
 
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12
-    assert lines[0].split() == ["project", VALUES["COMPOSE_PROJECT_NAME"]]
-    assert lines[2].split() == ["link", "http://127.0.0.1:8888/lab?token=abc"]
+    print_status(seen, json=False)
+
+    people = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    print_status(seen, json=True)
+    assert people == [row.split()[0] for row in json.loads(capsys.readouterr().out)]

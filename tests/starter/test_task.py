@@ -1,4 +1,4 @@
-"""Tests of host_tasks.ground.task and setup/program.py: tasks as processes, with signals, pipes, Invoke's switches."""
+"""Tests of host_tasks.kit.task and setup/program.py: tasks as processes, with signals, pipes, Invoke's switches."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aids import alive, end_all, number_in, wait_until
 
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.kit.paths import DOCKER_DIR
 from host_tasks.setup.basics import CALLED_AS
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are POSIX's here")
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are P
 TASKS = """
 from pathlib import Path
 from invoke.context import Context
-from host_tasks.ground import report, runner
-from host_tasks.ground.task import ended, task
+from host_tasks.kit import report, runner
+from host_tasks.kit.task import after_dashes, ended, task
 
 @task()
 def act(c: Context) -> None:
@@ -37,6 +37,26 @@ def many(c: Context) -> None:
 def build(c: Context) -> None:
     "Run a command that does not end."
     runner.run(["sh", "-c", "echo $$ >leader.pid; exec sleep 60"], cwd=Path.cwd(), keep=True)
+
+@task(help={"port": "Where.", "attach": "Stay."})
+def up(c: Context, port: str = "", attach: bool = False) -> None:
+    "Start."
+    report.result(f"started on {port}")
+
+@task(help={"file": "Into which.", "yes": "Even so."})
+def save(c: Context, file: str, yes: bool = False) -> None:
+    "Save."
+    report.result(f"saved into {file}")
+
+@task()
+def say(c: Context) -> None:
+    "Say what stands behind --."
+    report.result(" ".join(after_dashes()))
+
+@task(hidden=True)
+def ours(c: Context) -> None:
+    "For us."
+    report.result("ours")
 
 @task()
 def inner(c: Context) -> None:
@@ -93,6 +113,43 @@ def test_dry_is_refused_because_the_task_would_act(start: Start, words: list[str
 def test_other_switches_of_invoke_change_nothing(start: Start, words: list[str]) -> None:
     """What Invoke has for commands that it runs itself neither hides nor breaks a task."""
     assert ending(start(*words, "act")) == (0, "acted\n", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *(("up", words) for words in ("up -h", "up --help", "-h up", "--help up", "up --port -h", "up --port 1 -h")),
+        *(("save", words) for words in ("save --help", "save -h", "save a --help", "save --yes --help a")),
+    ],
+)
+def test_help_is_help_wherever_it_stands(start: Start, name: str, words: str) -> None:
+    """Neither a task's own argument nor the value of an option is -h or --help: nothing is done, and help is shown."""
+    code, stdout, stderr = ending(start(*words.split()))
+
+    assert (code, stderr) == (0, "")
+    assert f" {name} [--options]" in stdout
+    assert ("started" in stdout, "saved" in stdout) == (False, False)
+
+
+def test_help_behind_dashes_is_the_commands_own(start: Start) -> None:
+    """What stands behind -- is not ours to read."""
+    assert ending(start("say", "--", "ls", "--help")) == (0, "ls --help\n", "")
+
+
+@pytest.mark.parametrize("words", [["up", "-a"], ["save", "a", "-y"]], ids=" ".join)
+def test_options_have_no_single_letters(start: Start, words: list[str]) -> None:
+    """Invoke would make up letters, which change as options come and go: nobody may learn one."""
+    code, stdout, stderr = ending(start(*words))
+
+    assert (code, stdout) == (64, "")
+    assert stderr.startswith(f"error: No idea what '{words[-1]}' is\n")
+
+
+def test_hidden_task_can_be_called_and_is_not_listed(start: Start) -> None:
+    """What is for who works on the starter stands in nobody's way."""
+    assert ending(start("ours")) == (0, "ours\n", "")
+    listed = ending(start("--list"))[1]
+    assert ("ours" in listed, "act" in listed) == (False, True)
 
 
 @pytest.mark.parametrize("words", [["--search-root", "/"], ["--collection", "evil"]], ids=" ".join)

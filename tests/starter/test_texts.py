@@ -8,9 +8,10 @@ import pytest
 import tried
 from texts import Text, still_ours
 
-from host_tasks.ground.errors import ExitCode
-from host_tasks.ground.paths import ROOT, STARTERS, YOURS
-from host_tasks.observe.settings import OWN_KEYS
+from host_tasks import extras
+from host_tasks.kit.paths import ROOT, STARTER_FILES, YOURS
+from host_tasks.kit.words import ExitCode
+from host_tasks.subjects.settings import own_keys
 
 TEXTS = still_ours()
 MANUAL = TEXTS["docker/README.md"]
@@ -106,8 +107,10 @@ def test_starters_texts_link_to_the_starters_files_only() -> None:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_texts_name_only_tasks_that_exist(text: Text) -> None:
-    """No text names a task that `--list` does not."""
-    assert set(re.findall(r"(?:tasks\.py|\binvoke) ([a-z]+)", text.content)) <= listed_tasks() | {"is"}
+    """No text names a task that is neither in `--list` nor one for who works on the starter, which is not listed."""
+    there = listed_tasks() | {task.name for task in extras.tasks()}
+
+    assert set(re.findall(r"(?:tasks\.py|\binvoke) ([a-z]+)", text.content)) <= there | {"is"}
 
 
 def test_manual_tells_every_task() -> None:
@@ -118,17 +121,18 @@ def test_manual_tells_every_task() -> None:
 
 
 def test_manual_tells_every_key_of_env() -> None:
-    """The manual's table of keys has exactly those that the tasks write."""
+    """The manual's tables of keys and of options have exactly those that the tasks write."""
     in_table = [name for row in rows(MANUAL, "key") for name in names(row[0])]
+    in_table += [name for row in rows(MANUAL, "option of `up`") for name in names(row[1])]
 
-    assert sorted(in_table) == sorted(OWN_KEYS)
+    assert sorted(in_table) == sorted(own_keys())
 
 
 def test_manual_tells_what_upgrades_touch() -> None:
     """The manual's table of owners has exactly what `upgrade` merges."""
     in_table = [name for row in rows(MANUAL, "file or folder") if row[2] == "merges" for name in names(row[0])]
 
-    assert sorted(name.rstrip("/") for name in in_table) == sorted(STARTERS)
+    assert sorted(name.rstrip("/") for name in in_table) == sorted(STARTER_FILES)
 
 
 def test_manual_tells_every_exit_code() -> None:
@@ -149,3 +153,11 @@ def test_licence_is_kept_beside_the_starters_files() -> None:
 
     assert kept.startswith("BSD 3-Clause License\n")
     assert kept.rstrip().endswith("POSSIBILITY OF SUCH DAMAGE.")
+
+
+@pytest.mark.skipif(not (ROOT / ".devcontainer").is_dir(), reason="the person has deleted it")
+def test_editor_agrees_to_nothing() -> None:
+    """To open the folder in VS Code installs no engine by sudo, and makes no stand-in: it says --yes to nothing."""
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+
+    assert '"initializeCommand": "python3 tasks.py up"' in text

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from observed import Seen
 
-from host_tasks.decide.plan import OK, plan
-from host_tasks.decide.starter import newest, taken
-from host_tasks.ground.paths import ROOT, STARTERS_SETTINGS
-from host_tasks.observe.starter import Change, Starter, entry, number
+from host_tasks.extras.upgrade import Change, Starter, entry, newest, number, taken
+from host_tasks.kit.paths import ROOT, STARTER_SETTINGS
+from host_tasks.loop import OK, plan
 
 PROGRAM = "docker/host_tasks/setup/program.py"
 STARTER = Starter("https://example.org/starter.git", "v1.0.0", "v1.1.0", known=True)
@@ -179,6 +178,10 @@ def test_project_in_a_folder_of_a_repository_is_upgraded(project: Project) -> No
     commit(top, {"docker/Dockerfile": "FROM another\n"})
     inside = Project(top / "study", project.starter)
 
+    listed = inside.upgrade("--dry-run")
+    assert (listed.returncode, git(top, "status", "--porcelain", "--untracked-files=no")) == (0, ""), listed.stderr
+    assert "new: docker/new\n" in listed.stdout
+
     done = inside.upgrade()
 
     assert done.returncode == 0, done.stderr
@@ -210,7 +213,7 @@ def test_newest_starter_is_left_alone() -> None:
     """Whoever has the newest version may have changed files."""
     found = Starter(STARTER.source, "v1.1.0", "v1.1.0", known=True)
 
-    assert [each.state for each in newest(Seen(unfinished=(("a",), ()), starter=found))] == [OK]
+    assert [each.state for each in newest.found(Seen(unfinished=(("a",), ()), starter=found))] == [OK]
 
 
 def test_what_was_deleted_stays_deleted() -> None:
@@ -249,4 +252,4 @@ def test_versions_are_compared_by_their_numbers() -> None:
 def test_settings_name_version_and_address() -> None:
     """A clone knows what it came from."""
     assert number(f"v{entry('version')}")
-    assert entry("urls.Repository"), STARTERS_SETTINGS
+    assert entry("urls.Repository"), STARTER_SETTINGS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.kit.paths import DOCKER_DIR
 
 sys.path.append(str(DOCKER_DIR / "environment"))
 

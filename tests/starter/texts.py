@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tasks.ground.paths import ROOT
+from host_tasks.kit.paths import ROOT
 
 FAR = "ada@big.example.org"  # stands for another machine
 CLUSTER = "sbatch"  # what only a cluster has
@@ -40,8 +40,9 @@ class Text:
 
     @property
     def links(self) -> list[str]:
-        """What its links and pictures lead to, without addresses."""
-        return [each for each in re.findall(r"\]\(([^)\s]+)\)", self.content) if "://" not in each]
+        """What its links and pictures lead to, without addresses; what stands in a block is no link."""
+        prose = re.sub(r"^```\w*\n.*?^```$", "", self.content, flags=re.DOTALL | re.MULTILINE)
+        return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
 
     @property
     def anchors(self) -> set[str]:

@@ -19,7 +19,7 @@ POLL_S = 0.1
 ROOM_BYTES = 20_000_000  # an installer that failed has removed what did not fit
 CALLED_AS = "HOST_TASKS_CALLED_AS"  # the variable that tells the tasks how they were called
 
-# Exit codes as in errors.ExitCode, which needs Invoke to be imported.
+# Exit codes as in words.ExitCode, which needs Invoke to be imported.
 UNAVAILABLE, CANNOT_CREATE, IO, TRY_AGAIN, CONFIG, INTERRUPTED, BROKEN_PIPE = 69, 73, 74, 75, 78, 130, 141
 
 
@@ -30,14 +30,15 @@ def error_text(problem: str, *, fix: str) -> str:
 
 
 def fail(problem: str, *, fix: str, code: int) -> "NoReturn":
-    """End with an error in the form of errors.HostError, which needs Invoke to be imported."""
+    """End with an error in the form of words.HostError, which needs Invoke to be imported."""
     print(error_text(problem, fix=fix), file=sys.stderr)
     sys.exit(code)
 
 
 def fix_access(path: str) -> str:
     """Return what gives this caller a file or folder, or a new one in a folder: what they may do, and harms nobody."""
-    while not os.path.lexists(path):
+    path = os.path.abspath(path)
+    while not os.path.exists(path):  # a link to nothing counts as nothing
         path = os.path.dirname(path)
     if os.name == "nt" or os.stat(path).st_uid == os.geteuid():
         return f"chmod u+rwX {shell_word(path)}"
@@ -95,15 +96,16 @@ def shell_word(text: str) -> str:
 
 
 def rightful_owner(folder: str) -> "tuple[int, int]":
-    """Return whose a new file in a folder is where root makes it: the folder's owner's, else the person's behind sudo.
-
-    SUDO_UID and SUDO_GID are set by sudo(8).
-    """
+    """Return whose a new file in a folder is where root makes it: the folder's owner's, else the sudo caller's."""
     owner = os.stat(folder)
+    return (sudo_caller() if owner.st_uid == 0 else None) or (owner.st_uid, owner.st_gid)
+
+
+def sudo_caller() -> "tuple[int, int] | None":
+    """Return the uid and gid of the caller of sudo(8), who is not root; None where there is none."""
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if owner.st_uid == 0 and uid.isdigit() and gid.isdigit():
-        return int(uid), int(gid)
-    return owner.st_uid, owner.st_gid
+    is_person = all(text.isascii() and text.isdigit() and len(text) < 11 for text in (uid, gid)) and int(uid) > 0
+    return (int(uid), int(gid)) if is_person else None
 
 
 def open_lock(path: str) -> int:
@@ -143,7 +145,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def wait_for_lock(descriptor: int, announcement: str, timeout_s: float) -> bool:
-    """Return whether the lock became ours within timeout_s; whoever has to wait is told so, once.
+    """Return whether the lock became ours within timeout_s; a caller that has to wait is told so, once.
 
     Raises:
         OSError: this file system has no locks.

@@ -57,7 +57,7 @@ def main() -> "NoReturn":
     """Make .venv where it is missing or stale, then become `invoke` with the same arguments, or with --list."""
     words = sys.argv[1:]
     try:
-        ensure(yes="--yes" in words or "-y" in words)
+        ensure(yes="--yes" in words)
     except KeyboardInterrupt:
         fail("interrupted", fix=" ".join([called_as(), *map(shell_word, words)]), code=INTERRUPTED)
     os.environ[CALLED_AS] = called_as()

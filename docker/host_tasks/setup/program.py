@@ -15,6 +15,21 @@ FOREIGN = os.name != "nt" and os.stat(__file__).st_uid != os.geteuid()
 sys.dont_write_bytecode = FOREIGN
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 
+from host_tasks.setup import basics, bootstrap
+
+
+def refuse_stale_packages() -> None:
+    """End where .venv was made for other packages than those that are named now; tasks.py has looked already."""
+    if sys.prefix != basics.VENV or os.environ.get(basics.CALLED_AS, "").endswith("tasks.py"):
+        return
+    if bootstrap._recorded().get(bootstrap.HOST) != bootstrap._digest(bootstrap.HOST):
+        script = os.path.relpath(os.path.join(basics.ROOT, "tasks.py"))
+        fix = " ".join(["python3", *map(basics.shell_word, [script, *sys.argv[1:]])])
+        basics.fail(f".venv was made for another {bootstrap.HOST}", fix=fix, code=basics.CONFIG)
+
+
+refuse_stale_packages()
+
 # Invoke 3.0.3, context.py, takes Mock for a class that is only there for tests. unittest.mock loads asyncio and ssl,
 # a sixth of the time of a short task, so it is not there while Invoke is imported.
 sys.modules["unittest.mock"] = types.SimpleNamespace(Mock=None)  # type: ignore[assignment]
@@ -24,8 +39,7 @@ del sys.modules["unittest.mock"]
 from invoke.collection import Collection
 from invoke.config import Config
 from invoke.program import Program
-
-from host_tasks.setup import basics
+from invoke.tasks import Task
 
 
 class OwnConfig(Config):
@@ -38,23 +52,38 @@ class OwnConfig(Config):
 
 
 class OwnProgram(Program):
-    """Invoke's program, which keeps compiled modules."""
+    """Invoke's program, for which help is help wherever it stands, and which keeps compiled modules."""
+
+    namespace: Collection
 
     def parse_core(self, argv: list[str] | None) -> None:
-        """Parse Invoke's own switches; it turns compiled modules off there."""
-        super().parse_core(argv)
+        """Parse Invoke's own switches; it turns compiled modules off there.
+
+        It would take --help behind a task with a positional argument for that argument, and -h for an option's.
+        """
+        program, *words = argv or sys.argv
+        own = words[: words.index("--")] if "--" in words else words
+        asked = [word for word in own if word in self.namespace.task_names]
+        if asked and {"-h", "--help"} & set(own):
+            words = ["--help", asked[0]]
+        super().parse_core([program, *words])
         sys.dont_write_bytecode = FOREIGN
+
+    def display_with_columns(self, pairs: Any, extra: str = "") -> None:
+        """List the tasks; those for maintainers of the starter can be called, and are not listed."""
+        tasks = self.namespace.tasks
+        super().display_with_columns([pair for pair in pairs if not getattr(tasks[pair[0]], "hidden", False)], extra)
 
 
 def main() -> None:
-    """Run the command line, and end quietly where nobody reads its output any more."""
+    """Run the command line, and end quietly where nobody reads its output any longer."""
     called_as = os.environ.get(basics.CALLED_AS)
     completed = ["./tasks.py"] if (called_as or "").endswith("tasks.py") else ["invoke", "inv"]
     try:
         try:
             OwnProgram(
                 version=invoke.__version__,
-                namespace=Collection.from_module(_tasks()),
+                namespace=_tasks(),
                 name="Invoke",
                 binary=called_as,
                 binary_names=completed,
@@ -68,14 +97,17 @@ def main() -> None:
         sys.exit(basics.BROKEN_PIPE)
 
 
-def _tasks() -> Any:
-    """Return tasks.py as a module, without its folder on sys.path: a person's own modules may lie there."""
+def _tasks() -> Collection:
+    """Return the tasks of tasks.py, without its folder on sys.path: a person's own modules may lie there.
+
+    Invoke itself would ask each module that tasks.py has imported whether it is a task, which loads all of them.
+    """
     spec = importlib.util.spec_from_file_location("tasks", os.path.join(basics.ROOT, "tasks.py"))
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018 (a path to a .py file has both)
     module = importlib.util.module_from_spec(spec)
     sys.modules["tasks"] = module
     spec.loader.exec_module(module)
-    return module
+    return Collection(*(each for each in vars(module).values() if type(each) is Task))
 
 
 if __name__ == "__main__":

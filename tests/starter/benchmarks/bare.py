@@ -19,8 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.overhead import must, settle  # it adds the folders of what follows
 from conftest import Clone, cloned, removed
 
-from host_tasks.act.stand_in import ROOT_FILE_SYSTEM
-from host_tasks.observe.images import STAND_IN
+from host_tasks.subjects.base import ROOT_FILE_SYSTEM, STAND_IN
 
 # How the first line begins that a part prints.
 PARTS = {

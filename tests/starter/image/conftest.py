@@ -13,8 +13,8 @@ import pytest
 from aids import wait_until as wait_until
 from warned import warnings
 
-from host_tasks.ground.paths import YOURS as YOURS
-from host_tasks.observe.clone import project_name
+from host_tasks.kit.paths import YOURS as YOURS
+from host_tasks.subjects.clone import project_name
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs

@@ -23,7 +23,7 @@ from aids import executable, wait_until
 from conftest import PROGRAM, YOURS, Clone, cloned, docker
 from private import RESTART, Private
 
-from host_tasks.observe.compose import SERVICE
+from host_tasks.subjects.compose import SERVICE
 
 PERSON = 1234  # uid and gid of an ordinary user that this machine need not know
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

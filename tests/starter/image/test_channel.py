@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Clone
 
-from host_tasks.observe import images
+from host_tasks.subjects.base import STAND_IN
 
 # It prints what each function answers, for the tests below to judge.
 SCRIPT = r"""
@@ -112,7 +112,7 @@ MISMATCHES = ["python", "python >=3.10", "python <3", "python 2.7.*", "numpy <1"
 def answers(running: Clone) -> dict[str, Any]:
     """What the functions of make_channel.py answer inside the stand-in of this clone."""
     image = running.values().get("BASE_IMAGE", "")
-    if not image.startswith(f"{images.STAND_IN}:"):
+    if not image.startswith(f"{STAND_IN}:"):
         pytest.skip("the published base image is in use here: there is no stand-in")
     questions = {
         "requirement": list(REQUIREMENTS),

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import signal
 import socket
 from pathlib import Path
 
@@ -131,8 +132,15 @@ def test_signal_ends_the_server_without_a_traceback(running: Clone, init: str, n
         done = running.run("docker", "logs", container)
         return done.stdout + done.stderr
 
+    def listens() -> bool:
+        """Whether it has handlers: before that the kernel keeps a first process from every signal (signal(7))."""
+        status = running.run("docker", "exec", container, "cat", "/proc/1/status").stdout
+        caught = int((re.findall(r"SigCgt:\s*(\w+)", status) or ["0"])[0], 16)
+        return all(caught >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
+
     try:
-        wait_until(lambda: "jupyter-lab" in docker("top", container, "-o", "pid,args"), what="Python")
+        wait_until(lambda: "jupyter-lab" in docker("top", container, "-o", "pid,args"), timeout_s=60, what="Python")
+        wait_until(lambda: init == "--init" or listens(), timeout_s=60, what="the handlers of signals")
         wait_until(lambda: moment in told(), timeout_s=60, what=moment)
         docker("kill", f"--signal={name}", container)
         ended = docker("wait", container)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Clone, cloned, docker
 
-from host_tasks.ground.paths import DOCKER_DIR
+from host_tasks.kit.paths import DOCKER_DIR
 
 ODD_POST_BUILD = """\
 #!/usr/bin/env bash

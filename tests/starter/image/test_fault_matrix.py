@@ -30,7 +30,7 @@ from faults import (
 )
 from private import private_engine
 
-from host_tasks.observe import images
+from host_tasks.subjects.base import published
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 TESTS = Path(__file__).resolve().parents[3]
@@ -538,7 +538,7 @@ IMAGE = (
         "base-image-that-cannot-be-pulled",
         env_says("BASE_IMAGE", "registry.invalid/base:1"),
         69,
-        "the base image registry.invalid/base:1 is neither on this engine nor can it be pulled",
+        "the base image registry.invalid/base:1 is neither on this engine nor can it be pulled: .*registry.invalid.*",
         "sed -i '/\\^BASE_IMAGE=/d' docker/.env",
         ANSWERS,
         doctor="base-image image",
@@ -586,7 +586,7 @@ SERVER = (
         "server-ends-again-and-again",
         override("restart: always\ncommand: [sh, -c, 'echo last words; exit 3']"),
         70,
-        "jupyterlab-server ends again and again, \\d+ times until now; its last lines are above",
+        "jupyterlab-server keeps restarting, \\d+ times until now; its last lines are above",
         "correct jupyterlab-server in your Compose files, then: invoke up",
         PERSON,
     ),
@@ -738,7 +738,7 @@ PRIVATE = (
         "registry-out-of-reach",
         faults.base_image_not_chosen,
         69,
-        "the base image .+ is neither on this engine nor can it be pulled",
+        "the base image .+ is neither on this engine nor can it be pulled: .*",
         "invoke up --yes",
         CURES,
         task="up",
@@ -791,7 +791,7 @@ def private_stage(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A clone in an engine of its own, which has the base image and no network."""
     base = stage.clone.values().get("BASE_IMAGE", "")
     with private_engine("2g") as engine:
-        engine.load(base or images.published())
+        engine.load(base or published())
         folder = tmp_path_factory.mktemp("private")
         yield Stage(faults.small_clone(folder / "my-project", base), folder, engine)
 

@@ -125,6 +125,7 @@ import http.server, sys
 class S(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == '/api' else 302)
+        self.send_header('X-Identity-Provider', 'LinkOnly')  # as the health check asks for it
         self.send_header('Location', sys.argv[1]); self.send_header('Content-Length', '0'); self.end_headers()
 http.server.ThreadingHTTPServer(('', 8888), S).serve_forever()
 """

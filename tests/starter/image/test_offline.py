@@ -21,7 +21,7 @@ from conftest import PROGRAM, Clone, cloned, docker
 from private import GATEWAY, Private, private_engine
 from texts import still_ours
 
-from host_tasks.observe import images
+from host_tasks.subjects.base import STAND_IN
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def index(private: Private, running: Clone, tmp_path: Path) -> Iterator[Index]:
 def test_down_and_up_fetch_nothing(running: Clone, private: Private, index: Index, tmp_path: Path) -> None:
     """After the first `up` the network is cut: `down` and `up` work, on the image of before."""
     base = running.values().get("BASE_IMAGE", "")
-    if not base.startswith(f"{images.STAND_IN}:"):
+    if not base.startswith(f"{STAND_IN}:"):
         pytest.skip("conda-forge's own packages would have to be brought into the private network")
     private.load(base)
     clone = cloned(tmp_path / "offline")

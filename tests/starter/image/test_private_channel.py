@@ -304,8 +304,9 @@ def test_stand_in_that_is_made_with_them_holds_none(door: Door) -> None:
     # Passwords are not part of what a step is known by: it would be taken from a build without them.
     with (door.clone.root / "docker" / "stand-in" / "conda.sh").open("a", encoding="utf-8") as file:
         file.write(f"# {uuid.uuid4()}\n")
-    code = "from host_tasks.act import stand_in as s; from host_tasks.observe import settings"
-    code += "; s.make('private:stand-in', settings.observe().values)"
+    code = "from host_tasks.loop import Seen; from host_tasks.subjects import base, settings"
+    code += "; base.stand_in_name = lambda: 'private:stand-in'; settings.write = lambda *_, **__: None"
+    code += "; assert base.make_stand_in(Seen()).ok"
 
     with overheard() as commands:
         done = door.clone.run(sys.executable, "-c", code, cwd=door.clone.root / "docker", **door.environ)

@@ -13,7 +13,7 @@ from debian import missing
 from lab import status_of
 from texts import REGISTRY, still_ours
 
-from host_tasks.observe import images
+from host_tasks.subjects.base import MADE_BY, STAND_IN
 
 
 @pytest.fixture
@@ -89,15 +89,15 @@ def test_environment_is_taken_from_a_registry(running: Clone, other: Clone, regi
 def test_stand_in_that_nobody_needs_goes_with_its_clone(other: Clone) -> None:
     """`clean` removes a stand-in that this clone made for an older environment.yml, and nobody else's."""
     for name, project in (("superseded", other.project), ("of-another", "another-00000000")):
-        label = f"{images.MADE_BY}={project}"
-        argv = ["docker", "build", "--quiet", "--label", label, "--tag", f"{images.STAND_IN}:{name}", "-"]
+        label = f"{MADE_BY}={project}"
+        argv = ["docker", "build", "--quiet", "--label", label, "--tag", f"{STAND_IN}:{name}", "-"]
         subprocess.run(argv, input=f"FROM scratch\nENV A={name}\n", text=True, check=True, capture_output=True)
 
     would = other.succeed("clean", "--dry-run")
     other.succeed("clean")
 
-    left = docker("image", "ls", "--format", "{{.Tag}}", images.STAND_IN).split()
-    docker("image", "rm", f"{images.STAND_IN}:of-another")
-    assert would.strip() == f"would delete the image {images.STAND_IN}:superseded"
+    left = docker("image", "ls", "--format", "{{.Tag}}", STAND_IN).split()
+    docker("image", "rm", f"{STAND_IN}:of-another")
+    assert would.splitlines()[-1].strip() == f"touches: the image {STAND_IN}:superseded"
     assert "superseded" not in left
     assert "of-another" in left

@@ -23,7 +23,7 @@ from lab import executed, status_of
 from texts import FAR, still_ours
 from users import User, ending, free_port, second_user
 
-from host_tasks.ground.errors import ExitCode
+from host_tasks.kit.words import ExitCode
 
 MANUAL = still_ours()["docker/README.md"]
 SSHD = """
@@ -122,7 +122,7 @@ def far(user: User, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def link(far: Far) -> str:
     """The link that `up --on` prints."""
-    for name, content in {"data/big": "ignored", "src/mine.py": "x = 1\n"}.items():
+    for name, content in {"data/big": "ignored", "src/mine.py": "x = 1\n", "src/gone.py": "y = 1\n"}.items():
         (far.clone.root / name).write_text(content, encoding="utf-8")
     return far.succeed("up", "--yes", "--on", far.on).splitlines()[-1]
 
@@ -158,7 +158,12 @@ def test_what_git_ignores_is_not_sent_and_what_is_new_is(far: Far, user: User, l
 
 
 def test_second_up_keeps_what_is_newer_there_and_all_that_runs(far: Far, link: str) -> None:
-    """An edit here arrives, what it replaces is kept; a newer file there stays; server, connection and link stay."""
+    """An edit here arrives, what it replaces is kept; a newer file there stays; server, connection and link stay.
+
+    What was sent and is gone here goes there, where it is kept; what was made there stays.
+    """
+    (far.clone.root / "src" / "gone.py").unlink()
+    (far.folder / "src" / "theirs.py").touch()
     near, there = far.clone.root / "src" / "mine.py", far.folder / "src" / "mine.py"
     notebook = Path("notebooks") / "penguins.ipynb"
     edited = near.stat().st_mtime + 60
@@ -173,6 +178,10 @@ def test_second_up_keeps_what_is_newer_there_and_all_that_runs(far: Far, link: s
     done = far.task("up", "--on", far.on)
 
     assert "src/mine.py" in plan
+    assert "deleting src/gone.py" in plan
+    assert not (far.folder / "src" / "gone.py").exists()
+    assert (far.folder / "docker" / ".replaced" / "src" / "gone.py").is_file()
+    assert (far.folder / "src" / "theirs.py").is_file()
     assert (unsent, there.read_text(encoding="utf-8")) == ("x = 1\n", "x = 2\n")
     assert (far.folder / "docker" / ".replaced" / "src" / "mine.py").read_text(encoding="utf-8") == "x = 1\n"
     assert (far.folder / notebook).read_text(encoding="utf-8") == "newer"

@@ -5,7 +5,7 @@ import re
 WARNS = re.compile(r"(?i:deprecated|warning)|WARN")
 # What each line is about, as a regular expression, and why it is no fault of ours.
 EXCEPTED = {
-    r"^/\S+ \d+:\d+ \d+ [df] ": "the name of a file, in a list of the image's",
+    r"^/\S+ \d+:\d+ \d+ [df]\b": "the name of a file, in a list of the image's",
     r"Kernel is running over TCP without encryption": "on 127.0.0.1 of the container, where all is the person's own",
     r"\[NbConvertApp\] WARNING \| Alternative text is missing": "of a plot in a notebook that is the person's own",
 }

@@ -1,1 +1,0 @@
-"""What is true now. Looks, and changes nothing; judges nothing."""

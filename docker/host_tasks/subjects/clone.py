@@ -1,0 +1,122 @@
+"""The clone itself: its place, its name for Compose, which no two clones share, and what is left of another place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from host_tasks.kit.paths import ROOT
+from host_tasks.kit.words import HostError
+from host_tasks.loop import Finding, Seen, fact, fail, ok, rule
+from host_tasks.subjects import containers, engine, settings
+
+SLUG_LENGTH = 30  # characters
+HASH_LENGTH = 8  # hexadecimal digits: that two of 1,000 clones share one has a chance of 1 in 8,600
+TAKEN = ("", "docker")  # "docker" is what Compose itself names every project whose file is in docker/
+# What Compose does not take in its own path from 2.37 on (2.40.3 was tried): it reads an escape of a URL.
+_URL_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPES_SINCE = (2, 37)
+
+
+# look
+
+
+@fact
+def root(seen: Seen) -> Path:
+    """Return the folder of the clone."""
+    return ROOT
+
+
+@fact
+def is_root(seen: Seen) -> bool:
+    """Return whether this process is root, who can repair what belongs to root."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+@fact
+def project(seen: Seen) -> str:
+    """Return the name of this clone for Compose; it needs neither docker/.env nor an engine."""
+    return project_name()
+
+
+def project_name(root: Path = ROOT) -> str:
+    """Return slug-hash: the folder's name and its real path, the same through a link and in every run.
+
+    It is letters, digits and single `-`: a Compose project name (Compose specification, "Name top-level element")
+    and, with a suffix, an image name (distribution reference grammar, path-component).
+    """
+    real = root.resolve()
+    ascii_only = unicodedata.normalize("NFKD", real.name).encode("ascii", "ignore").decode("ascii").lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:SLUG_LENGTH].rstrip("-")
+    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:HASH_LENGTH]
+    return f"{'project' if slug in TAKEN else slug}-{digest}"
+
+
+@fact
+def unreadable(seen: Seen) -> Path | None:
+    """Return the first part of the clone's path that Compose cannot read."""
+    return unreadable_part()
+
+
+def unreadable_part(root: Path = ROOT) -> Path | None:
+    """Return the first part of a path that Compose, which reads its own path as a URL, cannot read; or None.
+
+    That is one with a control character, or whose bytes are not UTF-8.
+    """
+    real = root.resolve()
+    return next((path for path in (*reversed(real.parents), real) if _is_bad(str(path))), None)
+
+
+def _is_bad(text: str) -> bool:
+    """Return whether a text has such a character; PEP 383 decodes bytes that are not UTF-8 to U+DC80..DCFF."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+@fact
+def left_behind(seen: Seen) -> tuple[containers.Container, ...]:
+    """Return what this clone started before it was moved, by the name in docker/.env; () where that cannot be told."""
+    try:
+        old = settings.now(seen).kept.get("COMPOSE_PROJECT_NAME", project(seen))
+        listed = containers.of_project(old) if old != project(seen) else ()
+    except HostError:
+        return ()
+    return tuple(container for container in listed if not Path(container.folder).is_dir())
+
+
+# judge
+
+
+@rule("path")
+def path(seen: Seen) -> Iterator[Finding]:
+    """Refuse a clone whose path Compose cannot read."""
+    place, part = root(seen), unreadable(seen)
+    why = "has a control character (TAB, line break) or is not UTF-8, and Compose reads its own path as a URL"
+    suspects = [part for part in (*reversed(place.parents), place) if _URL_ESCAPE.search(part.name)]
+    # Compose is asked for its version only about suspects.
+    if part is None and suspects and (engine.numbers(engine.state(seen).compose or "") or (0, 0)) >= _ESCAPES_SINCE:
+        part = suspects[0]
+        why = f"has a percent sign, and Compose {engine.state(seen).compose} takes it for an escape of a URL"
+    if part is None:
+        yield ok(f"{place}")
+        return
+    plain = _URL_ESCAPE.sub("-", "".join("-" if _is_bad(character) else character for character in part.name))
+    # bash 5.2, ANSI-C Quoting: one word on one line.
+    quoted = "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(part))
+    yield fail(f"the path {str(place)!a} {why}", f"mv $'{quoted}' {shlex.quote(str(part.with_name(plain)))}")
+
+
+@rule("moved")
+def moved(seen: Seen) -> Iterator[Finding]:
+    """Refuse to go on beside containers that this clone started before it was moved or renamed."""
+    left = left_behind(seen)
+    if not left:
+        yield ok("nothing is left of another place")
+        return
+    names = ", ".join(container.name for container in left)
+    cause = f"this clone was moved, and what it started in {left[0].folder} is still there: {names}"
+    yield fail(cause, f"docker compose --project-name {left[0].project} down")

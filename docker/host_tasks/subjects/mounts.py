@@ -1,0 +1,463 @@
+"""The bind mounts: what is saved inside must be the caller's outside.
+
+Before the start the sources are judged from outside. Permission bits say no where an access control list or a further
+group says yes, so probes have the last word: files that are made on both sides of a running container, read on the
+other, and removed again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_tasks.kit import files, report
+from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY, YOURS, shown
+from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
+from host_tasks.loop import WARN, Finding, Seen, Step, examined, fact, fail, ok, rule
+from host_tasks.subjects import clone, compose, containers, identity, planted, settings
+
+FOLDER, FILE, OTHER, DANGLING, MISSING = "folder", "file", "other", "dangling", "missing"
+GIVE = "give"  # the key of the step that gives away what is root's
+USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
+# For each target: whether a probe could be written inside, and what the probe written outside says.
+PROBE_SCRIPT = """
+name=$1; shift
+for target; do
+    if printf %s "$name" >"$target/$name.inside"; then wrote=yes; else wrote=no; fi
+    echo "$wrote $(head -c 100 "$target/$name.outside")"
+done 2>/dev/null
+"""
+
+
+# look
+
+
+@dataclass(frozen=True)
+class Place:
+    """The source of a mount, on this machine; links are followed but where they are named."""
+
+    mount: compose.Mount
+    kind: str  # FOLDER, FILE, OTHER (a socket, a device), DANGLING (a link to nothing) or MISSING
+    real: Path  # where it leads
+    link: Path | None = None  # what it says where it is a link itself
+    uid: int = -1
+    gid: int = -1
+    mode: int = 0  # permission bits
+    writable: bool = True  # for this process, access control lists and all groups counted
+    readable: bool = True
+    read_only_disk: bool = False
+    of_root: int = 0  # how many entries in it are root's, where this process is root
+
+    @property
+    def shown(self) -> str:
+        """The source as a person would write it."""
+        return shown(self.mount.source)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a folder of this clone, and no link: what is made and given away unasked."""
+        return self.link is None and ROOT in self.mount.source.parents and ROOT in self.real.parents
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What the probes of one mount said."""
+
+    source: str | None  # what the container really has at the target; None = nothing
+    read: bool = True  # whether the file from outside could be read inside
+    wrote: bool = True  # whether a file could be written inside
+    owner: tuple[int, int] | None = None  # uid and gid of the file from inside, seen outside; None = not seen
+    hidden: Path | None = None  # what is mounted below the source on this machine, and not in the container
+
+
+@fact
+def places(seen: Seen) -> tuple[Place, ...]:
+    """Return the sources of the declared mounts on this machine."""
+    declared = compose.declared_mounts(compose.model(seen))
+    return tuple(place(mount, count_roots=clone.is_root(seen)) for mount in declared)
+
+
+def place(mount: compose.Mount, *, count_roots: bool) -> Place:
+    """Return what a source is like."""
+    source = mount.source
+    link = source.readlink() if source.is_symlink() else None
+    try:
+        status = source.stat()
+    except OSError:
+        return Place(mount, MISSING if link is None else DANGLING, Path(os.path.realpath(source)), link)
+    folder = stat.S_ISDIR(status.st_mode)
+    return Place(
+        mount,
+        FOLDER if folder else FILE if stat.S_ISREG(status.st_mode) else OTHER,
+        source.resolve(),
+        link,
+        status.st_uid,
+        status.st_gid,
+        stat.S_IMODE(status.st_mode),
+        writable=os.access(source, os.W_OK | (os.X_OK if folder else 0)),
+        readable=os.access(source, os.R_OK),
+        # Windows has no statvfs.
+        read_only_disk=hasattr(os, "statvfs") and bool(os.statvfs(source).f_flag & os.ST_RDONLY),
+        of_root=len(roots(source)) if count_roots and folder and link is None and not mount.read_only else 0,
+    )
+
+
+def roots(folder: Path) -> list[tuple[str, int, int]]:
+    """Return what root owns in a folder, as (path, device, inode), without going where it may not be changed.
+
+    That is: behind links, files of more than one name (one may be outside), and what is mounted below the folder.
+    """
+    found: list[tuple[str, int, int]] = []
+    edges = mount_points() - {str(folder)}
+    for at, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if f"{at}/{name}" not in edges]
+        for path in (*([at] if at == str(folder) else []), *(f"{at}/{name}" for name in (*folders, *names))):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                status = os.lstat(path)
+                single = stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
+                if status.st_uid == 0 and single and path not in edges:
+                    found.append((path, status.st_dev, status.st_ino))
+    return found
+
+
+def mount_points() -> frozenset[str]:
+    """Return where something is mounted in this process's sight (proc(5), mountinfo; empty elsewhere than on Linux)."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4]) for line in lines)
+
+
+@fact
+def crossings(seen: Seen) -> tuple[Crossing, ...]:
+    """Return what probes through the server, which runs, say of each mount, in the order of `places`.
+
+    Raises:
+        HostError: a probe cannot be written for another reason than permission (74).
+    """
+    import secrets
+
+    server = containers.server(seen)
+    if not server:
+        return ()
+    name = f".probe-{secrets.token_hex(8)}"
+    probed = [place for place in places(seen) if place.kind == FOLDER]
+    targets = [place.mount.target for place in probed]
+    try:
+        for place in probed:
+            _write_probe(place.mount.source / f"{name}.outside", name)
+        answer = containers.run_in(server, ["/bin/sh", "-c", PROBE_SCRIPT, "sh", name, *targets]) if probed else b""
+        lines = [*answer.decode(errors="replace").splitlines(), *([""] * len(probed))]
+        told, hidden = dict(zip(targets, lines, strict=False)), _hidden(probed, server)
+        return tuple(_crossing(place, name, told.get(place.mount.target), hidden, server) for place in places(seen))
+    finally:
+        sides = [place.mount.source / f"{name}.{side}" for place in probed for side in ("outside", "inside")]
+        if len(list(filter(_removed, sides))) < len(sides):  # its owner alone may remove one in some folders
+            containers.run_in(server, ["/bin/rm", "-f", *(f"{target}/{name}.inside" for target in targets)])
+
+
+def _crossing(
+    place: Place, name: str, line: str | None, hidden: Mapping[Path, Path], container: containers.Container
+) -> Crossing:
+    """Return what crosses one mount; line None = it is no folder, and only its source is looked at."""
+    source, owner = container.binds.get(place.mount.target), None
+    if line is None:
+        return Crossing(source)
+    with contextlib.suppress(OSError):
+        status = os.lstat(place.mount.source / f"{name}.inside")
+        owner = (status.st_uid, status.st_gid)
+    wrote, _, read = line.partition(" ")
+    return Crossing(source, read=read == name, wrote=wrote == "yes", owner=owner, hidden=hidden.get(place.real))
+
+
+def _hidden(places: Sequence[Place], container: containers.Container) -> dict[Path, Path]:
+    """Return what is mounted below a source here, and is another inode in the container, by where the source leads."""
+    edges = [Path(edge) for edge in sorted(mount_points())]
+    below = [(place, edge) for place in places for edge in edges if place.real in edge.parents]
+    inside = [f"{place.mount.target}/{edge.relative_to(place.real)}" for place, edge in below]
+    answer = containers.run_in(container, ["/bin/stat", "--format=%i", "--", *inside]) if below else b""
+    inodes = [*answer.decode(errors="replace").split(), *([""] * len(below))]
+    missed: dict[Path, Path] = {}
+    for (place, edge), inode in zip(below, inodes, strict=False):
+        with contextlib.suppress(OSError):  # one that is not to be looked at (FUSE of another user)
+            if str(edge.stat().st_ino) != inode:
+                missed.setdefault(place.real, edge)
+    return missed
+
+
+def _write_probe(path: Path, text: str) -> None:
+    """Write a probe that anyone may read; a folder that the caller cannot write to goes without."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
+            if os.name != "nt":
+                with files.where_modes_are():  # against the umask
+                    os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+    except OSError as err:
+        if isinstance(err, PermissionError) or err.errno == errno.EROFS:
+            return
+        fix = f"df {shown(path.parent)}"
+        raise HostError(f"{shown(path.parent)} cannot be written: {err.strerror}", fix=fix, code=ExitCode.IO) from err
+
+
+def _removed(path: Path) -> bool:
+    """Return whether a file is gone after this."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        return True
+    return False
+
+
+# judge
+
+
+@rule("mounts", upon=("env-file", "compose-files"))
+def mounts_outside(seen: Seen) -> Iterator[Finding]:
+    """Ask for sources that are there, are what they seem, and can be written by the identity."""
+    if compose.is_there(seen):
+        good = ok(f"{len(places(seen))} of {len(places(seen))} are good on this machine")
+        yield from [finding for finding in outside(seen) if finding] or [good]
+
+
+@rule("mounts", upon=("env-file", "engine", "compose-files", "server"), afterwards=True)
+def mounts_inside(seen: Seen) -> Iterator[Finding]:
+    """Ask for a way through each mount, both ways, of a server that runs."""
+    if through := inside(seen):
+        good = ok(f"{len(through)} of {len(through)} carry files both ways")
+        yield from [finding for finding in through if finding] or [good]
+
+
+@rule("mounts")
+def folders_of_another(seen: Seen) -> Iterator[Finding]:
+    """Refuse to replace a server whose folders only have the names of ours: its clone was moved, and lives on."""
+    server = containers.server(seen)
+    if not (compose.is_there(seen) and server and server.serves):  # one that keeps restarting may end amid the probes
+        return
+    for place, crossing in zip(places(seen), crossings(seen), strict=True):
+        ours = crossing.source is not None and _same(crossing.source, place.mount.source)
+        if ours and place.kind == FOLDER and place.writable and crossing.wrote and not crossing.read:
+            cause = f"{server.name} has another folder than {place.shown}: its clone was moved away from here"
+            yield fail(cause, _again())
+            return
+
+
+def outside(seen: Seen) -> list[Finding | None]:
+    """Return what is wrong with each source on this machine; None = nothing."""
+    who, groups = settings.now(seen).identity, compose.model(seen)["services"][compose.SERVICE].get("group_add") or []
+    known = (USERS, *(int(group) for group in map(str, groups) if group.isdecimal()))  # a name there is unknown here
+    given = GIVE in seen.tried  # what could not be given away is left to the probe
+    return [_misplaced(place) or _unwritable(place, who, known, given=given) for place in places(seen)]
+
+
+def inside(seen: Seen) -> list[Finding | None]:
+    """Return what is wrong with the way through each mount, None = nothing; [] where the server does not run."""
+    server, who = containers.server(seen), settings.now(seen).identity
+    if server is None or server.status != "running":
+        return []
+    return [crossed(*pair, who) for pair in zip(places(seen), crossings(seen), strict=True)]
+
+
+def _again() -> str:
+    """Return the command that makes the container anew."""
+    return f"{task_command('down')} && {task_command('up')}"
+
+
+def _misplaced(place: Place) -> Finding | None:
+    """Return that a source is not there, or not what it seems, or cannot be read."""
+    name, source = place.shown, path_word(place.mount.source)
+    if place.kind == MISSING:
+        step = Step(make, "make missing folders", name) if place.ours else None
+        return fail(f"{name} is missing", task_command("mounts --fix") if step else f"mkdir {source}", step=step)
+    if place.kind == DANGLING:
+        return fail(f"{name} is a link to {place.link}, which does not exist", f"rm {source} && mkdir {source}")
+    if wrong := _misled(place):
+        return wrong
+    if place.kind != FOLDER and place.mount.source in [ROOT / folder for folder in YOURS]:
+        return fail(f"{name} is a file, not a folder", f"mv {source} {source}.file && mkdir {source}")
+    if place.kind != FOLDER and not place.readable:
+        return fail(f"{name} cannot be read by you", f"sudo chmod o+r {source}", ExitCode.PERMISSION)
+    return None
+
+
+def _unwritable(place: Place, who: identity.Identity, groups: tuple[int, ...], *, given: bool) -> Finding | None:
+    """Return why the identity cannot write in a folder that is mounted for it to write in."""
+    name, whom = place.shown, f"{who.user} ({who.uid}:{who.gid})"
+    if place.kind != FOLDER or place.mount.read_only:
+        return None
+    if place.read_only_disk:
+        fix = f"mount -o remount,rw {path_word(place.real)}"
+        return fail(f"{name} is on a read-only file system", fix, ExitCode.PERMISSION)
+    if place.of_root and place.ours and not given:
+        step = Step(give, f"give {whom} what is root's in the mounted folders", name, key=GIVE)
+        cause = f"{place.of_root} in {name} belong to root"
+        return fail(cause, task_command("mounts --fix"), ExitCode.PERMISSION, step=step)
+    if bits_allow(place, who, groups) or place.writable:
+        return None
+    owned = f"{name} is owned by {place.uid}:{place.gid} with mode {place.mode:04o}"
+    return fail(f"{owned}, so {whom} cannot write there", _permit(place, who), ExitCode.PERMISSION)
+
+
+def _misled(place: Place) -> Finding | None:
+    """Return that a link on the way of a source leads where the container must not write, or out of the clone."""
+    name, source, real = place.shown, place.mount.source, place.real
+    correct = "correct that mount in docker/docker-compose.override.yml"
+    fix = f"rm {path_word(source)} && mkdir {path_word(source)}" if place.link else correct
+    if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
+        return fail(f"{name} is a link out of the project, to {real}", fix)
+    code = (DOCKER_DIR, TASKS_PY, ROOT / ".venv", ROOT / ".git", ROOT / "tests" / "starter")
+    if not place.mount.read_only and any(real == path or real in path.parents or path in real.parents for path in code):
+        cause = f"{name} leads to {shown(real)}, whose code runs on this machine: the container must not write it"
+        return fail(cause, fix)
+    folder = next((folder for folder in YOURS if ROOT / folder in real.parents), None)
+    if folder and source != real:
+        cause = f"{name} goes through a link in {folder}/, which the container can point elsewhere"
+        return fail(cause, f"correct {source} to {real} in docker/docker-compose.override.yml")
+    return None
+
+
+def _permit(place: Place, who: identity.Identity) -> str:
+    """Return the command that lets the identity write: a folder of this clone is the caller's, another is shared."""
+    if place.ours:
+        return f"sudo chown -R {who.uid}:{who.gid} {path_word(place.mount.source)}"
+    if place.gid not in (0, USERS) and place.mode & 0o30 == 0o30:
+        override = path_word(DOCKER_DIR / "docker-compose.override.yml")
+        return f'add to {compose.SERVICE} in {override}: group_add: ["{place.gid}"], then: {task_command("up")}'
+    return f"ask its owner for: sudo setfacl -m u:{who.uid}:rwx {path_word(place.mount.source)}"
+
+
+def bits_allow(place: Place, who: identity.Identity, groups: tuple[int, ...]) -> bool:
+    """Return whether the permission bits let an identity make files in a folder (POSIX.1-2017, 4.5 File Access)."""
+    shift = 6 if place.uid == who.uid else 3 if place.gid in (who.gid, *groups) else 0
+    return (place.mode >> shift) & 0o3 == 0o3
+
+
+def crossed(place: Place, crossing: Crossing, who: identity.Identity, platform: str = sys.platform) -> Finding | None:
+    """Return what is wrong between container and host, or None."""
+    mount, name, again = place.mount, place.shown, _again()
+    if crossing.source is None:
+        return fail(f"{name} is not mounted in the container", again)
+    if not _same(crossing.source, mount.source):
+        return fail(f"{name} is not what the container has at {mount.target}: that is {crossing.source}", again)
+    if place.kind != FOLDER:
+        return None
+    if crossing.hidden:
+        cause = f"{shown(crossing.hidden)} was mounted below {name} since the start"
+        return fail(f"{cause}, and the container does not see it", again)
+    if not crossing.read and place.writable and not place.read_only_disk:
+        return fail(f"{name} has a file from outside that cannot be read inside", again)
+    if mount.read_only:
+        return None
+    if not crossing.wrote:
+        return fail(f"{name} cannot be written inside", _permit(place, who), ExitCode.PERMISSION)
+    if crossing.owner is None:
+        return fail(f"{name} does not show outside what is written inside", again)
+    uid, gid = crossing.owner
+    # A folder with the setgid bit gives its group to what is made in it (inode(7)). macOS shows every file of a
+    # shared folder as the caller's: there, that both sides can read is the proof.
+    groups = (who.gid, place.gid) if place.mode & 0o2000 else (who.gid,)
+    if platform != "linux" or (uid == who.uid and gid in groups):
+        return None
+    cause = f"{name} shows a file from inside as {uid}:{gid}, but you are {who.uid}:{who.gid}"
+    return fail(cause, again, ExitCode.PERMISSION)
+
+
+def _same(real: str, source: Path) -> bool:
+    """Return whether the engine's path of a source is this one; Docker Desktop puts its own prefix before it."""
+    return real.endswith(str(source)) or Path(real).resolve() == source.resolve()
+
+
+# repair
+
+
+def make(seen: Seen) -> None:
+    """Make the missing folders of the clone as the caller; the engine would make them as root.
+
+    Raises:
+        HostError: one cannot be made (73).
+    """
+    who = settings.now(seen).identity
+    for place in places(seen):
+        if place.kind == MISSING and place.ours:
+            try:
+                place.mount.source.mkdir(parents=True)
+            except OSError as err:
+                problem = f"{place.shown} is missing and cannot be made: {err.strerror}"
+                fix = f"sudo install -d -o {who.uid} -g {who.gid} {path_word(place.mount.source)}"
+                raise HostError(problem, fix=fix, code=ExitCode.CANNOT_CREATE) from err
+            report.note(f"{place.shown}: made, since it was missing")
+
+
+def give(seen: Seen) -> None:
+    """Give what is root's in the clone's folders to the identity, and say how many entries that were.
+
+    Each is opened without following a link, looked at again, and changed through its descriptor: whatever the
+    container puts in its place meanwhile is another file. An entry that vanishes, or that cannot change its owner
+    (immutable, NFS), is left to the probe.
+    """
+    who = settings.now(seen).identity
+    for place in places(seen):
+        if place.of_root and place.ours:
+            given = sum(_given(*entry, who) for entry in roots(place.mount.source))
+            report.note(f"{place.shown}: {given} of root's given to {who.user} ({who.uid}:{who.gid})")
+
+
+def _given(path: str, device: int, inode: int, who: identity.Identity) -> bool:
+    """Return whether the very entry that was seen has changed its owner."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, getattr(os, "O_PATH", 0) | os.O_NOFOLLOW)  # Linux, open(2)
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino, status.st_uid) == (device, inode, 0):
+                # What the descriptor holds, by no path (proc(5)).
+                os.chown(f"/proc/self/fd/{descriptor}", who.uid, who.gid)
+                return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+# show
+
+
+def rows(seen: Seen) -> list[dict[str, str]]:
+    """Return each declared mount, judged on both sides; its owner is uid:gid, "-" where the source is missing."""
+
+    def told(finding: Finding | None, name: str) -> str:
+        return finding.cause.removeprefix(f"{name} ") if finding else "ok"
+
+    through = inside(seen)
+    return [
+        {
+            "source": place.shown,
+            "target": place.mount.target,
+            "owner": f"{place.uid}:{place.gid}" if place.uid >= 0 else "-",
+            "outside": told(here, place.shown),
+            "inside": told(there, place.shown) if through else "not running",
+            "fix": (here or there or ok("")).fix,
+        }
+        for place, here, there in zip(places(seen), outside(seen), through or [None] * len(places(seen)), strict=True)
+    ]
+
+
+def print_mounts(seen: Seen, *, json: bool) -> None:
+    """Print the mounts, and what lies in them that tools of this machine would run.
+
+    Raises:
+        HostError: the first one that has a fault (77 or 78).
+    """
+    found = rows(seen)
+    table = report.table(("SOURCE", "TARGET", "OWNER", "OUTSIDE", "INSIDE"), [list(row.values())[:-1] for row in found])
+    report.as_json(found) if json else report.result(table)
+    for finding in examined(seen, (planted.planted,)):
+        if finding.state == WARN:
+            report.note(f"warning: {finding.cause}.")
+    for wrong in filter(None, [*outside(seen), *inside(seen)]):
+        raise wrong.error()

@@ -1,0 +1,133 @@
+"""What this clone has on the engine, found by its project's label, which no broken file hides; and its removal."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from host_tasks.kit import report
+from host_tasks.kit.client import UnreachableError, asking, client
+from host_tasks.kit.words import ExitCode, task_command
+from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok
+from host_tasks.subjects import base, clone, compose, containers, images
+
+RUNNING = ("containers", "networks")
+# Each kind, and what says why one thing of it cannot go, where neither Compose nor the engine has removed it.
+REMOVAL = {
+    "containers": "docker rm --force",
+    "networks": "docker network rm",
+    "images": "docker image rm --force",
+    "volumes": "docker volume rm",
+}
+
+# look
+
+
+@fact
+def running(seen: Seen) -> Mapping[str, list[str]]:
+    """Return the names of this clone's containers and networks, by kind."""
+    return {kind: list(map(_name, _listed(clone.project(seen), kind))) for kind in RUNNING}
+
+
+@fact
+def everything(seen: Seen) -> Mapping[str, list[str]]:
+    """Return the names of all that this clone has on the engine, by kind."""
+    project = clone.project(seen)
+    named = {kind: list(map(_name, _listed(project, kind))) for kind in REMOVAL}
+    return {**named, "images": [*named["images"], *_beside(project)]}
+
+
+def _listed(project: str, kind: str) -> list[Mapping[str, Any]]:
+    """Return what the engine lists of one kind with a project's label."""
+    which: dict[str, Any] = {"filters": {"label": [f"{containers.PROJECT_LABEL}={project}"]}}
+    if kind == "containers":
+        which = {"all": True, "filters": {"label": [f"{containers.PROJECT_LABEL}={project}", containers.ONEOFF_LABEL]}}
+    with asking():
+        listed = getattr(client().api, kind)(**which)
+    return list(listed["Volumes"] or [] if kind == "volumes" else listed)
+
+
+def _name(listed: Mapping[str, Any]) -> str:
+    """Return the name of what the engine lists; a container has a list of them."""
+    names = listed.get("Names") or listed.get("RepoTags") or [listed.get("Name") or listed.get("Id")]
+    return str(names[0]).removeprefix("/")
+
+
+def _beside(project: str) -> list[str]:
+    """Return the names of a project's environments, and of the stand-ins that it made and nothing needs.
+
+    An image whose layers begin with all of another's was built on it.
+    """
+    with asking():
+        own = _tags(f"{project}-", name=images.environment_repository(project))
+        made = _tags(base.STAND_IN, filters={"label": f"{base.MADE_BY}={project}"})
+        old = {name: _layers(name) for name in made if name != base.stand_in_name()}
+        others = [name for name in (_tags() if old else ()) if not name.startswith((f"{project}-", base.STAND_IN))]
+        needed = {layers[:count] for layers in map(_layers, others) for count in range(1, len(layers) + 1)}
+    return [*own, *(name for name, layers in old.items() if layers not in needed)]
+
+
+def _tags(beginning: str = "", **which: Any) -> list[str]:
+    """Return the names of images that begin so; an image may have those of other clones too."""
+    listed = client().api.images(**which)
+    return [name for image in listed for name in image.get("RepoTags") or () if name.startswith(beginning)]
+
+
+def _layers(name: str) -> tuple[str, ...]:
+    """Return the layers of an image, the lowest first; none of one that holds nothing."""
+    return tuple(client().images.get(name).attrs["RootFS"].get("Layers") or ())
+
+
+# judge
+
+
+def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str, *words: str) -> Rule:
+    """Return the rule of a task that removes what is there: nothing of it is left."""
+
+    def gone(seen: Seen) -> Iterator[Finding]:
+        left = {kind: names for kind, names in there(seen).items() if names}
+        named = [f"the {kind.removesuffix('s')} {name}" for kind, names in left.items() for name in names]
+        step = Step(functools.partial(remove, words=words), what, ("\n" + " " * 12).join(named))
+        if not left:
+            yield ok(f"nothing of {clone.project(seen)} is there")
+        elif step.name not in seen.tried:
+            yield fail("it was asked for", task_command(code), step=step)
+        else:
+            said = ", ".join(f"{kind} {' '.join(names)}" for kind, names in left.items())
+            fix = " && ".join(f"{REMOVAL[kind]} {' '.join(names)}" for kind, names in left.items())
+            yield fail(f"still there: {said}", fix, ExitCode.UNAVAILABLE)
+
+    return Rule(code, gone)
+
+
+nothing_runs = _gone("down", running, "stop what runs, and remove it with its network")
+nothing_is_left = _gone("clean", everything, "delete what this clone has on the engine", "--volumes")
+
+# repair
+
+
+def remove(seen: Seen, *, words: tuple[str, ...]) -> Ended:
+    """Have Compose remove what carries the project's label, and with `--volumes` the engine all images as well.
+
+    Compose finds them only where their containers still are. The next round sees what could not be removed.
+    """
+    import docker.errors
+
+    project = clone.project(seen)
+    finished = compose.call_by_name(project, "down", "--remove-orphans", *words, timeout_s=compose.REMOVE_S)
+    names = [*(image["Id"] for image in _listed(project, "images")), *_beside(project)] if words else []
+    for image in names:
+        with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():
+            client().images.remove(image, force=True)
+    return Ended(finished.ok)
+
+
+# show
+
+
+def tell(seen: Seen) -> None:
+    """Say where there was nothing to remove."""
+    if not seen.tried:
+        report.note(f"Nothing of {clone.project(seen)} is there.")
