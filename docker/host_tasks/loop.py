@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from host_tasks.kit import lock, report
 from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.setup.basics import visible
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 NOTHING: Mapping[str, str | None] = MappingProxyType({})
@@ -48,7 +49,7 @@ class Step:
 
     def __str__(self) -> str:
         """Return the step as a person reads it, in three lines."""
-        return f"{self.what}\n   why: {self.why}\n   touches: {self.touches}"
+        return f"{visible(self.what)}\n   why: {visible(self.why)}\n   touches: {visible(self.touches)}"
 
 
 class Seen:
@@ -192,7 +193,8 @@ class Plan:
         """Return what `--dry-run` prints."""
         lines = [f"{number}. {step}" for number, step in enumerate(self.steps, start=1)]
         if self.problem:
-            lines.append(f"Then it would stop:\n   error: {self.problem.cause}\n   fix: {self.problem.fix}")
+            cause, fix = visible(self.problem.cause), visible(self.problem.fix)
+            lines.append(f"Then it would stop:\n   error: {cause}\n   fix: {fix}")
         return "\n".join(lines or ["Nothing to do."])
 
 
@@ -231,7 +233,7 @@ def achieve(
     """
     wanted, seen = tuple(rules), Seen(asked=asked)
     if dry_run:
-        report.result(str(plan(seen, wanted)))
+        report.lines(str(plan(seen, wanted)))
         return seen
     if not then and not plan(seen, wanted).steps:
         return _rounds(seen, wanted, yes=yes)

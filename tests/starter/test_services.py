@@ -39,31 +39,31 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pytest.param(
             stopped(tried=START, containers=(ENDED,)),
             ["rm --force lab", "down study-1a2b3c4d"],
-            "the log of lab\n",
+            "jupyterlab-server | the log of lab\n",
             id="first start: nothing of it is left",
         ),
         pytest.param(
             stopped(tried=START, containers=(ENDED,), before=(server(),)),
             [],
-            "the log of lab\n",
+            "jupyterlab-server | the log of lab\n",
             id="the old server stays, for its kernels' sake",
         ),
         pytest.param(
             stopped(tried=START, containers=(server(), beside(status="exited", exit_code=2)), before=(server(),)),
             ["rm --force db"],
-            "the log of db\n",
+            "db | the log of db\n",
             id="another service failed: the server that runs is left alone",
         ),
         pytest.param(
             stopped(tried=START, containers=(server(), beside(status="exited", exit_code=2))),
             ["rm --force db"],
-            "the log of db\n",
+            "db | the log of db\n",
             id="a server that this start brought up stays too",
         ),
         pytest.param(
             stopped(tried=START, containers=(WAITING, beside(status="exited", exit_code=2))),
             ["rm --force db", "rm --force lab", "down study-1a2b3c4d"],
-            "the log of db\n",
+            "db | the log of db\n",
             id="the log is that of who is to blame, not of who waits for it",
         ),
         pytest.param(
@@ -75,7 +75,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         pytest.param(
             stopped(tried=START, containers=(server(id="gone", status="dead"),), before=(beside("other"),)),
             ["rm --force gone"],
-            "the log of gone\n",
+            "jupyterlab-server | the log of gone\n",
             id="a container that is gone meanwhile is no traceback",
         ),
     ],

@@ -204,7 +204,7 @@ def diff(c: Context, *, json: bool = False) -> None:
         report.as_json([package._asdict() for package in packages])
     elif packages:
         rows = [(package.name, package.version, package.by) for package in packages]
-        report.result(report.table(("package", "version", "installed by"), rows))
+        report.lines(report.table(("package", "version", "installed by"), rows))
     else:
         report.result("Nothing was installed by hand that no file names.")
 

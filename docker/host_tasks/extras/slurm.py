@@ -325,7 +325,7 @@ def slurm_task(
     asked = {name: value for name, value in given.items() if value}
     number = _dask.number(workers or "0", "slurm") or "0"
     seen = achieve((usable(asked, number), fitting, made))
-    report.result(script(seen, after_dashes(default=()), asked, number))
+    report.lines(script(seen, after_dashes(default=()), asked, number))
 
 
 TASKS = (slurm_task,)

@@ -1,4 +1,7 @@
-"""What a person reads: progress on stderr, results on stdout, commands dimmed on a terminal."""
+"""What a person reads: progress on stderr, results on stdout, commands dimmed on a terminal.
+
+Names and texts come from anywhere: what is printed here is one line each, and what a terminal would obey is shown.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
+
+from host_tasks.setup.basics import visible
 
 
 def dimmed(text: str, stream: TextIO) -> str:
@@ -18,30 +23,35 @@ def dimmed(text: str, stream: TextIO) -> str:
 
 def note(text: str) -> None:
     """Print one line of progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def command(text: str) -> None:
     """Print a command on stderr, before it runs."""
-    note(dimmed(f"$ {text}", sys.stderr))
+    print(dimmed(f"$ {visible(text)}", sys.stderr), file=sys.stderr, flush=True)
 
 
 def result(text: str) -> None:
-    """Print a result on stdout."""
+    """Print a result of one line on stdout."""
+    lines(visible(text))
+
+
+def lines(text: str) -> None:
+    """Print a result on stdout that was made of parts of one line each."""
     print(text, flush=True)
 
 
 def as_json(value: Any) -> None:
     """Print a value on stdout as JSON, for programs."""
-    result(json.dumps(value, indent=2, default=str))
+    lines(json.dumps(value, indent=2, default=str).replace("\x7f", "\\u007f"))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows under their header in aligned columns, without trailing blanks."""
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    cells = [[visible(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
 
 
@@ -52,5 +62,5 @@ def agreed(question: str, *, yes: bool) -> bool:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    print(f"{visible(question)} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import os
 import re
 import shlex
@@ -11,19 +12,23 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from host_tasks.kit import report
 from host_tasks.kit.words import ExitCode, HostError
+from host_tasks.setup.basics import visible
 
 GRACE_S = 10.0
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at once by either
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 KEPT_CHARACTERS = 64_000
-ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
+COLOURS = r"\r*\n|\t|\x1b\[[0-9;:]{0,30}m"  # what stays of a container's lines (ECMA-48, 8.3.117: SGR)
+DRAWN = r"[\r\n\t]|\x1b\[[0-9;:?]{0,30}[A-HJKhlm]"  # by Docker on a terminal: moves, erasures, modes, colours
+ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
+BEGUN = re.compile(r"(\r+|\x1b(\[[0-9;:?]{0,30})?)\Z")  # what may end in the next piece
 
 # A watcher's stdin: what to end, and later a line where there is nothing to end. $1: tenths of a second until the last
 # signal. What has ended counts until process 1 takes notice of it, which may be seconds: so it waits in no folder of
@@ -69,6 +74,7 @@ def run(
     timeout_s: float | None = None,
     capture: bool = False,
     keep: bool = False,
+    logs: bool = False,
     interactive: bool = False,
     announce: bool = True,
     watched: bool = True,
@@ -77,6 +83,7 @@ def run(
     """Run a command to its end and return how it ended; where this process ends first, so does the command.
 
     Output goes to stderr unless captured; kept output does both, and its end is returned as stderr.
+    What is shown of `logs` are a container's lines: they go to stdout, with their colours and nothing else.
     An interactive command keeps the terminal and its signals; any other gets each signal once, in its own session.
     A command that ends by itself at once needs no watcher; a captured one has none. also_stop is a second command, for
     what the first has started elsewhere; it runs where the first must end early.
@@ -86,12 +93,13 @@ def run(
     """
     if announce:
         report.command(shlex.join(argv))
-    terminal, theirs = (_own_terminal() if keep else None) or (None, subprocess.PIPE)
+    shown = sys.stdout if logs else sys.stderr
+    terminal, theirs = (_own_terminal(shown) if keep or logs else None) or (None, subprocess.PIPE)
     options: dict[str, Any] = {
         "cwd": cwd,
         "env": env,
         "stdin": None if interactive else subprocess.DEVNULL,
-        "stdout": theirs if capture or keep else None if interactive else sys.stderr,
+        "stdout": theirs if capture or keep or logs else None if interactive else sys.stderr,
         "stderr": subprocess.PIPE if capture else subprocess.STDOUT if keep else None,
         "start_new_session": not interactive,
         "encoding": "utf-8",
@@ -112,7 +120,8 @@ def run(
         if watcher:
             _watch(watcher, process.pid if interactive else -process.pid)
         started = _Started(process, also_stop, watcher, interactive)
-    return _wait(started, terminal, keep=keep, timeout_s=timeout_s, came=came)
+    show = functools.partial(_shown, process, terminal, shown, COLOURS if logs or terminal is None else DRAWN)
+    return _wait(started, show if keep or logs else None, timeout_s=timeout_s, came=came)
 
 
 def _watcher(also_stop: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -161,7 +170,7 @@ class _Started:
 
 
 def _wait(
-    started: _Started, terminal: int | None, *, keep: bool, timeout_s: float | None, came: Sequence[int]
+    started: _Started, show: Callable[[], str] | None, *, timeout_s: float | None, came: Sequence[int]
 ) -> Finished:
     """Wait for a process; pass a signal on once, and leave nothing of it running."""
     process = started.process
@@ -169,7 +178,7 @@ def _wait(
     try:
         for number in came[:1]:  # while it was being started
             signal.raise_signal(number)
-        stdout, stderr = ("", _shown(process, terminal)) if keep else process.communicate(timeout=timeout_s)
+        stdout, stderr = ("", show()) if show else process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as err:
         started.stop(KILL)
         problem = f"`{shlex.join(argv)}` gave no answer within {timeout_s:g} s"
@@ -186,19 +195,24 @@ def _wait(
     return Finished(argv, process.returncode, stdout or "", stderr or "")
 
 
-def _shown(process: subprocess.Popen[str], terminal: int | None) -> str:
-    """Show a process's output as it comes until it ends, and return the last KEPT_CHARACTERS of it."""
+def _shown(process: subprocess.Popen[str], terminal: int | None, stream: TextIO, staying: str) -> str:
+    """Show a process's output as it comes until it ends, and return the last KEPT_CHARACTERS of it.
+
+    Of what a terminal obeys only the pattern of what is staying does: BuildKit passes on what a step writes (0.13).
+    """
     source = terminal if terminal is not None else process.stdout.fileno() if process.stdout else -1
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may come in two pieces
-    kept, piece = "", b"?"
+    kept, begun, piece = "", "", b"?"
     while piece:
         try:
             piece = os.read(source, 65536)
         except OSError:  # EIO: the other end of a terminal has closed (Linux, pty(7))
             piece = b""
-        text = decoder.decode(piece, final=not piece)
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        text = begun + decoder.decode(piece, final=not piece)
+        begun = found[0] if piece and (found := BEGUN.search(text)) else ""
+        text = text.removesuffix(begun)
+        stream.write(visible(text, but=staying))
+        stream.flush()
         kept = (kept + text)[-KEPT_CHARACTERS:]
     process.wait()
     if terminal is not None:
@@ -206,16 +220,16 @@ def _shown(process: subprocess.Popen[str], terminal: int | None) -> str:
     return ESCAPES.sub("", kept)
 
 
-def _own_terminal() -> tuple[int, int] | None:
-    """Return both ends of a new terminal as large as stderr's, where that is one: Docker draws its progress there."""
-    if os.name == "nt" or not sys.stderr.isatty():
+def _own_terminal(stream: TextIO) -> tuple[int, int] | None:
+    """Return both ends of a new terminal as large as a stream's, where that is one: Docker draws and colours there."""
+    if os.name == "nt" or not stream.isatty():
         return None
     import fcntl
     import pty
     import termios
 
     ours, theirs = pty.openpty()
-    size = fcntl.ioctl(sys.stderr.fileno(), termios.TIOCGWINSZ, b"\0" * 8)
+    size = fcntl.ioctl(stream.fileno(), termios.TIOCGWINSZ, b"\0" * 8)
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
     return ours, theirs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from invoke.tasks import task as invoke_task
 
 from host_tasks.kit.runner import ENDING, Finished
 from host_tasks.kit.words import ExitCode, HostError, task_command
-from host_tasks.setup.basics import error_text
+from host_tasks.setup.basics import error_text, shell_word
 
 if TYPE_CHECKING:
     from invoke.context import Context
@@ -91,7 +90,7 @@ def task(*, elsewhere: bool = False, hidden: bool = False, **options: Any) -> Ca
                     return other.hand_over(name, on, said)
                 return body(context, *args, **given)
             except KeyboardInterrupt:
-                again = task_command(shlex.join(sys.argv[1:]))
+                again = task_command(" ".join(map(shell_word, sys.argv[1:])))
                 raise HostError("interrupted", fix=again, code=ExitCode.INTERRUPTED) from None
 
         if other:

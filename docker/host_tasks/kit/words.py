@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from enum import IntEnum
 from pathlib import Path
 
 from invoke.exceptions import Exit
 
 from host_tasks.kit.paths import ROOT, TASKS_PY
-from host_tasks.setup.basics import CALLED_AS, error_text
+from host_tasks.setup.basics import CALLED_AS, error_text, shell_word
 
 
 class ExitCode(IntEnum):
@@ -61,4 +60,4 @@ def task_command(words: str) -> str:
 def path_word(path: Path) -> str:
     """Return a path as one shell word: relative to the working directory inside the clone, absolute elsewhere."""
     inside = path.is_relative_to(ROOT) and Path.cwd().is_relative_to(ROOT)
-    return shlex.quote(os.path.relpath(path) if inside else str(path))
+    return shell_word(os.path.relpath(path) if inside else str(path))

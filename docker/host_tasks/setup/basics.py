@@ -23,10 +23,20 @@ CALLED_AS = "HOST_TASKS_CALLED_AS"  # the variable that tells the tasks how they
 UNAVAILABLE, CANNOT_CREATE, IO, TRY_AGAIN, CONFIG, INTERRUPTED, BROKEN_PIPE = 69, 73, 74, 75, 78, 130, 141
 
 
+def visible(text: str, *, but: str = "(?!)") -> str:
+    r"""Return a text of anybody's in one line that no terminal obeys: a control character is shown, as \x1b is.
+
+    So is what breaks a line, turns its direction (UAX 9) or is no character. What fits the pattern `but` stays.
+    """
+    import re
+
+    odd = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    return re.sub(f"({but})|{odd}", lambda found: found[1] or ascii(found[0])[1:-1], text)
+
+
 def error_text(problem: str, *, fix: str) -> str:
     """Return the two lines that every error is, each whole on its own: what is wrong, and what repairs it."""
-    one_line = " ".join(problem.splitlines()).rstrip(".")
-    return f"error: {one_line}\nfix: {' '.join(fix.splitlines())}"
+    return f"error: {visible(problem).rstrip('.')}\nfix: {visible(fix)}"
 
 
 def fail(problem: str, *, fix: str, code: int) -> "NoReturn":
@@ -88,11 +98,18 @@ def _shortest(program: str) -> str:
 
 
 def shell_word(text: str) -> str:
-    """Return a text as one word for a shell, as shlex.quote does, which costs every start the import of re."""
+    """Return a text as one word for a shell, as shlex.quote does, which costs every start the import of re.
+
+    What `visible` shows stands in $'...', which bash, zsh and ksh read back.
+    """
     if os.name == "nt":
         return f'"{text}"' if " " in text else text
-    plain = text.replace("/", "").replace(".", "").replace("-", "").replace("_", "")
-    return text if plain.isalnum() and len(plain.encode()) == len(plain) else "'" + text.replace("'", "'\"'\"'") + "'"
+    if not text.isprintable() and visible(text) != text:
+        codes = os.fsencode(text)
+        shown = (chr(code) if 31 < code < 127 and code not in b"'\\" else f"\\x{code:02x}" for code in codes)
+        return f"$'{''.join(shown)}'"
+    plain = text.isascii() and all(letter.isalnum() or letter in "@%+=:,./_-" for letter in text)
+    return text if text and plain else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def rightful_owner(folder: str) -> "tuple[int, int]":

@@ -14,6 +14,8 @@ from host_tasks.setup.basics import (
     fail,
     fail_where_full,
     rightful_owner,
+    shell_word,
+    visible,
 )
 
 TYPE_CHECKING = False
@@ -54,7 +56,7 @@ def install(files: "list[str]", *, fresh: bool, yes: bool) -> None:
         failure = _by_pip(files, child_environment(os.environ, ""), fresh=fresh, yes=yes)
     if failure:
         fail_where_full(failure)
-        print("\n".join(failure.strip().splitlines()[-SHOWN_LINES:]), file=sys.stderr)
+        print("\n".join(map(visible, failure.strip().splitlines()[-SHOWN_LINES:])), file=sys.stderr)
         fail(
             f"the packages of {' and '.join(files)} cannot be installed into .venv, see above",
             fix="let pip reach its package index (network, proxy, pip config), then run the same command again",
@@ -184,8 +186,6 @@ def write_scripts() -> None:
     Invoke's look for a tasks.py from the working directory upwards, where a container may have written one, and read
     settings that may name another.
     """
-    import shlex
-
     for name in ("invoke", "inv"):
         path = os.path.join(os.path.dirname(PYTHON), name)
         if os.name == "nt":
@@ -195,8 +195,8 @@ def write_scripts() -> None:
             path += ".cmd"
         else:
             text = SCRIPT.format(
-                path=shlex.quote(shlex.quote(path)), variable=CALLED_AS, python=shlex.quote(PYTHON),
-                program=shlex.quote(PROGRAM),
+                path=shell_word(shell_word(path)), variable=CALLED_AS, python=shell_word(PYTHON),
+                program=shell_word(PROGRAM),
             )  # fmt: skip
         with open(path + ".new", "w", encoding="utf-8") as stream:
             stream.write(text)

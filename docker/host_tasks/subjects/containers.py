@@ -287,4 +287,4 @@ def logs(seen: Seen, *, follow: bool, tail: str) -> runner.Finished:
     if not known(seen):
         report.note(f"Nothing runs here yet, so there is no log. To see what a build says: {task_command('build')}")
     words = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
-    return compose.call_by_name(clone.project(seen), *words, interactive=True)
+    return compose.call_by_name(clone.project(seen), *words, logs=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from host_tasks.kit import report
 from host_tasks.loop import FAIL, OK, Finding, Rule, Seen, examined
+from host_tasks.setup.basics import visible
 
 HEALTHY, PROBLEM, COULD_NOT_LOOK = 0, 1, 2  # exit codes
 
@@ -19,7 +20,7 @@ def print_findings(seen: Seen, rules: Iterable[Rule], *, json: bool = False, as_
     if json:
         report.as_json([{name: getattr(each, name) for name in ("code", "state", "cause", "fix")} for each in findings])
     else:
-        report.result(text(findings))
+        report.lines(text(findings))
     return verdict(findings)
 
 
@@ -27,9 +28,9 @@ def text(findings: Iterable[Finding]) -> str:
     """Return findings as people read them."""
     lines = []
     for finding in findings:
-        lines.append(f"{finding.state:4}  {finding.code}: {finding.cause}")
+        lines.append(f"{finding.state:4}  {finding.code}: {visible(finding.cause)}")
         if finding.state != OK and finding.fix:
-            lines.append(f"      fix: {finding.fix}")
+            lines.append(f"      fix: {visible(finding.fix)}")
     return "\n".join(lines)
 
 

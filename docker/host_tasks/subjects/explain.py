@@ -95,7 +95,7 @@ def _defaults(kept: settings.Settings, folder: Path) -> dict[str, _Place | None]
 def print_explained(seen: Seen, *, json: bool) -> None:
     """Print every value with its origin."""
     told = explain(settings.now(seen))
-    report.as_json(list(map(asdict, told))) if json else report.result(table(told))
+    report.as_json(list(map(asdict, told))) if json else report.lines(table(told))
 
 
 def print_config(seen: Seen) -> None:

@@ -455,7 +455,7 @@ def print_mounts(seen: Seen, *, json: bool) -> None:
     """
     found = rows(seen)
     table = report.table(("SOURCE", "TARGET", "OWNER", "OUTSIDE", "INSIDE"), [list(row.values())[:-1] for row in found])
-    report.as_json(found) if json else report.result(table)
+    report.as_json(found) if json else report.lines(table)
     for finding in examined(seen, (planted.planted,)):
         if finding.state == WARN:
             report.note(f"warning: {finding.cause}.")

@@ -232,8 +232,8 @@ def give_up(seen: Seen) -> None:
     if not any(name.startswith(START) for name in seen.tried):
         return
     ill, before = _ill(seen), _before(seen)
-    if ill and (lines := containers.last_lines(ill[0])):
-        report.note(lines)
+    for line in containers.last_lines(ill[0]).splitlines() if ill else ():
+        report.note(f"{ill[0].service} | {line}")
     for container in ill:
         if container.id not in before:
             _removed(container)

@@ -296,7 +296,8 @@ def write(seen: Seen, **values: str | None) -> None:
     plan = env(ENV_FILE).plan({**settings.observed, **values})
     if plan.changed:
         envfile.write(plan)
-        report.note(str(plan))
+        for line in str(plan).splitlines():
+            report.note(line)
 
 
 def close(seen: Seen) -> None:

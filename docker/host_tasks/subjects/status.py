@@ -23,7 +23,7 @@ def print_status(seen: Seen, *, json: bool) -> None:
     """Print the server's state, its image, its user and its link; a row that is not known tells why."""
     silent = _told(_answers, seen)
     facts = {name: silent if silent and name in OF_ENGINE else _told(row, seen) for name, row in _rows().items()}
-    report.as_json(facts) if json else report.result(report.table(("", ""), facts.items()).lstrip("\n"))
+    report.as_json(facts) if json else report.lines(report.table(("", ""), facts.items()).lstrip("\n"))
 
 
 def _told(row: Callable[[Seen], str], seen: Seen) -> str:
