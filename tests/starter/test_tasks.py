@@ -237,8 +237,8 @@ def test_global_invoke_is_sent_to_the_command_that_works(tree: Path) -> None:
 
 LOADED = """
 import atexit, runpy, sys
-import invoke.program  # brings a YAML reader and ssl of its own
-heavy = {"docker.client", "requests", "yaml", "concurrent.futures.thread", "ssl", "urllib.request"} - set(sys.modules)
+heavy = {"docker.client", "requests", "concurrent.futures.thread", "urllib.request"}  # ours
+heavy |= {"yaml", "invoke.vendor.yaml.reader", "ssl", "asyncio", "email", "importlib.metadata"}  # Invoke's
 atexit.register(lambda: print("loaded:", *sorted(heavy & set(sys.modules)), flush=True))
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -247,7 +247,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.parametrize("words", [["--list"], ["env"], ["config"], ["config", "--explain"]], ids=" ".join)
 def test_what_is_not_needed_is_not_loaded(inv: Invoke, tree: Path, words: list[str]) -> None:
-    """Neither the SDK nor an engine, nor a reader of YAML beside Invoke's: they cost more than the task."""
+    """Neither the SDK nor an engine, nor what Invoke needs for cases that are none here: they cost more than the task."""
     stub = tree.parent / "path" / "docker"
     executable(stub, '[ "$1 $2" = "compose config" ] || echo "asked: $*" >&2')
 
@@ -263,6 +263,11 @@ def test_what_is_needed_is_seen_to_be_loaded(inv: Invoke) -> None:
     done = inv("status", told=LOADED, DOCKER_HOST="unix:///nonexistent.sock")
 
     assert "docker.client" in done.stdout.splitlines()[-1]
+
+
+def test_version_is_that_of_invoke(inv: Invoke) -> None:
+    """It is told though no start looks for it."""
+    assert inv("--version").stdout == f"Invoke {importlib.metadata.version('invoke')}\n"
 
 
 @pytest.mark.parametrize("name", ["docker/__init__.py", "tests/docker", "docker/host_tasks/docker.py", "docker.py"])

@@ -89,19 +89,19 @@ def overhead(clone: Clone, empty: Path) -> list[Ratio]:
                 lambda: must(clone.run(*invoke, str(empty), "nothing")),
                 lambda: must(clone.run("docker", "compose", "config", cwd=folder)),
             ],
-            1.2,
+            1.1,
         ),
         side_by_side(
             "a no-op invoke up / docker compose up --build --detach --wait",
             lambda: must(clone.task("up")),
             [lambda: must(clone.run("docker", "compose", "up", "--build", "--detach", "--wait", cwd=folder))],
-            1.0,
+            0.45,
         ),
         side_by_side(
             "invoke --list / an empty Invoke task",
             lambda: must(clone.task("--list")),
             [lambda: must(clone.run(*invoke, str(empty), "nothing"))],
-            1.15,
+            0.85,
         ),
     ]
 
