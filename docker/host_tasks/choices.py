@@ -28,7 +28,6 @@ class Choice:
     value: Callable[[str], str | None]  # what docker/.env is to hold for a word given; None = the key goes
     file: str = ""  # the Compose file, beside docker-compose.yml, that comes along while the key has a value
     switch: bool = False  # --option and --no-option, without a word
-    judged: bool = False  # a rule of its own judges it before it is written
 
     @property
     def parameters(self) -> Mapping[str, str | bool]:
@@ -62,7 +61,6 @@ def table() -> tuple[Choice, ...]:
             "JUPYTER_PORT",
             "Port of 127.0.0.1, 1024 to 65535. Default: 8888, or the first free one.",
             lambda text: ports.value(text),
-            judged=True,
         ),
         Choice(
             "bind",

@@ -84,7 +84,8 @@ def up() -> tuple[Rule, ...]:
     """Return what `invoke up` wants."""
     core = (
         *(*ready(), mounts.mounts_outside, mounts.folders_of_another, ports.port),
-        *(images.image, services.others_built, services.services, mounts.mounts_inside, link.answers),
+        *(images.image, services.others_built, services.services, settings.choices_kept),
+        *(mounts.mounts_inside, link.answers),
     )
     return _with_extras(core, "up")
 

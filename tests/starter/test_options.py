@@ -12,14 +12,13 @@ from observed import INPUTS, Seen, beside, healthy, model, server, settings
 from host_tasks import choices
 from host_tasks.extras import _dask
 from host_tasks.extras.workers import workers
-from host_tasks.kit import envfile
 from host_tasks.kit.paths import DOCKER_DIR
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import FAIL, OK
 from host_tasks.subjects.compose import SERVICE
 from host_tasks.subjects.images import Built
 from host_tasks.subjects.services import services
-from host_tasks.subjects.settings import compose_file, reason
+from host_tasks.subjects.settings import compose_file
 
 BASE, MINE, OVERRIDE = "docker-compose.yml", "mine.yml", "docker-compose.override.yml"
 WORKERS, HARDENED = "docker-compose.workers.yml", "docker-compose.hardened.yml"
@@ -87,17 +86,6 @@ def test_every_option_has_its_file() -> None:
     for name in filter(None, (choice.file for choice in choices.table())):
         text = (DOCKER_DIR / name).read_text(encoding="utf-8").replace("!reset", "").replace("!override", "")
         assert yaml.safe_load(text)["services"]
-
-
-def test_reason_tells_what_was_asked_for() -> None:
-    """What a person asks for is no fault of docker/.env, and what changed on the machine is."""
-    plan = envfile.Plan(
-        Path(".env"), b"", b"", (envfile.Change("DASK_WORKERS", "2", "3"), envfile.Change("UID", "1", "2"))
-    )
-
-    assert reason(plan, {"DASK_WORKERS": "3"}) == (
-        "docker/.env says DASK_WORKERS=2, but 3 is asked for; it says UID=1, but it is 2"
-    )
 
 
 def judged(packages: str, number: str = "2") -> Any:

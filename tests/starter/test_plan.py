@@ -77,7 +77,8 @@ TOUCHES = {
     "write environment.lock": "environment.lock",
     "build the image": "the image of study-1a2b3c4d",
     "build the environment": f"the image {ENVIRONMENT.name}",
-    "build db": "the images of db",
+    "build db": "the images of db, and containers of them",
+    "keep": "JUPYTER_PORT in docker/.env; every other line stays",
     "push": f"r.example/study:{ENVIRONMENT.tag}",
     "let nobody": "their owners and modes",
     "publish": "JUPYTER_PORT in docker/.env",
@@ -310,7 +311,7 @@ CASES = [
     case(
         "environment to be taken from elsewhere",
         lambda: bare(settings=settings(ENVIRONMENT_FROM="r.example/study")),
-        "take the environment r.example/study:e1e1-amd64, or build it where it is not there < docker/.env says ENVIRONMENT_FROM=r.example/study, and the image has to be built",
+        "take the environment r.example/study:e1e1-amd64, or build it where it is not there < ENVIRONMENT_FROM is r.example/study, and the image has to be built",
         BUILT,
         STARTED,
     ),
@@ -470,12 +471,23 @@ CASES = [
     ),
     case(
         "port asked for",
-        lambda: healthy(asked={"JUPYTER_PORT": "9000"}),
-        "publish on port 9000 < port 9000 was asked for, and docker/.env says 8888",
+        lambda: healthy(
+            asked={"JUPYTER_PORT": "9000"},
+            settings=replace(settings(JUPYTER_PORT="9000"), chosen=unwritten(Change("JUPYTER_PORT", "8888", "9000"))),
+            model=model(ports=[{"target": 8888, "published": "9000"}]),
+            hashes={SERVICE: "other"},
+        ),
+        start(f"the Compose files or docker/.env say something else of {SERVICE} than when it was started"),
+        "keep what was chosen < the next `up` goes by docker/.env: JUPYTER_PORT 8888 -> 9000",
     ),
     case(
         "port asked for is busy",
-        lambda: stopped(busy=[9000], asked={"JUPYTER_PORT": "9000"}),
+        lambda: stopped(
+            busy=[9000],
+            asked={"JUPYTER_PORT": "9000"},
+            settings=settings(JUPYTER_PORT="9000"),
+            model=model(ports=[{"target": 8888, "published": "9000"}]),
+        ),
         "error: port 9000 is held by node (process 4711)",
         "fix: invoke up",
     ),
@@ -483,7 +495,7 @@ CASES = [
     case(
         "address of another machine",
         lambda: healthy(settings=settings(JUPYTER_BIND="192.0.2.1"), busy=[0]),
-        "error: docker/.env says JUPYTER_BIND=192.0.2.1, which is no address of this machine",
+        "error: JUPYTER_BIND=192.0.2.1 is no address of this machine",
         "fix: invoke up --bind 127.0.0.1",
     ),
     case(
@@ -644,7 +656,7 @@ CASES = [
     case(
         "service that is no longer declared",
         lambda: healthy(containers=(server(), beside())),
-        start("db is no longer declared"),
+        start("the Compose files no longer declare db"),
     ),
     case(
         "service of a profile that is not declared without it",
@@ -653,12 +665,12 @@ CASES = [
     case(
         "service with a build of its own",
         lambda: with_db(beside(), model=BUILT_DB),
-        "build db, from the cache where nothing changed < only a build tells whether the Dockerfile of db has changed",
+        "build db, from the cache where nothing changed, and start anew what has < only a build tells whether the Dockerfile of db has changed",
     ),
     case(
         "service with a build of its own, built in this run",
         lambda: with_db(beside(), model=BUILT_DB, tried=(BUILD,)),
-        start("db was built"),
+        start("a build was done of db"),
     ),
     case(
         "service with a build of its own, built and started in this run",

@@ -63,7 +63,7 @@ def judged(
 ) -> Finding:
     """Return what the rule says of the port."""
     bindings = tuple(Binding(8888, "127.0.0.1", number) for number in ours)
-    own = [kept or 8888] if published is None else published
+    own = [asked or kept or 8888] if published is None else published
     declared = [{"target": 8888, "published": str(number)} for number in own]
     seen = Seen(
         busy=busy,
@@ -71,7 +71,7 @@ def judged(
         holders=lambda number: f"the holder of {number}",
         has_compose=True,
         project=PROJECT,
-        settings=settings(JUPYTER_PORT=str(kept or "")),
+        settings=settings(JUPYTER_PORT=str(asked or kept or "")),
         model={"services": {SERVICE: {"ports": declared}}},
         containers=(Container("1", service=SERVICE, status=status, error=error, bindings=bindings),),
     )

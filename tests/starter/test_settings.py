@@ -2,14 +2,16 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from host_tasks import goals
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import ExitCode
-from host_tasks.loop import FAIL, OK, Finding, Seen
-from host_tasks.subjects import clone, containers, identity, network, settings
+from host_tasks.loop import FAIL, OK, Finding, Rule, Seen
+from host_tasks.subjects import clone, containers, identity, mounts, network, services, settings
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
 
@@ -142,13 +144,31 @@ def test_new_choice_replaces_the_old(env_file: Path) -> None:
     assert "BASE_IMAGE" not in settings.observe().values
 
 
-def test_choice_that_a_rule_judges_is_written_by_that_rules_step(env_file: Path) -> None:
-    """A port that is asked for may be taken; what no rule has to judge is written with everything else."""
-    found = settings.now(Seen(asked={"JUPYTER_PORT": "9000", "HARDENED": "yes", "DASK_WORKERS": None}))
+def test_choice_is_written_once_it_has_come_true(env_file: Path) -> None:
+    """What this call chose counts at once, and stands in docker/.env only after the server runs by it."""
+    asked = {"JUPYTER_PORT": "9000", "HARDENED": "yes", "DASK_WORKERS": None}
+    files = os.pathsep.join(["docker-compose.yml", "docker-compose.hardened.yml"])
+    settings.write(Seen(asked=asked))
+    before = written()
 
-    assert "JUPYTER_PORT" not in found.values
-    assert (found.values["HARDENED"], "DASK_WORKERS" in found.values) == ("yes", False)
-    assert found.values["COMPOSE_FILE"] == os.pathsep.join(["docker-compose.yml", "docker-compose.hardened.yml"])
+    found = settings.now(Seen(asked=asked))
+    [finding] = settings.choices_kept.found(Seen(asked=asked))
+    assert finding.step is not None
+    finding.step.do(Seen(asked=asked))
+
+    new = {"JUPYTER_PORT": "9000", "HARDENED": "yes", "COMPOSE_FILE": files}
+    assert not set(new) & set(before)
+    assert (found.plan.changed, found.values) == (False, {**before, **new})
+    assert written() == {**before, **new}
+    assert list(settings.choices_kept.found(Seen(asked=asked))) == []
+
+
+@pytest.mark.parametrize("task", [goals.up, goals.restarted])
+def test_choice_is_kept_after_the_start(task: Callable[[], tuple[Rule, ...]]) -> None:
+    """A build or a start that fails leaves the next plain `up` what it was."""
+    rules = task()
+
+    assert rules.index(services.services) < rules.index(settings.choices_kept) < rules.index(mounts.mounts_inside)
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "80", "70000", "-1", "9" * 30, "9" * 5000])

@@ -247,7 +247,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.parametrize("words", [["--list"], ["env"], ["config"], ["config", "--explain"]], ids=" ".join)
 def test_what_is_not_needed_is_not_loaded(inv: Invoke, tree: Path, words: list[str]) -> None:
-    """Neither the SDK nor an engine, nor what Invoke needs for cases that are none here: they cost more than the task."""
+    """Neither the SDK nor an engine, nor what Invoke has for cases that are none here: they cost more than the task."""
     stub = tree.parent / "path" / "docker"
     executable(stub, '[ "$1 $2" = "compose config" ] || echo "asked: $*" >&2')
 

@@ -262,7 +262,7 @@ def spares_base(seen: Seen) -> bool:
 def environment_taken(seen: Seen) -> Iterator[Finding]:
     """Ask for the environment of the repository that docker/.env names, before one is built."""
     if step := _taking(seen):
-        cause = f"docker/.env says {FROM}={settings.now(seen).values[FROM]}, and the image has to be built"
+        cause = f"{FROM} is {settings.now(seen).values[FROM]}, and the image has to be built"
         yield fail(cause, task_command("build"), step=step)
     else:
         yield ok("there is nothing to take")

@@ -135,11 +135,10 @@ def _bindings(seen: Seen) -> list[tuple[str, Mapping[str, Any]]]:
 
 @rule("port", upon=("env-file", "engine", "compose-files"))
 def port(seen: Seen) -> Iterator[Finding]:
-    """Ask for the port that this call asks for, else for one that is free or already ours."""
+    """Ask for a port that is free or already ours: another one than is taken, unless this call asks for it."""
     if not compose.is_there(seen):
         return
     now, address, can_take = published(seen), _address(seen), free(seen)
-    wanted = int(seen.asked.get(KEY) or now)
     of_server = [binding for name, binding in _bindings(seen) if name == compose.SERVICE]
     managed = any(port.get("target") == INSIDE_PORT and str(port.get("published")) == str(now) for port in of_server)
     at_work = [container for container in containers.services(seen) if container.status in ("running", "paused")]
@@ -150,16 +149,13 @@ def port(seen: Seen) -> Iterator[Finding]:
     elif not managed:
         yield ok("the Compose files publish JupyterLab their own way")
     elif address != LOOPBACK and not can_take(0):
-        cause = f"docker/.env says JUPYTER_BIND={address}, which is no address of this machine"
+        cause = f"JUPYTER_BIND={address} is no address of this machine"
         yield fail(cause, task_command(f"up --bind {LOOPBACK}"))
-    elif wanted not in held and (wanted in refused(seen) or not can_take(wanted)):
+    elif now not in held and (now in refused(seen) or not can_take(now)):
         step = None if seen.asked.get(KEY) else _publish(next_free(now, clone.project(seen), can_take))
-        cause = f"port {wanted} is held by {holders(seen)(wanted)}"
+        cause = f"port {now} is held by {holders(seen)(now)}"
         # Where a start lost the race for it, what that made is removed.
         yield fail(cause, task_command("up"), ExitCode.TRY_AGAIN, step=step, parting=services.give_up)
-    elif wanted != now:
-        cause = f"port {wanted} was asked for, and docker/.env says {now}"
-        yield fail(cause, task_command(f"up --port {wanted}"), step=_publish(wanted))
     else:
         yield ok(f"{address}:{now}")
 

@@ -29,9 +29,10 @@ def others_built(seen: Seen) -> Iterator[Finding]:
     """Ask for the images of services beside the server that have a Dockerfile of their own."""
     names, ended = ", ".join(_others(seen)), seen.tried.get(BUILD)
     if names and not ended:
-        what = f"build {names}, from the cache where nothing changed"
+        what = f"build {names}, from the cache where nothing changed, and start anew what has"
         cause = f"only a build tells whether the Dockerfile of {names} has changed"
-        yield fail(cause, task_command("up"), step=Step(build_others, what, f"the images of {names}", key=BUILD))
+        touches = f"the images of {names}, and containers of them"
+        yield fail(cause, task_command("up"), step=Step(build_others, what, touches, key=BUILD))
     elif ended and not ended.ok:
         yield _in_its_words(ended)
 
@@ -87,9 +88,9 @@ def _causes(seen: Seen, *, started: bool) -> Iterator[str]:
         return
     yield from (cause for container in running if (cause := _outdated(container, seen)))
     if strangers := sorted({container.service for container in running} - set(hashes)):
-        yield f"{', '.join(strangers)} is no longer declared"
+        yield f"the Compose files no longer declare {', '.join(strangers)}"
     if BUILD in seen.tried:
-        yield f"{', '.join(_others(seen))} was built"
+        yield f"a build was done of {', '.join(_others(seen))}"
 
 
 def _outdated(container: containers.Container, seen: Seen) -> str:

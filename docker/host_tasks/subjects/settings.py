@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -57,6 +57,7 @@ class Settings:
     # What is true of own keys; a choice that is kept is not among them.
     observed: Mapping[str, str | None] = field(default_factory=dict)
     beside: Mapping[Path, str] = field(default_factory=dict)  # what files beside docker/.env are to hold, and do not
+    chosen: envfile.Plan | None = None  # what this call chose, to be written once the server runs by it
 
 
 # look
@@ -64,9 +65,8 @@ class Settings:
 
 @fact
 def now(seen: Seen) -> Settings:
-    """Return the settings of this moment, with what was asked for; a choice with a rule of its own waits for that."""
-    judged = {choice.key for choice in choices.table() if choice.judged} if seen.asked else ()
-    return observe({key: value for key, value in seen.asked.items() if key not in judged})
+    """Return the settings of this moment, with what was asked for."""
+    return observe(seen.asked)
 
 
 @fact
@@ -116,13 +116,15 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
         "MEMORY_LIMIT": kept.get("MEMORY_LIMIT") or memory_limit(),
         "PIP_CONFIG": _text(PIP_CONFIG) if pip_config else _still_there(kept.get("PIP_CONFIG")),
         "PROXY_CONFIG": _text(PROXY_CONFIG) if wanted[PROXY_CONFIG] else None,
-        "COMPOSE_FILE": compose_file({**kept, **asked}),
+        "COMPOSE_FILE": compose_file(kept),
         **network.proxies(),
-        **asked,
     }
-    after = {**kept, **observed}
+    later: dict[str, str | None] = {**asked, "COMPOSE_FILE": compose_file({**kept, **asked})}
+    after = {**kept, **observed, **later}
     values = {key: value for key in own_keys() if (value := after.get(key)) is not None}
-    return Settings(who, env(ENV_FILE).plan(observed), values, kept, observed, beside)
+    return Settings(
+        who, env(ENV_FILE).plan(observed), values, kept, observed, beside, env(ENV_FILE).plan(later if asked else {})
+    )
 
 
 def _chosen_bundle(named: str | None, trusted: Path | None) -> str | None:
@@ -203,7 +205,7 @@ def env_file(seen: Seen) -> Iterator[Finding]:
     elif settings.plan.changed:
         keys = ", ".join(change.key for change in settings.plan.changes)
         step = Step(write, f"write {name}", f"{keys} in {name}; every other line stays")
-        yield fail(reason(settings.plan, seen.asked), task_command("env"), step=step)
+        yield fail(reason(settings.plan), task_command("env"), step=step)
     elif settings.beside:
         names = " and ".join(map(shown, settings.beside))
         cause = f"{names} does not hold what this machine says now"
@@ -213,18 +215,27 @@ def env_file(seen: Seen) -> Iterator[Finding]:
         yield ok(f"{name} is up to date: {who.user} {who.uid}:{who.gid}")
 
 
-def reason(plan: envfile.Plan, asked: Container[str] = ()) -> str:
+@rule("choices", upon=("env-file",))
+def choices_kept(seen: Seen) -> Iterator[Finding]:
+    """Ask for docker/.env to hold what this call chose; a choice that does not come true is not kept."""
+    if (plan := now(seen).chosen) and plan.changed:
+        keys = ", ".join(change.key for change in plan.changes)
+        step = Step(keep, "keep what was chosen", f"{keys} in {shown(ENV_FILE)}; every other line stays")
+        cause = f"the next `up` goes by {shown(ENV_FILE)}: {', '.join(map(str, plan.changes))}"
+        yield fail(cause, task_command("up"), step=step)
+
+
+def reason(plan: envfile.Plan) -> str:
     """Return why docker/.env has to be written, with both values where there are two."""
     if plan.before is None:
         return f"there is no {shown(ENV_FILE)} yet"
     differs, lacks = [], []
     for change in plan.changes:
         new = "" if change.new is None else masked(change.key, change.new)
-        truth = f"{new or 'none'} is asked for" if change.key in asked else f"it is {new or 'gone'}"
         if change.old is None:
             lacks.append(f"does not say {change.key}={new}")
         else:
-            differs.append(f"says {change.key}={masked(change.key, change.old)}, but {truth}")
+            differs.append(f"says {change.key}={masked(change.key, change.old)}, but it is {new or 'gone'}")
     return f"{shown(ENV_FILE)} {'; it '.join(differs + lacks)}"
 
 
@@ -298,6 +309,12 @@ def write(seen: Seen, **values: str | None) -> None:
         envfile.write(plan)
         for line in str(plan).splitlines():
             report.note(line)
+
+
+def keep(seen: Seen) -> None:
+    """Write what this call chose."""
+    chosen = now(seen).chosen
+    write(seen, **{change.key: change.new for change in chosen.changes} if chosen else {})
 
 
 def close(seen: Seen) -> None:
