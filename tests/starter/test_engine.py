@@ -22,11 +22,11 @@ import pytest
 from aids import executable
 
 from host_tasks.kit import lock, paths
-from host_tasks.kit.client import COMMAND_S, DEFAULT_HOST, Endpoint, endpoint
+from host_tasks.kit.client import DEFAULT_HOST, Endpoint, endpoint
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import ANEW, FAIL, OK, Ended, Finding, Seen, achieve
 from host_tasks.subjects import compose, containers, engine
-from host_tasks.subjects.engine import Engine, judge, look
+from host_tasks.subjects.engine import Engine, judge, state
 
 ANSWERS: dict[str, Any] = {
     "ServerVersion": "26.1.5",
@@ -80,9 +80,9 @@ def hung_socket(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def problem(*, timeout_s: float = COMMAND_S) -> Finding:
+def problem() -> Finding:
     """Return what is wrong with the engine, which must be something."""
-    found = judge(look(timeout_s=timeout_s))
+    found = judge(state(Seen()))
     assert found.state == FAIL
     return found
 
@@ -97,7 +97,7 @@ def test_diagnose_usable_engine(stub: Stub, version: str) -> None:
     """An engine that answers, Compose from 2.26 on and buildx are all that is needed."""
     stub(compose=version)
 
-    found = judge(look())
+    found = judge(state(Seen()))
 
     assert (found.state, found.cause) == (
         OK,
@@ -225,7 +225,8 @@ def test_diagnose_hung_engine(stub: Stub, hung_socket: Path, monkeypatch: pytest
     )
     monkeypatch.setenv("DOCKER_HOST", f"{scheme}://{hung_socket}")
 
-    found = problem(timeout_s=0.5)  # where it is not heeded, this does not end
+    monkeypatch.setattr(engine, "COMMAND_S", 0.5)  # where it is not heeded, this does not end
+    found = problem()
 
     assert "no answer within 0.5 s" in found.cause
     assert found.exit_code == {"unix": ExitCode.TRY_AGAIN, "ssh": ExitCode.UNAVAILABLE}[scheme]
@@ -257,7 +258,7 @@ def test_diagnose_other_machine(stub: Stub, monkeypatch: pytest.MonkeyPatch, hos
     stub()
     monkeypatch.setenv("DOCKER_HOST", host)
 
-    found = judge(look())
+    found = judge(state(Seen()))
 
     assert (found.state == OK) == usable
     there = host if host.startswith("ssh:") else "far"

@@ -842,13 +842,13 @@ CASES = [
     case(
         "build: everything fine is built all the same",
         healthy,
-        "build the image, from the cache where nothing changed < a build was asked for",
+        "build the image, from the cache where nothing changed < it was asked for",
         rules=goals.built(cache=True),
     ),
     case(
         "build --no-cache",
         healthy,
-        "build the image, every step anew < a build was asked for",
+        "build the image, every step anew < it was asked for",
         rules=goals.built(cache=False),
     ),
     case("build --no-cache, done", lambda: healthy(tried=("build",)), rules=goals.built(cache=False)),

@@ -48,16 +48,9 @@ class Engine:
     script_knows_this_system: bool = False  # whether docker/install-engine.sh may work here; it looks closer
     user: str = ""  # the caller's name
     waits_for_group: bool = False  # whether the caller became a member of group docker after this login
-    timeout_s: float = COMMAND_S
 
 
 # look
-
-
-@lasting
-def state(seen: Seen) -> Engine:
-    """Return what docker's command, Compose and the engine say of themselves."""
-    return look()
 
 
 def folder(seen: Seen) -> Path | None:
@@ -66,8 +59,9 @@ def folder(seen: Seen) -> Path | None:
     return Path(named) if named and state(seen).where.local and Path(named).is_dir() else None
 
 
-def look(*, timeout_s: float = COMMAND_S) -> Engine:
-    """Return what is there; no answer is waited for longer than timeout_s."""
+@lasting
+def state(seen: Seen) -> Engine:
+    """Return what docker's command, Compose and the engine say of themselves within COMMAND_S."""
     import platform
     from concurrent.futures import ThreadPoolExecutor
 
@@ -79,8 +73,8 @@ def look(*, timeout_s: float = COMMAND_S) -> Engine:
         elsewhere = str(Path(command).parent) if command else ""
         return Engine(where, on_path=False, elsewhere=elsewhere, script_knows_this_system=known)
     with ThreadPoolExecutor(max_workers=1) as pool:
-        version = pool.submit(_answer, "docker", "compose", "version", "--short", timeout_s=timeout_s)
-        told = _answer("docker", "info", "--format", "{{json .}}", timeout_s=timeout_s)
+        version = pool.submit(_answer, "docker", "compose", "version", "--short")
+        told = _answer("docker", "info", "--format", "{{json .}}")
     if told:
         info = {}
         with contextlib.suppress(ValueError, TypeError):
@@ -98,14 +92,13 @@ def look(*, timeout_s: float = COMMAND_S) -> Engine:
         script_knows_this_system=known,
         user=name,
         waits_for_group=waits,
-        timeout_s=timeout_s,
     )
 
 
-def _answer(*argv: str, timeout_s: float) -> runner.Finished | None:
+def _answer(*argv: str) -> runner.Finished | None:
     """Run a command of docker's that only asks; None where it gave no answer in time."""
     try:
-        return runner.run(argv, cwd=ROOT, timeout_s=timeout_s, capture=True, announce=False)
+        return runner.run(argv, cwd=ROOT, timeout_s=COMMAND_S, capture=True, announce=False)
     except HostError as err:
         if err.code == ExitCode.TRY_AGAIN:
             return None
@@ -169,16 +162,14 @@ def judge(told: Engine) -> Finding:
 
 def _faults(told: Engine) -> Iterator[Finding]:
     """Yield what is wrong with docker's command and what it reaches; each may be the cause of those after it."""
-    where, said = told.where, f"no answer within {told.timeout_s:g} s"
-    if not told.on_path and told.elsewhere:
-        cause, fix = f"docker is not on the PATH, but in {told.elsewhere}", f'export PATH="$PATH:{told.elsewhere}"'
-        yield _lacking(cause, fix)
+    where, said = told.where, f"no answer within {COMMAND_S:g} s"
+    if told.elsewhere:
+        yield _lacking(f"docker is not on the PATH, but in {told.elsewhere}", f'export PATH="$PATH:{told.elsewhere}"')
     elif not told.on_path:
         yield _installable(told, "docker is not on the PATH")
     elif not told.sdk:
         yield _lacking("the Python package docker is missing in .venv", "rm -r .venv && python3 tasks.py --list")
     elif told.compose is not None and told.info is not None:
-        yield from _podman(where, told.info)
         yield from _faults_of_answers(told, told.compose, told.info)
     elif where.named_by and not where.local:
         yield _unreachable(told, said)
@@ -187,30 +178,24 @@ def _faults(told: Engine) -> Iterator[Finding]:
         yield fail(problem, where.back or "sudo service docker restart", ExitCode.TRY_AGAIN)
 
 
-def _podman(where: Endpoint, info: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield that what answers is Podman, which has no Compose and no buildx of its own.
-
-    Its command prints a `podman info` of its own form. Behind docker's command it calls itself an engine of Podman's
-    own version (podman 4.3.1, pkg/api/handlers/compat/info.go), and Docker's went from 1.13 to 17.03.
-    """
-    if "host" in info and "version" in info:
-        fix = "install Docker's own, see docs.docker.com/engine/install"
-        yield fail("docker is Podman's command here, and this project needs Docker's", fix)
-    if (1, 14) < (numbers(str(info.get("ServerVersion"))) or (0, 0)) < (17, 0):
-        fix = where.back or "use Docker's own engine"
-        yield fail(f"{where.host} is Podman's socket, and this project needs Docker's", fix)
-
-
 def _faults_of_answers(told: Engine, compose: str, info: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong by the answers of Compose and of `docker info`.
 
-    A missing server ends that with 1 (docker 28), or with 0 and ServerErrors (docker 26).
+    Podman's command prints an info of its own form. Behind docker's command Podman calls itself an engine of its own
+    version (podman 4.3.1, pkg/api/handlers/compat/info.go), and Docker's went from 1.13 to 17.03. A missing server ends
+    `docker info` with 1 (docker 28), or with 0 and ServerErrors (docker 26).
     """
+    server = str(info.get("ServerVersion") or "")
+    if "host" in info and "version" in info:
+        fix = "install Docker's own, see docs.docker.com/engine/install"
+        yield fail("docker is Podman's command here, and this project needs Docker's", fix)
+    if (1, 14) < (numbers(server) or (0, 0)) < (17, 0):
+        fix = told.where.back or "use Docker's own engine"
+        yield fail(f"{told.where.host} is Podman's socket, and this project needs Docker's", fix)
     if not numbers(compose):
         said = told.compose_said or f"its version is {compose!r}"
         yield from _by_complaint(said, told)
         yield _installable(told, f"Docker Compose v2 not found: {said.splitlines()[-1]}")
-    server = str(info.get("ServerVersion") or "")
     if not server:
         yield from _by_complaint(told.said, told)
         yield _unreachable(told, told.said)
@@ -219,8 +204,8 @@ def _faults_of_answers(told: Engine, compose: str, info: Mapping[str, Any]) -> I
         yield _installable(told, "Docker buildx not found")
     for name, needed, version in (("Docker Compose", NEEDED_COMPOSE, compose), ("the engine", NEEDED_ENGINE, server)):
         if (numbers(version) or needed) < needed:
-            cause = f"{name} is too old: needed {needed[0]}.{needed[1]}, found {version}"
-            yield _lacking(cause, f"upgrade it, see docs.docker.com/{name.split()[-1].lower()}/install")
+            fix = f"upgrade it, see docs.docker.com/{name.split()[-1].lower()}/install"
+            yield _lacking(f"{name} is too old: needed {needed[0]}.{needed[1]}, found {version}", fix)
     yield from _unsupported(told.where, info)
 
 
@@ -277,8 +262,7 @@ def _unreachable(told: Engine, complaint: str) -> Finding:
         return _installable(told, problem)
     if not where.host:
         return _lacking(f"docker knows no such context ({where.named_by})", where.back)
-    known = "cannot connect to the docker" in complaint.lower()
-    more = "" if known else ": " + " ".join(complaint.split())
+    more = "" if "cannot connect to the docker" in complaint.lower() else ": " + " ".join(complaint.split())
     return _lacking(f"{problem} ({where.named_by}){more}", where.back)
 
 
@@ -295,7 +279,6 @@ def _installable(told: Engine, problem: str) -> Finding:
 
 
 def _lacking(problem: str, fix: str, step: Step | None = None) -> Finding:
-    """Return that something is not there, or does not answer."""
     return fail(problem, fix, ExitCode.UNAVAILABLE, step=step)
 
 
@@ -316,11 +299,10 @@ def join(seen: Seen) -> None:
     """
     import grp
 
-    if os.environ.get(IN_GROUP_MARK) or shutil.which("sg") is None:
-        return
-    try:
+    primary = ""
+    with contextlib.suppress(KeyError):  # a gid without a name
         primary = grp.getgrgid(os.getgid()).gr_name
-    except KeyError:
+    if os.environ.get(IN_GROUP_MARK) or shutil.which("sg") is None or not primary:
         return
     report.note("Running again as a member of group docker; log out and in again to use docker by hand.")
     os.environ[IN_GROUP_MARK] = "1"

@@ -17,7 +17,7 @@ from host_tasks.kit import files, runner
 from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import BUILT_FILE, DOCKER_DIR, DOCKERFILE, DOCKERIGNORE, ROOT
 from host_tasks.kit.words import ExitCode, HostError, task_command
-from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok, rule
+from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok, once, rule
 from host_tasks.subjects import base, build_failure, clone, compose, engine, environment_lock, settings
 
 FROM = "ENVIRONMENT_FROM"  # of docker/.env: the repository from which the environment is taken
@@ -301,13 +301,8 @@ def image(seen: Seen) -> Iterator[Finding]:
 
 def build_anew(*, cache: bool) -> Rule:
     """Return the rule of `invoke build`: one build in any case."""
-
-    def asked_for(seen: Seen) -> Iterator[Finding]:
-        step = _build_step(seen, cache=cache)
-        if not seen.tried.get(step.name, Ended(ok=False)).ok:
-            yield _needed(seen, "a build was asked for", step)
-
-    return Rule("image", asked_for)
+    step = functools.partial(_build_step, cache=cache)
+    return once("image", step, task_command("build"), lambda seen, ended: build_failure.explained(ended.said, seen))
 
 
 def _needed(seen: Seen, cause: str, step: Step) -> Finding:

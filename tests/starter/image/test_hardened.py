@@ -124,6 +124,24 @@ def test_clone_stays_hardened_until_it_is_told_otherwise(running: Clone, hardene
     assert {"COMPOSE_FILE", "HARDENED"}.isdisjoint(running.values())
 
 
+def test_hardening_that_cannot_be_started_is_not_kept(running: Clone) -> None:
+    """The start fails, and the next plain `up` is not hardened; the cost was told before."""
+    env_file = running.root / "docker" / ".env"
+    link = running.succeed("up", "--yes").splitlines()[-1]
+    before = env_file.read_text("utf-8")
+    env_file.write_text(f"{before}TMP_SIZE=nonsense\n", encoding="utf-8")
+
+    failed = running.task("up", "--yes", "--hardened")
+
+    after, again = env_file.read_text("utf-8"), running.succeed("up", "--yes").splitlines()[-1]
+    env_file.write_text(before, encoding="utf-8")
+    assert failed.returncode != 0
+    assert "Harden the container: it was asked for; what runs in it ends" in failed.stderr
+    assert after == f"{before}TMP_SIZE=nonsense\n"
+    assert again.partition("?")[0] == link.partition("?")[0]
+    assert status_of(again) == 200
+
+
 def test_full_tmp_does_not_end_the_server(running: Clone) -> None:
     """More than the container may have of memory, written to /tmp, is a full disk for the writer, and no more."""
     env_file = running.root / "docker" / ".env"
