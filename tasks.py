@@ -67,7 +67,7 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
 
 
 @task(
-    elsewhere=True,
+    elsewhere=extras.elsewhere(),
     help={
         "yes": YES,
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
@@ -91,7 +91,7 @@ def up(
         ended(containers.logs(seen, follow=True, tail="20"))
 
 
-@task(elsewhere=True)
+@task(elsewhere=extras.elsewhere())
 def down(c: Context) -> None:
     """Stop JupyterLab and remove its containers and network.
 

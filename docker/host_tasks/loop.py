@@ -256,14 +256,10 @@ def _rounds(seen: Seen, rules: tuple[Rule, ...], *, yes: bool) -> Seen:
             return seen
         step = planned.steps[0]
         if step.question and not report.agreed(step.question, yes=yes):
-            raise _needing(step, seen, rules).error()
+            found = (finding for rule in rules for finding in rule.found(seen))
+            raise next(finding for finding in found if finding.step and finding.step.name == step.name).error()
         report.note(f"{step.what[0].upper()}{step.what[1:]}: {step.why}.")
         seen = seen.after(step, step.do(seen) or Ended())
-
-
-def _needing(step: Step, seen: Seen, rules: Iterable[Rule]) -> Finding:
-    """Return the finding that a step would cure."""
-    return next(found for each in rules for found in each.found(seen) if found.step and found.step.name == step.name)
 
 
 def examined(seen: Seen, rules: Iterable[Rule], *, as_is: bool = False) -> list[Finding]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from host_tasks.kit.task import Elsewhere, bring_elsewhere
-
 if TYPE_CHECKING:
     from host_tasks.choices import Choice
+    from host_tasks.kit.task import Elsewhere
     from host_tasks.loop import Rule
 
 
@@ -47,6 +46,3 @@ def _modules() -> tuple[ModuleType, ...]:
     """Return the extras that are here, in the order of their names."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
     return tuple(importlib.import_module(f"{__name__}.{name}") for name in names)
-
-
-bring_elsewhere(elsewhere)

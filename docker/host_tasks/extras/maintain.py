@@ -119,7 +119,7 @@ def have_auditors() -> bool:
     bundle = next(filter(os.path.isfile, host_packages.CA_BUNDLES), "")
     environ = host_packages.child_environment(os.environ, bundle)
     tools = Path(sys.executable).parent
-    install = ["install", *host_packages.FIXED, "--quiet", "--no-compile", "--requirement", str(LINT_DIR / PINS[0])]
+    install = ["install", "--quiet", "--no-compile", *host_packages.fixed([str(LINT_DIR / PINS[0])])]
     node = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(LINT_ENVIRONMENT)]
     for argv in (
         [sys.executable, "-m", "venv", str(LINT_ENVIRONMENT)],

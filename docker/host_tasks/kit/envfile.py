@@ -80,10 +80,6 @@ class Plan:
         """Whether there is anything to write."""
         return bool(self.changes)
 
-    def __str__(self) -> str:
-        """Return one line for each change."""
-        return "\n".join(f"{shown(self.path)}: {change}" for change in self.changes or ("nothing to change",))
-
 
 @dataclass(frozen=True)
 class _Piece:
@@ -166,11 +162,8 @@ class EnvFile:
 
     def _refused(self, line: int, reason: str) -> HostError:
         """Return the error for one line of the file."""
-        return HostError(
-            f"{shown(self.path)}:{line}: {reason}",
-            fix=f"correct or remove line {line}, then run: {task_command('env')}",
-            code=ExitCode.CONFIG,
-        )
+        fix = f"correct or remove line {line}, then run: {task_command('env')}"
+        return HostError(f"{shown(self.path)}:{line}: {reason}", fix=fix, code=ExitCode.CONFIG)
 
 
 def render(value: str, *, key: str = "the value") -> str:
@@ -180,11 +173,8 @@ def render(value: str, *, key: str = "the value") -> str:
         HostError: the two would read it differently (65).
     """
     if doubt := _doubt(value, "'"):
-        raise HostError(
-            f"{key} holds {doubt}, which Compose and python-dotenv read differently: {masked(key, value)!r}",
-            fix=f"choose a value without {doubt}",
-            code=ExitCode.DATA,
-        )
+        problem = f"{key} holds {doubt}, which Compose and python-dotenv read differently: {masked(key, value)!r}"
+        raise HostError(problem, fix=f"choose a value without {doubt}", code=ExitCode.DATA)
     return value if _BARE.fullmatch(value) else f"'{value}'"
 
 
@@ -206,20 +196,14 @@ def _content(path: Path) -> bytes | None:
     """Return the bytes of the file; None where there is none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise HostError(
-                f"{shown(path)} is not a file",
-                fix=f"mv {path_word(path)} {path_word(path)}.old",
-                code=ExitCode.CANNOT_CREATE,
-            )
+            fix = f"mv {path_word(path)} {path_word(path)}.old"
+            raise HostError(f"{shown(path)} is not a file", fix=fix, code=ExitCode.CANNOT_CREATE)
         return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as err:
-        raise HostError(
-            f"{shown(path)} cannot be read: {err.strerror}",
-            fix=fix_access(str(path)),
-            code=ExitCode.PERMISSION if isinstance(err, PermissionError) else ExitCode.IO,
-        ) from err
+        code = ExitCode.PERMISSION if isinstance(err, PermissionError) else ExitCode.IO
+        raise HostError(f"{shown(path)} cannot be read: {err.strerror}", fix=fix_access(str(path)), code=code) from err
 
 
 def _objection(match: re.Match[str], own_keys: Container[str]) -> str | None:

@@ -13,7 +13,14 @@ from host_tasks.kit.paths import shown
 from host_tasks.kit.words import ExitCode, HostError, path_word
 from host_tasks.setup.basics import fix_access, rightful_owner
 
-DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
+
+def refusal(path: Path, what: str, err: OSError, *, place: Path | None = None) -> HostError:
+    """Return that a file cannot be written, or what else was wanted; `place` is what the caller needs access to."""
+    if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        code, fix = ExitCode.IO, f"make room there: df -h {path_word(path.resolve().parent)}"
+    else:
+        code, fix = ExitCode.CANNOT_CREATE, fix_access(str(place or path))
+    return HostError(f"{shown(path)} cannot be {what}: {err.strerror}", fix=fix, code=code)
 
 
 def content(path: Path) -> bytes:
@@ -28,7 +35,7 @@ def digest(content: bytes) -> str:
     """Return a short digest, by which it is told whether something was made from what is here now."""
     import hashlib
 
-    return hashlib.sha256(content).hexdigest()[:DIGEST_LENGTH]
+    return hashlib.sha256(content).hexdigest()[:12]  # enough to tell a file from its own earlier contents
 
 
 @contextlib.contextmanager
@@ -62,11 +69,7 @@ def write(path: Path, content: bytes | None, *, private: bool = True) -> None:
                 with where_modes_are():
                     target.chmod(status.st_mode & 0o700)
     except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            code, fix = ExitCode.IO, f"make room there: df -h {path_word(target.parent)}"
-        else:
-            code, fix = ExitCode.CANNOT_CREATE, fix_access(str(target.parent))
-        raise HostError(f"{shown(path)} cannot be written: {err.strerror}", fix=fix, code=code) from err
+        raise refusal(path, "written", err, place=target.parent) from err
 
 
 def write_in_place(path: Path, content: bytes) -> None:
@@ -86,8 +89,7 @@ def write_in_place(path: Path, content: bytes) -> None:
                 with where_modes_are():
                     os.fchmod(descriptor, 0o600)
     except OSError as err:
-        problem = f"{shown(path)} cannot be written: {err.strerror}"
-        raise HostError(problem, fix=fix_access(str(path)), code=ExitCode.CANNOT_CREATE) from err
+        raise refusal(path, "written", err) from err
 
 
 def _replace(target: Path, content: bytes, temporary: Path, *, mask: int) -> None:

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from host_tasks.kit import files
 from host_tasks.kit.paths import LOCK_FILE, shown
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.setup.basics import LOCK_TIMEOUT_S, fix_access, open_lock, wait_for_lock
+from host_tasks.setup.basics import LOCK_TIMEOUT_S, open_lock, wait_for_lock
 
 WAITING = "Another task is at work in this clone: waiting for it to end."
 
@@ -24,11 +25,7 @@ def held(path: Path = LOCK_FILE, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterat
     try:
         descriptor = open_lock(str(path))
     except OSError as err:
-        raise HostError(
-            f"{shown(path)} cannot be made: {err.strerror}",
-            fix=fix_access(str(path)),
-            code=ExitCode.CANNOT_CREATE,
-        ) from err
+        raise files.refusal(path, "made", err) from err
     try:
         if not _taken(descriptor, timeout_s):
             problem = f"another task has held {shown(path)} for {timeout_s:g} s"
@@ -39,12 +36,8 @@ def held(path: Path = LOCK_FILE, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterat
 
 
 def _taken(descriptor: int, timeout_s: float) -> bool:
-    """Return whether the lock became ours."""
     try:
         return wait_for_lock(descriptor, WAITING, timeout_s)
     except OSError as err:
-        raise HostError(
-            f"this file system has no locks: {err.strerror}",
-            fix="move the clone to a local disk",
-            code=ExitCode.UNAVAILABLE,
-        ) from err
+        problem = f"this file system has no locks: {err.strerror}"
+        raise HostError(problem, fix="move the clone to a local disk", code=ExitCode.UNAVAILABLE) from err

@@ -9,16 +9,9 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 from host_tasks.setup.basics import visible
-
-
-def dimmed(text: str, stream: TextIO) -> str:
-    """Return text dimmed where the stream is a terminal and NO_COLOR is unset (no-color.org)."""
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return f"\x1b[2m{text}\x1b[0m"
 
 
 def note(text: str) -> None:
@@ -27,8 +20,9 @@ def note(text: str) -> None:
 
 
 def command(text: str) -> None:
-    """Print a command on stderr, before it runs."""
-    print(dimmed(f"$ {visible(text)}", sys.stderr), file=sys.stderr, flush=True)
+    """Print a command on stderr, before it runs; dimmed on a terminal where NO_COLOR is unset (no-color.org)."""
+    dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    print(f"\x1b[2m$ {visible(text)}\x1b[0m" if dim else f"$ {visible(text)}", file=sys.stderr, flush=True)
 
 
 def result(text: str) -> None:

@@ -55,23 +55,16 @@ class Elsewhere(NamedTuple):
     hand_over: Callable[[str, str, Mapping[str, Any]], None]  # of the rest only what differs from its default
 
 
-_brought: list[Callable[[], Elsewhere | None]] = []
-
-
-def bring_elsewhere(look: Callable[[], Elsewhere | None]) -> None:
-    """Name the function that tells what does tasks on another machine; it is asked when such a task is made."""
-    _brought.append(look)
-
-
-def task(*, elsewhere: bool = False, hidden: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def task(
+    *, elsewhere: Elsewhere | None = None, hidden: bool = False, **options: Any
+) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that makes a function an Invoke task, without short options that Invoke makes up.
 
     Args:
-        elsewhere: it can be done on another machine, by --on, where something was brought that does so.
+        elsewhere: what does it on another machine, by --on.
         hidden: it can be called, and is not in the list of tasks.
         options: those of invoke.task.
     """
-    other = next(filter(None, (look() for look in _brought)), None) if elsewhere else None
 
     def decorate(body: Callable[..., Any]) -> Any:
         name, signature = options.get("name", body.__name__), inspect.signature(body)
@@ -79,39 +72,31 @@ def task(*, elsewhere: bool = False, hidden: bool = False, **options: Any) -> Ca
 
         @functools.wraps(body)
         def guarded(context: Context, *args: Any, **given: Any) -> Any:
-            if context.config.run.dry:
-                raise _dry(name)
+            if context.config.run.dry:  # Invoke's own, for what Invoke itself runs
+                problem = "--dry would hold nothing back here: this task would act; a --dry-run of its own would"
+                raise HostError(problem, fix=task_command(f"--help {name}"), code=ExitCode.USAGE)
             for number in ENDING:
                 if signal.getsignal(number) is signal.SIG_DFL:  # nohup(1) lets a task outlive its terminal
                     signal.signal(number, _end)
             try:
-                if other and (on := given.pop("on")) is not None:
+                if elsewhere and (on := given.pop("on")) is not None:
                     said = {word: value for word, value in given.items() if value != words[word].default}
-                    return other.hand_over(name, on, said)
+                    return elsewhere.hand_over(name, on, said)
                 return body(context, *args, **given)
             except KeyboardInterrupt:
                 again = task_command(" ".join(map(shell_word, sys.argv[1:])))
                 raise HostError("interrupted", fix=again, code=ExitCode.INTERRUPTED) from None
 
-        if other:
+        if elsewhere:
             on = inspect.Parameter("on", inspect.Parameter.KEYWORD_ONLY, default=None)
             both = signature.replace(parameters=[*words.values(), on])
             guarded.__signature__ = both  # type: ignore[attr-defined]
-            options["help"] = {**options.get("help", {}), "on": other.help}
+            options["help"] = {**options.get("help", {}), "on": elsewhere.help}
         made: Any = invoke_task(guarded, auto_shortflags=False, **options)
         made.hidden = hidden  # for setup/program.py
         return made
 
     return decorate
-
-
-def _dry(name: str) -> HostError:
-    """Return the error for Invoke's own --dry, which holds back only what Invoke itself would run."""
-    return HostError(
-        "--dry would hold nothing back here: this task would act; a --dry-run of its own would",
-        fix=task_command(f"--help {name}"),
-        code=ExitCode.USAGE,
-    )
 
 
 def after_dashes(default: Sequence[str] | None = None) -> list[str]:

@@ -59,11 +59,14 @@ def fix_access(path: str) -> str:
 
 def refuse_foreign_python() -> None:
     """End where tasks.py is loaded by another Python than that of a .venv which the setup made: a global `invoke`."""
-    if os.path.exists(os.path.join(sys.prefix, ".stamp")):
-        return
+    if not os.path.exists(os.path.join(sys.prefix, ".stamp")):
+        send_to_tasks_py(f"{sys.argv[0]} is not this clone's own invoke")
+
+
+def send_to_tasks_py(problem: str) -> "NoReturn":
+    """End with the same command in the form that sets itself up."""
     script = os.path.relpath(os.path.join(ROOT, "tasks.py"))
-    fix = " ".join(["python3", *map(shell_word, [script, *sys.argv[1:]])])
-    fail(f"{sys.argv[0]} is not this clone's own invoke", fix=fix, code=CONFIG)
+    fail(problem, fix=" ".join(["python3", *map(shell_word, [script, *sys.argv[1:]])]), code=CONFIG)
 
 
 def fail_where_full(failure: str) -> None:

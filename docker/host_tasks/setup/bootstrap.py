@@ -84,23 +84,23 @@ def ensure(*extra: str, yes: bool = False) -> None:
     if wanted.items() <= _recorded().items():
         return
     try:
-        descriptor = _locked()
+        descriptor = open_lock(LOCK)
         try:
+            os.set_inheritable(descriptor, os.name != "nt")  # an installer holds on where this process is killed
+            if not wait_for_lock(descriptor, "Another task sets .venv up: waiting for it to end.", LOCK_TIMEOUT_S):
+                problem = f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s"
+                fail(problem, fix="end the other task, then try again", code=TRY_AGAIN)
             if not wanted.items() <= _recorded().items():  # another task may have done it meanwhile
                 _set_up(wanted, yes=yes)
         finally:
             os.close(descriptor)
     except OSError as err:
         fail_where_full(str(err))
-        fail(
-            f"{err.filename or VENV} cannot be written: {err.strerror}",
-            fix=fix_access(err.filename or VENV),
-            code=CANNOT_CREATE,
-        )
+        place = err.filename or VENV
+        fail(f"{place} cannot be written: {err.strerror}", fix=fix_access(place), code=CANNOT_CREATE)
 
 
 def _digest(name: str) -> str:
-    """Return the SHA-256 of a requirement file."""
     import hashlib
 
     try:
@@ -157,17 +157,3 @@ def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
     host_packages.give_to_owner()
     os.umask(umask)
     print(".venv is ready.", file=sys.stderr, flush=True)
-
-
-def _locked() -> int:
-    """Return a descriptor that holds the lock; an installer inherits it, and holds on where this process is killed.
-
-    Raises:
-        SystemExit: another process held it for LOCK_TIMEOUT_S (75).
-    """
-    descriptor = open_lock(LOCK)
-    os.set_inheritable(descriptor, os.name != "nt")
-    if not wait_for_lock(descriptor, "Another task sets .venv up: waiting for it to end.", LOCK_TIMEOUT_S):
-        problem = f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s"
-        fail(problem, fix="end the other task, then try again", code=TRY_AGAIN)
-    return descriptor

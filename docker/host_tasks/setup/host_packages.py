@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 STEP_TIMEOUT_S = 900.0
 SHOWN_LINES = 10
-# The files of the lists and no others, and none whose installation runs code of its own.
-FIXED = ("--require-hashes", "--only-binary", ":all:")
-
 # What would make another interpreter, or another target, of the one that .venv is made with.
 DISTRACTING = (
     "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__",
@@ -85,26 +82,26 @@ def _by_uv(files: "list[str]", environment: "dict[str, str]", *, fresh: bool) ->
     if uv is None:
         return "uv is not on the PATH"
     # Copies: a link into uv's cache would share its owner and its content with other projects.
-    install = [uv, "pip", "install", "--python", PYTHON, *FIXED, "--link-mode=copy"]
+    install = [uv, "pip", "install", "--python", PYTHON, "--link-mode=copy", *fixed(files)]
     steps = [[uv, "venv", "--no-project", "--python", _base_python(), VENV]] if fresh else []
-    return _failure([*steps, [*install, *_options(files)]], environment, fresh=fresh)
+    return _failure([*steps, install], environment, fresh=fresh)
 
 
 def _by_pip(files: "list[str]", environment: "dict[str, str]", *, fresh: bool, yes: bool) -> str:
     """Return "" where pip has installed the files, else why not."""
     if fresh and not _can_make_venv():
         _install_venv_module(environment, yes=yes)
-    install = [PYTHON, "-I", "-m", "pip", "install", *FIXED, "--no-input", "--disable-pip-version-check"]
+    install = [PYTHON, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *fixed(files)]
     # Python 3.12 refuses a path with the PATH separator, for the sake of an `activate` that is not used here.
     create = "import os, venv; os.pathsep = '\\n'; venv.create('.venv', with_pip=True, symlinks=os.name != 'nt')"
     # uv makes .venv without pip, and may have gone since.
     steps = [[_base_python(), "-I", "-c", create]] if fresh else [[PYTHON, "-I", "-m", "ensurepip"]]
-    return _failure([*steps, [*install, *_options(files)]], environment, fresh=fresh)
+    return _failure([*steps, install], environment, fresh=fresh)
 
 
-def _options(files: "list[str]") -> "list[str]":
-    """Return requirement files as options of pip and uv."""
-    return [word for name in files for word in ("--requirement", name)]
+def fixed(files: "list[str]") -> "list[str]":
+    """Return the options of pip and uv for the files of lists and no others, of which none runs code of its own."""
+    return ["--require-hashes", "--only-binary", ":all:", *(f"--requirement={name}" for name in files)]
 
 
 def _failure(steps: "list[list[str]]", environment: "Mapping[str, str]", *, fresh: bool) -> str:

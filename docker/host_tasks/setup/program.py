@@ -23,9 +23,7 @@ def refuse_stale_packages() -> None:
     if sys.prefix != basics.VENV or os.environ.get(basics.CALLED_AS, "").endswith("tasks.py"):
         return
     if bootstrap._recorded().get(bootstrap.HOST) != bootstrap._digest(bootstrap.HOST):
-        script = os.path.relpath(os.path.join(basics.ROOT, "tasks.py"))
-        fix = " ".join(["python3", *map(basics.shell_word, [script, *sys.argv[1:]])])
-        basics.fail(f".venv was made for another {bootstrap.HOST}", fix=fix, code=basics.CONFIG)
+        basics.send_to_tasks_py(f".venv was made for another {bootstrap.HOST}")
 
 
 refuse_stale_packages()

@@ -240,10 +240,6 @@ def _by_complaint(said: str, told: Engine) -> Iterator[Finding]:
     The texts are those of docker 20.10 to 28 and Compose 2.26 to 2.40; nothing else tells these cases apart.
     """
     text = said.lower()
-    if re.search(r"unknown (shorthand )?flag|unknown command: docker compose|'compose' is not a docker command", text):
-        yield _installable(told, "Docker Compose v2 not found")
-    if re.search(r"unknown command: docker buildx|'buildx' is not a docker command|buildx component is missing", text):
-        yield _installable(told, "Docker buildx not found")
     if "permission denied while trying to connect" in text:
         why, fix, step = "you are not in group docker", f"sudo usermod -aG docker {told.user} && newgrp docker", None
         if told.waits_for_group:

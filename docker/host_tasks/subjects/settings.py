@@ -307,8 +307,8 @@ def write(seen: Seen, **values: str | None) -> None:
     plan = env(ENV_FILE).plan({**settings.observed, **values})
     if plan.changed:
         envfile.write(plan)
-        for line in str(plan).splitlines():
-            report.note(line)
+        for change in plan.changes:
+            report.note(f"{shown(ENV_FILE)}: {change}")
 
 
 def keep(seen: Seen) -> None:

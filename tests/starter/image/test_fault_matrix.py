@@ -98,7 +98,7 @@ ENGINE = (
         "compose-missing",
         faults.other_docker("""compose*) echo "unknown shorthand flag: 'd' in -d" >&2; exit 125 ;;"""),
         69,
-        "Docker Compose v2 not found",
+        "Docker Compose v2 not found: unknown shorthand flag: 'd' in -d",
         "invoke up --yes",
         CURES,
         doctor="engine",
