@@ -75,11 +75,6 @@ class Plan:
     after: bytes
     changes: tuple[Change, ...]
 
-    @property
-    def changed(self) -> bool:
-        """Whether there is anything to write."""
-        return bool(self.changes)
-
 
 @dataclass(frozen=True)
 class _Piece:
@@ -184,12 +179,13 @@ def can_hold(value: str) -> bool:
 
 
 def write(plan: Plan) -> None:
-    """Replace the file at once; the caller holds the lock. Mode, owner (for root) and a symbolic link are kept.
+    """Replace the file where there is a change; the caller holds the lock. Mode, owner (for root) and a link are kept.
 
     Raises:
         HostError: the folder is not writable (73), or its disk is full (74); the file is as it was.
     """
-    files.write(plan.path, plan.after if plan.changed else None)
+    if plan.changes:
+        files.write(plan.path, plan.after)
 
 
 def _content(path: Path) -> bytes | None:

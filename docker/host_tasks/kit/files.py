@@ -48,8 +48,8 @@ def where_modes_are() -> Iterator[None]:
             raise
 
 
-def write(path: Path, content: bytes | None, *, private: bool = True) -> None:
-    """Replace a file, following a link to it; None only tidies up: what a killed writer left, and a mode too wide.
+def write(path: Path, content: bytes, *, private: bool = True) -> None:
+    """Replace a file, following a link to it.
 
     What may hold a secret is its owner's only; what is not private keeps its mode. Where root writes, the owner is
     kept, and a file that is new, or root's, is given to its rightful owner. The caller holds the lock.
@@ -60,14 +60,8 @@ def write(path: Path, content: bytes | None, *, private: bool = True) -> None:
     target = path.resolve()
     temporary = target.with_name(f"{target.name}.invoke-tmp")
     try:
-        temporary.unlink(missing_ok=True)
-        if content is not None:
-            _replace(target, content, temporary, mask=0o700 if private else 0o777)
-        elif not path.is_symlink() and target.exists() and os.name != "nt":
-            status = target.stat()
-            if status.st_mode & 0o077 and os.geteuid() in (0, status.st_uid):
-                with where_modes_are():
-                    target.chmod(status.st_mode & 0o700)
+        temporary.unlink(missing_ok=True)  # a killed writer's
+        _replace(target, content, temporary, mask=0o700 if private else 0o777)
     except OSError as err:
         raise refusal(path, "written", err, place=target.parent) from err
 

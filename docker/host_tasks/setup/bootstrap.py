@@ -7,28 +7,7 @@ packages get into .venv is in host_packages.py, which a warm start does not load
 import os
 import sys
 
-from host_tasks.setup.basics import (
-    CALLED_AS,
-    CANNOT_CREATE,
-    CONFIG,
-    INTERRUPTED,
-    LOCK,
-    LOCK_TIMEOUT_S,
-    PROGRAM,
-    PYTHON,
-    ROOT,
-    STAMP,
-    TRY_AGAIN,
-    UNAVAILABLE,
-    VENV,
-    called_as,
-    fail,
-    fail_where_full,
-    fix_access,
-    open_lock,
-    shell_word,
-    wait_for_lock,
-)  # fmt: skip
+from host_tasks.setup import basics
 
 TYPE_CHECKING = False  # typing costs every start 4 ms
 if TYPE_CHECKING:
@@ -41,12 +20,12 @@ if sys.version_info < NEEDED:
     import shutil
 
     newer = [name for name in (f"python3.{minor}" for minor in range(19, 9, -1)) if shutil.which(name)]
-    fail(
+    basics.fail(
         f"tasks.py needs Python {NEEDED[0]}.{NEEDED[1]} or newer and this is {sys.version.split()[0]}",
-        fix=" ".join([called_as(newer[0]), *map(shell_word, sys.argv[1:])])
+        fix=" ".join([basics.called_as(newer[0]), *map(basics.shell_word, sys.argv[1:])])
         if newer
         else "install a newer Python, then run tasks.py with it",
-        code=UNAVAILABLE,
+        code=basics.UNAVAILABLE,
     )
 
 HOST = "docker/host-requirements.txt"  # from the clone's root, as everything in the stamp
@@ -59,14 +38,15 @@ def main() -> "NoReturn":
     try:
         ensure(yes="--yes" in words)
     except KeyboardInterrupt:
-        fail("interrupted", fix=" ".join([called_as(), *map(shell_word, words)]), code=INTERRUPTED)
-    os.environ[CALLED_AS] = called_as()
-    command = [PYTHON, "-I", PROGRAM, *(words or ["--list"])]
+        again = " ".join([basics.called_as(), *map(basics.shell_word, words)])
+        basics.fail("interrupted", fix=again, code=basics.INTERRUPTED)
+    os.environ[basics.CALLED_AS] = basics.called_as()
+    command = [basics.PYTHON, "-I", basics.PROGRAM, *(words or ["--list"])]
     if os.name == "nt":  # exec there returns to the shell at once (Python 3.13, os.execv)
         import subprocess
 
         sys.exit(subprocess.call(command))
-    os.execv(PYTHON, command)  # noqa: S606
+    os.execv(basics.PYTHON, command)  # noqa: S606
 
 
 def ensure(*extra: str, yes: bool = False) -> None:
@@ -84,46 +64,48 @@ def ensure(*extra: str, yes: bool = False) -> None:
     if wanted.items() <= _recorded().items():
         return
     try:
-        descriptor = open_lock(LOCK)
+        descriptor = basics.open_lock(basics.LOCK)
         try:
             os.set_inheritable(descriptor, os.name != "nt")  # an installer holds on where this process is killed
-            if not wait_for_lock(descriptor, "Another task sets .venv up: waiting for it to end.", LOCK_TIMEOUT_S):
-                problem = f"{LOCK} has been held for {LOCK_TIMEOUT_S:g} s"
-                fail(problem, fix="end the other task, then try again", code=TRY_AGAIN)
+            waiting = "Another task sets .venv up: waiting for it to end."
+            if not basics.wait_for_lock(descriptor, waiting, basics.LOCK_TIMEOUT_S):
+                problem = f"{basics.LOCK} has been held for {basics.LOCK_TIMEOUT_S:g} s"
+                basics.fail(problem, fix="end the other task, then try again", code=basics.TRY_AGAIN)
             if not wanted.items() <= _recorded().items():  # another task may have done it meanwhile
                 _set_up(wanted, yes=yes)
         finally:
             os.close(descriptor)
     except OSError as err:
-        fail_where_full(str(err))
-        place = err.filename or VENV
-        fail(f"{place} cannot be written: {err.strerror}", fix=fix_access(place), code=CANNOT_CREATE)
+        basics.fail_where_full(str(err))
+        place = err.filename or basics.VENV
+        fix = basics.fix_access(place)
+        basics.fail(f"{place} cannot be written: {err.strerror}", fix=fix, code=basics.CANNOT_CREATE)
 
 
 def _digest(name: str) -> str:
     import hashlib
 
     try:
-        with open(os.path.join(ROOT, name), "rb") as stream:
+        with open(os.path.join(basics.ROOT, name), "rb") as stream:
             return hashlib.sha256(stream.read()).hexdigest()
     except FileNotFoundError:
-        fail(f"{name} is missing", fix=f"git checkout -- {name}", code=CONFIG)
+        basics.fail(f"{name} is missing", fix=f"git checkout -- {name}", code=basics.CONFIG)
 
 
 def _made_for() -> str:
     """Return one line naming the program and the interpreter that .venv now leads to, "" where it leads to none."""
-    base = PYTHON
+    base = basics.PYTHON
     if os.name == "nt":  # python.exe is a copy that starts the one in `home`
-        with open(os.path.join(VENV, "pyvenv.cfg"), encoding="utf-8") as stream:
+        with open(os.path.join(basics.VENV, "pyvenv.cfg"), encoding="utf-8") as stream:
             homes = [line.partition("=")[2].strip() for line in stream if line.startswith("home")]
         base = os.path.join(homes[0], "python.exe") if homes else ""
-    return ascii((PROGRAM, os.path.realpath(base))) if os.path.isfile(base) else ""
+    return ascii((basics.PROGRAM, os.path.realpath(base))) if os.path.isfile(base) else ""
 
 
 def _recorded() -> "dict[str, str]":
     """Return what .venv holds, requirement file to digest; {} where .venv has to be made from nothing."""
     try:
-        with open(STAMP, encoding="utf-8") as stream:
+        with open(basics.STAMP, encoding="utf-8") as stream:
             made_for, *lines = stream.read().splitlines() or [""]
         if not made_for or made_for != _made_for():
             return {}
@@ -134,9 +116,9 @@ def _recorded() -> "dict[str, str]":
 
 def _record(installed: "Mapping[str, str]") -> None:
     """Write the stamp, whole or not at all."""
-    with open(STAMP + ".new", "w", encoding="utf-8") as stream:
+    with open(basics.STAMP + ".new", "w", encoding="utf-8") as stream:
         stream.write("\n".join([_made_for(), *(f"{digest}  {name}" for name, digest in installed.items())]) + "\n")
-    os.replace(STAMP + ".new", STAMP)
+    os.replace(basics.STAMP + ".new", basics.STAMP)
 
 
 def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
@@ -146,7 +128,7 @@ def _set_up(wanted: "dict[str, str]", *, yes: bool) -> None:
     have = _recorded()
     fresh = HOST not in have or any(have.get(name, digest) != digest for name, digest in wanted.items())
     if fresh:  # the packages of the tests come back too, so that a developer waits once
-        wanted = {**{name: _digest(name) for name in have if os.path.isfile(os.path.join(ROOT, name))}, **wanted}
+        wanted = {**{name: _digest(name) for name in have if os.path.isfile(os.path.join(basics.ROOT, name))}, **wanted}
     missing = [name for name in wanted if fresh or name not in have]
     print(f"Setting up .venv with {' and '.join(missing)} ...", file=sys.stderr, flush=True)
     umask = os.umask(0o022)

@@ -3,20 +3,7 @@
 import os
 import sys
 
-from host_tasks.setup.basics import (
-    CALLED_AS,
-    PROGRAM,
-    PYTHON,
-    ROOT,
-    STAMP,
-    UNAVAILABLE,
-    VENV,
-    fail,
-    fail_where_full,
-    rightful_owner,
-    shell_word,
-    visible,
-)
+from host_tasks.setup import basics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,12 +39,12 @@ def install(files: "list[str]", *, fresh: bool, yes: bool) -> None:
     if failure and "certificate" in failure.lower():  # a bundle named in pip.conf loses to the machine's
         failure = _by_pip(files, child_environment(os.environ, ""), fresh=fresh, yes=yes)
     if failure:
-        fail_where_full(failure)
-        print("\n".join(map(visible, failure.strip().splitlines()[-SHOWN_LINES:])), file=sys.stderr)
-        fail(
+        basics.fail_where_full(failure)
+        print("\n".join(map(basics.visible, failure.strip().splitlines()[-SHOWN_LINES:])), file=sys.stderr)
+        basics.fail(
             f"the packages of {' and '.join(files)} cannot be installed into .venv, see above",
             fix="let pip reach its package index (network, proxy, pip config), then run the same command again",
-            code=UNAVAILABLE,
+            code=basics.UNAVAILABLE,
         )
 
 
@@ -82,8 +69,8 @@ def _by_uv(files: "list[str]", environment: "dict[str, str]", *, fresh: bool) ->
     if uv is None:
         return "uv is not on the PATH"
     # Copies: a link into uv's cache would share its owner and its content with other projects.
-    install = [uv, "pip", "install", "--python", PYTHON, "--link-mode=copy", *fixed(files)]
-    steps = [[uv, "venv", "--no-project", "--python", _base_python(), VENV]] if fresh else []
+    install = [uv, "pip", "install", "--python", basics.PYTHON, "--link-mode=copy", *fixed(files)]
+    steps = [[uv, "venv", "--no-project", "--python", _base_python(), basics.VENV]] if fresh else []
     return _failure([*steps, install], environment, fresh=fresh)
 
 
@@ -91,11 +78,11 @@ def _by_pip(files: "list[str]", environment: "dict[str, str]", *, fresh: bool, y
     """Return "" where pip has installed the files, else why not."""
     if fresh and not _can_make_venv():
         _install_venv_module(environment, yes=yes)
-    install = [PYTHON, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *fixed(files)]
+    install = [basics.PYTHON, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", *fixed(files)]
     # Python 3.12 refuses a path with the PATH separator, for the sake of an `activate` that is not used here.
     create = "import os, venv; os.pathsep = '\\n'; venv.create('.venv', with_pip=True, symlinks=os.name != 'nt')"
     # uv makes .venv without pip, and may have gone since.
-    steps = [[_base_python(), "-I", "-c", create]] if fresh else [[PYTHON, "-I", "-m", "ensurepip"]]
+    steps = [[_base_python(), "-I", "-c", create]] if fresh else [[basics.PYTHON, "-I", "-m", "ensurepip"]]
     return _failure([*steps, install], environment, fresh=fresh)
 
 
@@ -114,7 +101,7 @@ def _failure(steps: "list[list[str]]", environment: "Mapping[str, str]", *, fres
         try:
             # close_fds: where this process is killed, a child that lives on holds the lock until it ends.
             done = subprocess.run(
-                argv, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                argv, cwd=basics.ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True, errors="replace", timeout=STEP_TIMEOUT_S, close_fds=False,
                 check=False,
             )  # fmt: skip
@@ -138,11 +125,11 @@ def _remove() -> None:
     import shutil
 
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        os.unlink(STAMP)
-    if os.path.isdir(VENV) and not os.path.islink(VENV):
-        shutil.rmtree(VENV)
-    elif os.path.lexists(VENV):
-        os.unlink(VENV)  # a link is cut; what it leads to is not ours
+        os.unlink(basics.STAMP)
+    if os.path.isdir(basics.VENV) and not os.path.islink(basics.VENV):
+        shutil.rmtree(basics.VENV)
+    elif os.path.lexists(basics.VENV):
+        os.unlink(basics.VENV)  # a link is cut; what it leads to is not ours
 
 
 def _can_make_venv() -> bool:
@@ -167,14 +154,15 @@ def _install_venv_module(environment: "Mapping[str, str]", *, yes: bool) -> None
     sudo = [] if is_root else ["sudo", *([] if sys.stdin.isatty() else ["--non-interactive"])]
     problem = "this Python cannot make virtual environments: its module ensurepip is missing"
     if not shutil.which("apt-get"):
-        fail(problem, fix="install the venv module of your Python, or uv, then try again", code=UNAVAILABLE)
+        fix = "install the venv module of your Python, or uv, then try again"
+        basics.fail(problem, fix=fix, code=basics.UNAVAILABLE)
     if yes and (not sudo or shutil.which("sudo")):
         apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
         print(f"Installing {package} ...", file=sys.stderr, flush=True)
         _failure([[*apt, "update"]], environment, fresh=False)  # one dead source must not end it: install decides
         problem = _failure([[*apt, "install", "--yes", package]], environment, fresh=False) or problem
     if not _can_make_venv():
-        fail(problem.strip().splitlines()[-1], fix=f"sudo apt-get install {package}", code=UNAVAILABLE)
+        basics.fail(problem.strip().splitlines()[-1], fix=f"sudo apt-get install {package}", code=basics.UNAVAILABLE)
 
 
 def write_scripts() -> None:
@@ -184,17 +172,16 @@ def write_scripts() -> None:
     settings that may name another.
     """
     for name in ("invoke", "inv"):
-        path = os.path.join(os.path.dirname(PYTHON), name)
+        path = os.path.join(os.path.dirname(basics.PYTHON), name)
         if os.name == "nt":
             if os.path.exists(path + ".exe"):
                 os.unlink(path + ".exe")
-            text = f'@set "{CALLED_AS}={name}"\n@"{PYTHON}" -I "{PROGRAM}" %*\n'
+            text = f'@set "{basics.CALLED_AS}={name}"\n@"{basics.PYTHON}" -I "{basics.PROGRAM}" %*\n'
             path += ".cmd"
         else:
-            text = SCRIPT.format(
-                path=shell_word(shell_word(path)), variable=CALLED_AS, python=shell_word(PYTHON),
-                program=shell_word(PROGRAM),
-            )  # fmt: skip
+            word = basics.shell_word
+            places = {"path": word(word(path)), "python": word(basics.PYTHON), "program": word(basics.PROGRAM)}
+            text = SCRIPT.format(variable=basics.CALLED_AS, **places)
         with open(path + ".new", "w", encoding="utf-8") as stream:
             stream.write(text)
         os.chmod(path + ".new", 0o755)  # noqa: S103 (a program)
@@ -205,7 +192,7 @@ def give_to_owner() -> None:
     """Give .venv that root made to the owner of the clone, who must be able to renew it without sudo."""
     if os.name == "nt" or os.geteuid() != 0:
         return
-    owner = rightful_owner(ROOT)
-    for folder, _, names in os.walk(VENV):
+    owner = basics.rightful_owner(basics.ROOT)
+    for folder, _, names in os.walk(basics.VENV):
         for name in (folder, *(os.path.join(folder, each) for each in names)):
             os.chown(name, *owner, follow_symlinks=False)

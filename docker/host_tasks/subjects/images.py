@@ -264,20 +264,16 @@ def environment_taken(seen: Seen) -> Iterator[Finding]:
     if step := _taking(seen):
         cause = f"{FROM} is {settings.now(seen).values[FROM]}, and the image has to be built"
         yield fail(cause, task_command("build"), step=step)
-    else:
-        yield ok("there is nothing to take")
 
 
 @rule("environment-made")
 def environment_made(seen: Seen) -> Iterator[Finding]:
     """Ask for the environment as an image of its own."""
-    here = environment(seen)
-    if here.image:
-        yield ok(f"{here.name} is here")
-    else:
+    name = environment(seen).name
+    if not environment(seen).image:
         do = functools.partial(build_environment, attested=_attested(seen))
         what = "build the environment, from the cache where nothing changed"
-        yield _needed(seen, f"{here.name} is not here", Step(do, what, f"the image {here.name}"))
+        yield _needed(seen, f"{name} is not here", Step(do, what, f"the image {name}"))
 
 
 def _attested(seen: Seen) -> tuple[str, ...]:

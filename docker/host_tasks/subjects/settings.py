@@ -202,7 +202,7 @@ def env_file(seen: Seen) -> Iterator[Finding]:
         line = env(ENV_FILE).line_numbers()[ports.KEY]
         problem = f"{name}:{line}: {ports.KEY}={port} is not between {ports.LOWEST_PORT} and {ports.HIGHEST_PORT}"
         yield fail(problem, f"correct or remove line {line}, then: {task_command('env')}")
-    elif settings.plan.changed:
+    elif settings.plan.changes:
         keys = ", ".join(change.key for change in settings.plan.changes)
         step = Step(write, f"write {name}", f"{keys} in {name}; every other line stays")
         yield fail(reason(settings.plan), task_command("env"), step=step)
@@ -218,7 +218,7 @@ def env_file(seen: Seen) -> Iterator[Finding]:
 @rule("choices", upon=("env-file",))
 def choices_kept(seen: Seen) -> Iterator[Finding]:
     """Ask for docker/.env to hold what this call chose; a choice that does not come true is not kept."""
-    if (plan := now(seen).chosen) and plan.changed:
+    if (plan := now(seen).chosen) and plan.changes:
         keys = ", ".join(change.key for change in plan.changes)
         step = Step(keep, "keep what was chosen", f"{keys} in {shown(ENV_FILE)}; every other line stays")
         cause = f"the next `up` goes by {shown(ENV_FILE)}: {', '.join(map(str, plan.changes))}"
@@ -305,10 +305,9 @@ def write(seen: Seen, **values: str | None) -> None:
             with files.where_modes_are():
                 os.chown(path, settings.identity.uid, settings.identity.gid)
     plan = env(ENV_FILE).plan({**settings.observed, **values})
-    if plan.changed:
-        envfile.write(plan)
-        for change in plan.changes:
-            report.note(f"{shown(ENV_FILE)}: {change}")
+    envfile.write(plan)
+    for change in plan.changes:
+        report.note(f"{shown(ENV_FILE)}: {change}")
 
 
 def keep(seen: Seen) -> None:

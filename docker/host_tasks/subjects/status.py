@@ -54,7 +54,7 @@ def _rows() -> Mapping[str, Callable[[Seen], str]]:
         "image": _image,
         "memory": _memory,
         "disk": _disk,
-        "docker/.env": lambda seen: "out of date" if settings.now(seen).plan.changed else "up to date",
+        "docker/.env": lambda seen: "out of date" if settings.now(seen).plan.changes else "up to date",
     }
 
 
