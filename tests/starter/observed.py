@@ -157,7 +157,7 @@ FIRST_ENV = unwritten(*(envfile.Change(key, None, value) for key, value in VALUE
 def engine(*, info: Mapping[str, Any] = MappingProxyType({}), **differs: Any) -> Engine:
     """Return an engine that is as it should be, but as it is said; what `docker info` says is added to the good."""
     good = {"ServerVersion": "26.1.5", "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "0.13"}]}}
-    known = {"compose": "2.26.1", "script_knows_this_system": True, "user": "ada", "where": Endpoint(SOCKET)}
+    known = {"compose": "2.26.1", "script_knows_this_system": True, "where": Endpoint(SOCKET)}
     return Engine(**{**known, "info": {**good, **info}, **differs})
 
 

@@ -206,12 +206,12 @@ def test_diagnose_unknown_context(stub: Stub, monkeypatch: pytest.MonkeyPatch) -
 def test_diagnose_socket_denied(stub: Stub, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> None:
     """A refused socket must name the group and the command that joins it, and is not a case for installing."""
     stub(**answer)
-    monkeypatch.setattr(engine, "account", lambda: ("ada", False))
+    monkeypatch.setattr(engine, "waits_for_group", lambda: False)
 
     found = problem()
 
     assert found.cause == f"you may not use the engine at {DEFAULT_HOST}: you are not in group docker"
-    assert found.fix == "sudo usermod -aG docker ada && newgrp docker"
+    assert found.fix == "sudo usermod -aG docker $(id -un) && newgrp docker"
     assert (found.exit_code, installs(found)) == (ExitCode.PERMISSION, False)
 
 

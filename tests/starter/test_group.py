@@ -66,11 +66,11 @@ def test_membership_waits_for_a_login(
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ada"))
     monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_mem=members, gr_gid=gid))
 
-    assert engine.account() == ("ada", expected)
+    assert engine.waits_for_group() is expected
 
 
 def test_no_group_docker_is_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the group has nobody waiting for it."""
     monkeypatch.setattr(grp, "getgrnam", {}.__getitem__)
 
-    assert engine.account()[1] is False
+    assert engine.waits_for_group() is False

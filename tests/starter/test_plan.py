@@ -147,7 +147,7 @@ CASES = [
         "engine denied",
         lambda: stopped(engine=engine(info={"ServerVersion": ""}, said=DENIED)),
         "error: you may not use the engine at unix:///var/run/docker.sock: you are not in group docker",
-        "fix: sudo usermod -aG docker ada && newgrp docker",
+        "fix: sudo usermod -aG docker $(id -un) && newgrp docker",
     ),
     case(
         "engine denied until the next login",

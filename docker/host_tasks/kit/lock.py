@@ -27,17 +27,14 @@ def held(path: Path = LOCK_FILE, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterat
     except OSError as err:
         raise files.refusal(path, "made", err) from err
     try:
-        if not _taken(descriptor, timeout_s):
+        try:
+            taken = wait_for_lock(descriptor, WAITING, timeout_s)
+        except OSError as err:
+            problem = f"this file system has no locks: {err.strerror}"
+            raise HostError(problem, fix="move the clone to a local disk", code=ExitCode.UNAVAILABLE) from err
+        if not taken:
             problem = f"another task has held {shown(path)} for {timeout_s:g} s"
             raise HostError(problem, fix="end that task, then try again", code=ExitCode.TRY_AGAIN)
         yield
     finally:
         os.close(descriptor)
-
-
-def _taken(descriptor: int, timeout_s: float) -> bool:
-    try:
-        return wait_for_lock(descriptor, WAITING, timeout_s)
-    except OSError as err:
-        problem = f"this file system has no locks: {err.strerror}"
-        raise HostError(problem, fix="move the clone to a local disk", code=ExitCode.UNAVAILABLE) from err

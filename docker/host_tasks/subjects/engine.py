@@ -46,7 +46,6 @@ class Engine:
     info: Mapping[str, Any] | None = field(default_factory=dict)  # `docker info`; None = no answer in time
     said: str = ""  # what docker's command or the engine complained of
     script_knows_this_system: bool = False  # whether docker/install-engine.sh may work here; it looks closer
-    user: str = ""  # the caller's name
     waits_for_group: bool = False  # whether the caller became a member of group docker after this login
 
 
@@ -81,7 +80,7 @@ def state(seen: Seen) -> Engine:
             info = dict(json.loads(told.stdout))
     import docker
 
-    compose, (name, waits) = version.result(), account()
+    compose = version.result()
     return Engine(
         where,
         sdk=hasattr(docker, "from_env"),  # without the SDK this is the folder docker/, as an empty package
@@ -90,8 +89,7 @@ def state(seen: Seen) -> Engine:
         info=info,
         said="\n".join((info or {}).get("ServerErrors") or [told.stderr if told else ""]),
         script_knows_this_system=known,
-        user=name,
-        waits_for_group=waits,
+        waits_for_group=waits_for_group(),
     )
 
 
@@ -105,19 +103,15 @@ def _answer(*argv: str) -> runner.Finished | None:
         raise
 
 
-def account() -> tuple[str, bool]:
-    """Return this user's name, and whether the group database names it in group docker and this process does not."""
-    try:
+def waits_for_group() -> bool:
+    """Return whether the group database names this user in group docker, and this process is not in it."""
+    with contextlib.suppress(ImportError, KeyError):  # Windows; a uid without a name; no such group
         import grp
         import pwd
 
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):  # Windows; a uid without a name
-        return str(os.getuid()) if hasattr(os, "getuid") else "", False
-    with contextlib.suppress(KeyError):  # no such group
-        docker = grp.getgrnam("docker")
-        return name, name in docker.gr_mem and docker.gr_gid not in (os.getgid(), *os.getgroups())
-    return name, False
+        docker, name = grp.getgrnam("docker"), pwd.getpwuid(os.getuid()).pw_name
+        return name in docker.gr_mem and docker.gr_gid not in (os.getgid(), *os.getgroups())
+    return False
 
 
 # judge
@@ -241,7 +235,7 @@ def _by_complaint(said: str, told: Engine) -> Iterator[Finding]:
     """
     text = said.lower()
     if "permission denied while trying to connect" in text:
-        why, fix, step = "you are not in group docker", f"sudo usermod -aG docker {told.user} && newgrp docker", None
+        why, fix, step = "you are not in group docker", "sudo usermod -aG docker $(id -un) && newgrp docker", None
         if told.waits_for_group:
             why, fix = "this login is older than your membership in group docker", "newgrp docker"
             step = Step(join, "run again as a member of group docker", "nothing: this process only")
