@@ -148,6 +148,20 @@ def test_control_sequence_on_the_border_of_two_reads_is_one(tmp_path: Path, capf
     assert capfd.readouterr().out == r"\x1b[31mred\x1b]0;title\x07\x1b[".replace(r"\x1b[31m", "\x1b[31m")
 
 
+@pytest.mark.parametrize("terminal", [False, True], ids=["file", "terminal"])
+def test_step_of_a_build_draws_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *, terminal: bool
+) -> None:
+    """On a terminal Docker draws its progress by moves of lines; what sets titles or clears the screen is shown."""
+    script = r"printf '\033[1A\033[2K\033[31mred\033[2J\033]52;c;eA==\007\n'"
+    monkeypatch.setattr(runner, "_own_terminal", lambda stream: os.openpty() if terminal else None)
+
+    runner.run(["sh", "-c", script], cwd=tmp_path, keep=True, announce=False)
+
+    draws = "\x1b[1A\x1b[2K" if terminal else r"\x1b[1A\x1b[2K"
+    assert capfd.readouterr().err.rstrip() == draws + "\x1b[31mred" + r"\x1b[2J\x1b]52;c;eA==\x07"
+
+
 def test_last_lines_before_giving_up_are_those_of_the_service(capsys: pytest.CaptureFixture[str]) -> None:
     """A line of a container's log is told as one, so none is taken for a fix of ours."""
     ill = server(status="exited", exit_code=1)

@@ -26,7 +26,7 @@ KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process at o
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 KEPT_CHARACTERS = 64_000
 COLOURS = r"\r*\n|\t|\x1b\[[0-9;:]{0,30}m"  # what stays of a container's lines (ECMA-48, 8.3.117: SGR)
-DRAWN = r"[\r\n\t]|\x1b\[[0-9;:?]{0,30}[A-HJKhlm]"  # by Docker on a terminal: moves, erasures, modes, colours
+DRAWN = r"[\r\n\t]|\x1b\[[0-9;:?]{0,30}[A-DGKhlm]"  # by Docker on a terminal: moves, lines, the cursor, colours
 ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]|\r")  # ECMA-48, 5.4: control sequences
 BEGUN = re.compile(r"(\r+|\x1b(\[[0-9;:?]{0,30})?)\Z")  # what may end in the next piece
 
@@ -198,7 +198,8 @@ def _wait(
 def _shown(process: subprocess.Popen[str], terminal: int | None, stream: TextIO, staying: str) -> str:
     """Show a process's output as it comes until it ends, and return the last KEPT_CHARACTERS of it.
 
-    Of what a terminal obeys only the pattern of what is staying does: BuildKit passes on what a step writes (0.13).
+    Of what a terminal obeys only what fits the pattern stays: BuildKit passes on what a step writes (tried: 0.13,
+    each line of plain progress, and on a terminal the last lines of a step that failed).
     """
     source = terminal if terminal is not None else process.stdout.fileno() if process.stdout else -1
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may come in two pieces
