@@ -40,8 +40,7 @@ def test_new_choice_is_an_option_a_key_and_a_file(tree: Path, task: Task) -> Non
     facts = json.loads(task("status", "--json").stdout)
 
     assert "--no-debug" in task("--help", "up").stdout
-    assert "COMPOSE_FILE, " in planned
-    assert "DEBUG" in planned
+    assert "touches: DEBUG, COMPOSE_FILE in docker/.env" in planned
     assert facts["debug"] == "no"
     assert "docker-compose.debug.yml" in (tree / "docker" / "README.md").read_text(encoding="utf-8")
 
