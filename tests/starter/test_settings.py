@@ -11,7 +11,7 @@ from host_tasks import goals
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import ExitCode
 from host_tasks.loop import FAIL, OK, Finding, Rule, Seen
-from host_tasks.subjects import clone, containers, identity, mounts, network, services, settings
+from host_tasks.subjects import clone, containers, identity, link, network, services, settings
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
 
@@ -168,7 +168,7 @@ def test_choice_is_kept_after_the_start(task: Callable[[], tuple[Rule, ...]]) ->
     """A build or a start that fails leaves the next plain `up` what it was."""
     rules = task()
 
-    assert rules.index(services.services) < rules.index(settings.choices_kept) < rules.index(mounts.mounts_inside)
+    assert rules.index(services.services) < rules.index(settings.choices_kept) < rules.index(link.answers)
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "80", "70000", "-1", "9" * 30, "9" * 5000])
