@@ -1,10 +1,11 @@
 """Tests of host_tasks.subjects.environment: what environment.yml asks for, and which line of it is wrong."""
 
 import pytest
+from person_files import Environment
 
 from host_tasks.kit.paths import ENVIRONMENT_YML
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.subjects.environment import Environment, missing, read_environment
+from host_tasks.subjects.environment import missing, read_environment
 
 
 def test_own_file_is_read() -> None:

@@ -103,7 +103,7 @@ def test_repository_elsewhere_and_a_bare_one_are_looked_at(
 
 
 def test_settings_of_other_tools_are_named(folder: Path) -> None:
-    """A file that a tool runs by its name alone, a folder, and a file of many tools with a table of one that runs it."""
+    """A file that a tool runs by its name alone, a folder, and a file of many with a table of one."""
     (folder / "tasks.py").touch()
     (folder / "sub" / ".vscode").mkdir(parents=True)
     (folder / "tasks").mkdir()

@@ -20,7 +20,7 @@ DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own ear
 LARGEST_BYTES = 2**20  # of a file that the container can write
 
 
-def read(path: Path, *, below: Path = ROOT) -> bytes:
+def read(path: Path, *, below: Path, most: int = LARGEST_BYTES) -> bytes:
     """Return what a file holds that the container may have put there.
 
     No link below the given folder is followed, no pipe is waited for, and no endless file is read.
@@ -29,12 +29,15 @@ def read(path: Path, *, below: Path = ROOT) -> bytes:
         OSError: it cannot be read; strerror says why.
     """
     descriptor = _opened(path, below)
-    with os.fdopen(descriptor, "rb") as stream:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no file")
-        found = stream.read(LARGEST_BYTES + 1)
-    if len(found) > LARGEST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {LARGEST_BYTES} bytes")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            found = stream.read(most + 1)
+    finally:
+        os.close(descriptor)
+    if len(found) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
     return found
 
 
@@ -62,7 +65,7 @@ def content(path: Path) -> bytes:
     """Return what a file holds; nothing where it cannot be read, which a rule of its own says."""
     try:
         of_a_container = any(path.is_relative_to(ROOT / name) for name in YOURS)
-        return read(path) if of_a_container else path.read_bytes()
+        return read(path, below=ROOT) if of_a_container else path.read_bytes()
     except OSError:
         return b""
 
