@@ -146,6 +146,11 @@ dpkg: error processing package no-such-package (--configure):
  dependency problems - leaving unconfigured
 E: Sub-process /usr/bin/dpkg returned an error code (1)
 """
+UNMET = """\
+error: the environment cannot be made: the channels do not have, for linux-64:
+- numpy <1: no such version or build, but 2.0, 2.1
+- r-base *: no package of this name
+"""
 NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.org/team/noarch/repodata.json)"
 
 
@@ -160,6 +165,7 @@ NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.or
         (SECTION, ["environment.yml:12"]),
         ("  ERROR: Failed to build 'b' when getting requirements to build wheel", ["requirements.txt:4"]),
         ("error: the environment cannot be made: No candidates were found for r-base *.", ["environment.yml:9"]),
+        (UNMET, ["environment.yml:8", "environment.yml:9"]),
         (ROOTS, ["environment.yml:7", "environment.yml:8"]),
         ("ResolvePackageNotFound:\n  - r-base\n  - numpy[version='<1']", ["environment.yml:9", "environment.yml:8"]),
         (NO_CHANNEL.format("the environment cannot be made"), ["environment.yml:3"]),
@@ -174,7 +180,7 @@ NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.or
     ],
     ids=[
         *("pip", "pip section", "of a dependency", "pip conflict", "requirement", "hashes", "wheel"),
-        *("missing", "unsolvable", "classic", "channel", "apt", "trusted host", "src", "dpkg"),
+        *("missing", "unmet", "unsolvable", "classic", "channel", "apt", "trusted host", "src", "dpkg"),
         *("words", "shell", "not asked for", "no index"),
     ],
 )

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -373,6 +374,29 @@ def made_of(*depends: tuple[str, str]) -> dict[str, dict[str, Any]]:
         }
         for name, needed in depends
     }
+
+
+def test_all_that_the_channels_do_not_have_is_told_at_once() -> None:
+    """As an export of another system asks for it: a name that is not there, a version and a build that are not."""
+
+    def named(name: str, version: float = 0.0) -> SimpleNamespace:
+        return SimpleNamespace(name=SimpleNamespace(normalized=name), version=version)
+
+    class Spec(SimpleNamespace):
+        def __str__(self) -> str:
+            return f"{self.name.normalized} {self.version}"
+
+        def matches(self, package: SimpleNamespace) -> bool:
+            return (self.name.normalized, self.version) == (package.name.normalized, package.version)
+
+    specs = [Spec(**vars(each)) for each in (named("a", 9.5), named("a", 10.5), named("b", 1), named("libcxx", 16))]
+    known = [named("a", version) for version in (9.5, 8.5, 10.0, 9.0)] + [named("b", 2)]
+
+    assert list(records.unmet(specs, known)) == [
+        "- a 10.5: no such version or build, but 9.0, 9.5, 10.0",
+        "- b 1: no such version or build, but 2",
+        "- libcxx 16: no package of this name",
+    ]
 
 
 ADA: list[tuple[str, str]] = [("python", "absent"), ("ada", "babbage"), ("babbage", "python")]

@@ -76,6 +76,7 @@ _PIP = re.compile(
 _CONFLICT = re.compile(r"Cannot install (.+?) because")
 _APT = re.compile(rf"Unable to locate package ({_WORD})|Package '({_WORD})' has no installation candidate")
 _CONDA = re.compile(rf"No candidates were found for ({_WORD})|nothing provides requested ({_WORD})")
+_UNMET = re.compile(rf"- ({_WORD}).*: no (?:such version|package of this name)")  # records.py
 _QUOTED = re.compile(
     r"(?:^\s*|[\[,]\s*)['\"]([A-Za-z0-9][\w.-]*)"
 )  # the name in an item of a list of src/pyproject.toml
@@ -300,7 +301,7 @@ def _blamed(cause: str, said: Sequence[str]) -> Iterator[str]:
     parents = [line for line in said if _PARENT.search(line)]
     conflicts = [item for text in _CONFLICT.findall(cause) for item in re.split(r", | and ", text)]
     listed = [item.strip() for text in _LISTED.findall(cause) for item in text.split(";")]
-    roots = [match[1] for match in map(_ROOT.match, said) if match]
+    roots = [match[1] for pattern in (_ROOT, _UNMET) for match in map(pattern.match, said) if match]
     yield from (f"pip {_normalized(name)}" for name in (*_named(_PIP, [*parents[-1:], cause][0]), *_words(conflicts)))
     yield from (f"conda {name.lower()}" for name in (*roots, *_named(_CONDA, cause), *_words(listed)))
     broken = [match[1] for match in map(_DPKG.match, said) if match]
