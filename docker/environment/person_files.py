@@ -23,7 +23,7 @@ _SELECTOR = re.compile(r"#\s*(\[(?!.*\b(?:not|linux|unix)\b)[^\]]*\b(?:win|osx)(
 
 # pip 26, "Requirements File Format": comments, options that name a file or a folder, and variables.
 _COMMENT = re.compile(r"(?:^|\s+)#.*$")
-_NAMES_A_FILE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
+NAMES_A_FILE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
 _FINDS_LINKS = re.compile(r"(?:^|\s)(?:-f|--find-links)[\s=]*(\S+)")
 _EDITABLE = re.compile(r"(?:-e|--editable)[\s=]*(\S+)")
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
@@ -240,7 +240,7 @@ def _pip_fault(line: str, has: Callable[[str], bool]) -> str:
             "name the index there, with its login"
         )
     # A project that has deleted requirements.txt asks pip for nothing.
-    if (named := _NAMES_A_FILE.match(line)) and named[1] != "requirements.txt" and lacks(named[1]):
+    if (named := NAMES_A_FILE.match(line)) and named[1] != "requirements.txt" and lacks(named[1]):
         return f"{named[1]} is not in the build: it takes {' and '.join(BESIDE)} beside {NAME}"
     if (links := _FINDS_LINKS.search(line)) and lacks(links[1]):
         return (

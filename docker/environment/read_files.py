@@ -31,9 +31,7 @@ from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 from pip._vendor.packaging.utils import canonicalize_name
 
 SOURCE_BYTES = 2**20  # of src/pyproject.toml
-# pip 26, "Requirements File Format": these options name a file, relative to the one that they stand in.
-NAMES_A_FILE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
-# Of these lines, those that say where packages are; the others say of which kind.
+# Of pip's options, those that say where packages are; the others say of which kind.
 PLACE = re.compile(r"\s*(?:-i|-f|--(?:extra-)?index-url|--find-links|--no-index|--trusted-host)\b")
 WHERE = re.compile(rf"{PLACE.pattern}|\s*--(?:no|only)-binary\b")
 
@@ -82,10 +80,10 @@ def source_dependencies(pyproject: Path) -> list[str]:
 
 def where_lines(folder: Path, lines: Pattern[str] = WHERE, name: str = "section.txt") -> Iterator[str]:
     """Yield the lines of a requirement file, and of those that it names, that say where packages are."""
-    for line in (folder / name).read_text(encoding="utf-8-sig").splitlines():
+    for line in (folder / name).read_text(encoding="utf-8").splitlines():
         if lines.match(line):
             yield f"{line.strip()}\n"
-        elif (named := NAMES_A_FILE.match(line)) and (folder / named[1]).is_file():
+        elif (named := person_files.NAMES_A_FILE.match(line.strip())) and (folder / named[1]).is_file():
             yield from where_lines(folder, lines, named[1])
 
 

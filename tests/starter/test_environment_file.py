@@ -1,11 +1,12 @@
 """Tests of host_tasks.subjects.environment: what environment.yml asks for, and which line of it is wrong."""
 
 import pytest
-from person_files import Environment
+from observed import healthy
+from person_files import Environment, FaultError, read_environment
 
 from host_tasks.kit.paths import ENVIRONMENT_YML
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.subjects.environment import missing, read_environment
+from host_tasks.subjects.environment import asked, missing
 
 
 def test_own_file_is_read() -> None:
@@ -96,7 +97,7 @@ def test_specification_that_conda_takes_is_taken(spec: str) -> None:
 def test_fault_is_named_with_its_line(text: str, says: str) -> None:
     """What cannot be read is the line and the words, never a traceback (65)."""
     with pytest.raises(HostError) as refusal:
-        read_environment(text)
+        asked(healthy(environment_yml=text))
 
     assert refusal.value.problem.startswith(says)
     assert refusal.value.code == ExitCode.DATA
@@ -104,7 +105,7 @@ def test_fault_is_named_with_its_line(text: str, says: str) -> None:
 
 def test_mapping_is_written_as_a_package() -> None:
     """The error shows how the version is written."""
-    with pytest.raises(HostError, match=r"written `numpy=1\.2`"):
+    with pytest.raises(FaultError, match=r"written `numpy=1\.2`"):
         read_environment("dependencies:\n- numpy: 1.2\n")
 
 

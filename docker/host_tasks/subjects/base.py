@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import person_files
+
 from host_tasks.kit import files, runner
 from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import DOCKER_DIR, DOCKERFILE, ENV_FILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
@@ -81,14 +83,12 @@ def stand_in_name() -> str:
 
 def _conda_lines() -> bytes:
     """Return what the stand-in's channel holds of environment.yml: no comment, variable or pip package."""
-    import yaml
-
     content = files.content(ENVIRONMENT_YML)
     try:
-        asked = yaml.load(content, yaml.BaseLoader)["dependencies"]  # noqa: S506 # it makes strings and lists only
-        return "\n".join(sorted(package for package in asked if isinstance(package, str))).encode()
-    except (yaml.YAMLError, TypeError, KeyError):
+        asked = person_files.read_environment(person_files.decoded(content, person_files.NAME))
+    except person_files.FaultError:
         return content  # its own rule says what is wrong
+    return "\n".join(sorted(asked.conda)).encode()
 
 
 def system() -> str:

@@ -57,8 +57,9 @@ _CRLF = re.compile(
 _UNREACHED = re.compile(r"after connection broken by '(.*)': /")
 # In the frame in which pip shows what it ran: what says more than its last line (setuptools, psycopg2, GCC 12).
 _FRAME = re.compile(r"fatal error: |executable not found|No module named|(?:header|library|package)\b.* not found")
-# dpkg 1.21: the first of these is the cause, and what follows depends on it.
-_DPKG = re.compile(r"dpkg: error processing (?:package|archive) ([\w.+-]+)")
+# dpkg 1.21: the first of these is the cause, the next line says why, and the one above may say more.
+_DPKG = re.compile(r"(?:(.*error.*)\n)?(dpkg: error processing .*)\n(.*)")
+_BROKEN = re.compile(r"dpkg: error processing (?:package|archive) ([\w.+-]+)")
 _UNBUILT = re.compile(r"(?:Failed to build|Failed building wheel for|Building wheel for) '?([^'\s]+)")
 
 # Files that read_files.py makes, and what of: a lock's lines are in no file of a person.
@@ -77,9 +78,7 @@ _CONFLICT = re.compile(r"Cannot install (.+?) because")
 _APT = re.compile(rf"Unable to locate package ({_WORD})|Package '({_WORD})' has no installation candidate")
 _CONDA = re.compile(rf"No candidates were found for ({_WORD})|nothing provides requested ({_WORD})")
 _UNMET = re.compile(rf"- ({_WORD}).*: no (?:such version|package of this name)")  # records.py
-_QUOTED = re.compile(
-    r"(?:^\s*|[\[,]\s*)['\"]([A-Za-z0-9][\w.-]*)"
-)  # the name in an item of a list of src/pyproject.toml
+_QUOTED = re.compile(r"(?:^\s*|[\[,]\s*)['\"]([A-Za-z0-9][\w.-]*)")  # the name in an item of a list of TOML
 _ROOT = re.compile(rf"[├└]─ ({_WORD})")  # rattler's and libmamba's trees: what was asked for; its branches were not
 _LISTED = re.compile(r"(?:ResolvePackageNotFound|not available from current channels): (.*)")
 _ADDRESS = re.compile(r"https?://[^\s)'\"]+")
@@ -203,9 +202,8 @@ def _own_words(said: Sequence[str]) -> str | None:
         return "no space left on device"
     if _CRLF.search(text):
         return "a script ends its lines with CR LF, which Linux does not read: see .gitattributes"
-    if broken := next((number for number, line in enumerate(said) if _DPKG.match(line)), None):
-        why = [line for line in said[broken - 1 : broken] if "error" in line]
-        return " ".join([said[broken], *map(str.strip, said[broken + 1 : broken + 2]), *why])
+    if broken := _DPKG.search(text):
+        return " ".join(filter(None, [broken[2], broken[3].strip(), broken[1]]))
     if _NO_COMPILER.search(text):
         what = (_UNBUILT.findall(text) or ["a package"])[0]
         fix = "take it from conda, or name build-essential in apt.txt"
@@ -304,7 +302,7 @@ def _blamed(cause: str, said: Sequence[str]) -> Iterator[str]:
     roots = [match[1] for pattern in (_ROOT, _UNMET) for match in map(pattern.match, said) if match]
     yield from (f"pip {_normalized(name)}" for name in (*_named(_PIP, [*parents[-1:], cause][0]), *_words(conflicts)))
     yield from (f"conda {name.lower()}" for name in (*roots, *_named(_CONDA, cause), *_words(listed)))
-    broken = [match[1] for match in map(_DPKG.match, said) if match]
+    broken = [match[1] for match in map(_BROKEN.match, said) if match]
     yield from (f"apt {name}" for name in (*_named(_APT, cause), *broken))
 
 

@@ -100,7 +100,10 @@ def asked(seen: Seen) -> Environment:
     """
     if (written := text(seen)) is None:
         raise missing(names_at_top(seen))
-    return read_environment(written)
+    try:
+        return person_files.read_environment(written)
+    except FaultError as fault:
+        raise _wrong(fault) from fault
 
 
 def asked_packages(seen: Seen) -> str:
@@ -117,18 +120,6 @@ def missing(beside: Collection[str]) -> HostError:
     return HostError(
         problem, fix=fix if other else f"git checkout -- {path_word(ENVIRONMENT_YML)}", code=ExitCode.CONFIG
     )
-
-
-def read_environment(text: str) -> Environment:
-    """Return what an environment.yml asks for.
-
-    Raises:
-        HostError: a line of it is wrong (65).
-    """
-    try:
-        return person_files.read_environment(text)
-    except FaultError as fault:
-        raise _wrong(fault) from fault
 
 
 def _wrong(*faults: FaultError) -> HostError:
