@@ -4,7 +4,7 @@ import codecs
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
@@ -42,15 +42,12 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """What environment.yml asks for; every scalar as it is written, so that 3.10 stays 3.10."""
+    """What environment.yml asks for, each with its line from 1, and as it is written, so that 3.10 stays 3.10."""
 
-    channels: tuple[str, ...]
-    conda: tuple[str, ...]  # the package specifications, without the pip section
-    pip: tuple[str, ...]  # the lines of the pip section
-    variables: Mapping[str, str] = field(default_factory=dict)
-    lines: Mapping[str, int] = field(default_factory=dict)  # of each conda specification, from 1
-    pip_lines: tuple[int, ...] = ()  # of each line of the pip section
-    channel_lines: tuple[int, ...] = ()  # of each channel
+    channels: Mapping[str, int]
+    conda: Mapping[str, int]  # the package specifications, without the pip section
+    pip: Mapping[str, int]  # the lines of the pip section
+    variables: Mapping[str, str]
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -65,9 +62,8 @@ def decoded(content: bytes, name: str) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         line = content.count(b"\n", 0, err.start) + 1
-        raise FaultError(
-            name, line, f"the byte {content[err.start]:#x} is no UTF-8, which the file has to be in"
-        ) from err
+        what = f"the byte {content[err.start]:#x} is no UTF-8, which the file has to be in"
+        raise FaultError(name, line, what) from err
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise FaultError(name, line, "a NUL: the file is no text, or in UTF-16, and has to be in UTF-8")
@@ -80,35 +76,34 @@ def read_environment(text: str) -> Environment:
     Raises:
         FaultError: a line of it is wrong.
     """
-    keys, lines = _parsed(text), text.split("\n")
+    keys = _parsed(text)
     if "dependencies" not in keys:
         raise FaultError(NAME, 1, "there is no `dependencies:`")
-    conda: dict[str, int] = {}
-    pip: list[yaml.Node] = []
-    for item in _items(keys["dependencies"], "dependencies"):
-        if isinstance(item, yaml.ScalarNode):
-            conda[_specification(item)] = _line(item)
-        else:
-            pip += _pip_section(item)
-    if not conda and not pip:
+    items, pip = _items(keys["dependencies"], "dependencies"), list[yaml.Node]()
+    for item in items:
+        pip += [] if isinstance(item, yaml.ScalarNode) else _pip_section(item)
+    asked = Environment(
+        channels={_scalar(node, "a channel"): _line(node) for node in _items(keys.get("channels"), "channels")},
+        conda={_specification(node): _line(node) for node in items if isinstance(node, yaml.ScalarNode)},
+        pip={_scalar(node, "a pip package"): _line(node) for node in pip},
+        variables=_variables(keys.get("variables")),
+    )
+    if not asked.conda and not asked.pip:
         raise _fault(keys["dependencies"], "`dependencies:` has no packages")
-    for number in (*conda.values(), *map(_line, pip)):
+    lines = re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text)  # as YAML 1.1 counts them
+    for number in (*asked.conda.values(), *asked.pip.values()):
         if selector := _SELECTOR.search(lines[number - 1]):
             what = f"`{selector[1]}` is a comment to conda, which takes the line everywhere: remove the line"
             raise FaultError(NAME, number, f"{what}, for the image is Linux")
-    channels, variables = _items(keys.get("channels"), "channels"), keys.get("variables")
-    named = (
-        {} if _is_null(variables) else _mapping(variables, "variables", "`variables:` is not lines of `NAME: value`")
-    )
-    return Environment(
-        channels=tuple(_scalar(channel, "a channel") for channel in channels),
-        conda=tuple(conda),
-        pip=tuple(_scalar(line, "a pip package") for line in pip),
-        variables={name: _scalar(value, f"the variable {name}") for name, value in named.items()},
-        lines=conda,
-        pip_lines=tuple(map(_line, pip)),
-        channel_lines=tuple(map(_line, channels)),
-    )
+    return asked
+
+
+def _variables(node: yaml.Node | None) -> dict[str, str]:
+    """Return the variables by their names."""
+    if node is None or _is_null(node):
+        return {}
+    named = _mapping(node, "variables", "`variables:` is not lines of `NAME: value`")
+    return {name: _scalar(value, f"the variable {name}") for name, value in named.items()}
 
 
 def _parsed(text: str) -> dict[str, yaml.Node]:
@@ -197,10 +192,9 @@ def _specification(node: yaml.ScalarNode) -> str:
     return spec
 
 
-def _is_null(node: yaml.Node | None) -> bool:
+def _is_null(node: yaml.Node) -> bool:
     """Return whether nothing is written, or YAML's word for it."""
-    null = ("", "~", "null", "Null", "NULL")
-    return node is None or (isinstance(node, yaml.ScalarNode) and node.style is None and node.value in null)
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in ("", "~", "null", "Null", "NULL")
 
 
 def _line(node: yaml.Node) -> int:
@@ -218,7 +212,7 @@ def pip_faults(environment: Environment, beside: Mapping[str, str], has: Callabl
 
     Beside environment.yml are texts by name; `has` tells whether a path from there, with /, enters the build.
     """
-    written = [(NAME, number, line) for number, line in zip(environment.pip_lines, environment.pip, strict=True)]
+    written = [(NAME, number, line) for line, number in environment.pip.items()]
     for name, text in beside.items():
         if name not in OTHERS:
             written += [(name, number, line) for number, line in enumerate(text.splitlines(), 1)]

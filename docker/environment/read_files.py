@@ -139,11 +139,8 @@ def write_parts(project: Path, out: Path) -> None:
         sys.exit(f"error: {fault}")
     (out / "pip").mkdir(parents=True)
     (out / "pip" / "options.txt").touch()
-    asked = {
-        "channels": environment.channels,
-        "dependencies": environment.conda,
-        "variables": environment.variables,
-    }
+    conda = {"channels": [*environment.channels], "dependencies": [*environment.conda]}
+    asked = {**conda, "variables": environment.variables}
     (out / "conda.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
     for name in beside.keys() - person_files.OTHERS:
         (out / "pip" / name).write_text(beside[name], encoding="utf-8")

@@ -137,6 +137,7 @@ def test_line_that_conda_would_pass_over_is_named(text: str, says: str) -> None:
     "text",
     [
         "name: x\nprefix: /home/x\nplatforms: [linux-64]\ndependencies: [a]\n",
+        "# \x85# \u2028# three lines of YAML\r\ndependencies:\r\n- a\r\n",
         "dependencies:\n- a  # [linux]\n- b  # [not win]\n- c  # [unix or win]\n- d  # see [window]\n",
     ],
 )

@@ -264,7 +264,7 @@ def _places(cause: str, said: Sequence[str], seen: Seen) -> list[Place]:
     for blamed in _blamed(cause, said):
         found += [place for package, place in asked if package == blamed]
     for address in _ADDRESS.findall(cause):
-        for channel, line in zip(own.channels, own.channel_lines, strict=True):
+        for channel, line in own.channels.items():
             if address.startswith(f"{channel.rstrip('/')}/") or f"/{channel}/" in address:
                 found.append((environment.NAME, line))
     return list(dict.fromkeys(place for place in found if place))
@@ -274,16 +274,16 @@ def _in_file(name: str, line: int, seen: Seen) -> Place | None:
     """Return where a line of a file is; section.txt is made of the pip section (read_files.py)."""
     if name != "section.txt":
         return (name, line) if name in environment.beside(seen) else None
-    lines = environment.asked(seen).pip_lines
+    lines = [*environment.asked(seen).pip.values()]
     return (environment.NAME, lines[line - 1]) if line <= len(lines) else None
 
 
 def _asked(seen: Seen) -> Iterator[tuple[str, Place]]:
     """Yield each package that the files ask for, as `_blamed` names it, and where it stands."""
     own = environment.asked(seen)
-    for spec, number in own.lines.items():  # [channel::]name[ version]
+    for spec, number in own.conda.items():  # [channel::]name[ version]
         yield f"conda {''.join(_words([spec.rpartition('::')[2]])).lower()}", (environment.NAME, number)
-    for number, line in zip(own.pip_lines, own.pip, strict=True):
+    for line, number in own.pip.items():
         yield f"pip {_requirement(line)}", (environment.NAME, number)
     for number, line in enumerate((environment.source(seen) or "").splitlines(), 1):
         yield from ((f"pip {_normalized(name)}", (environment.SOURCE, number)) for name in re.findall(_QUOTED, line))
