@@ -144,11 +144,8 @@ def test_looking_ends_whatever_was_planted(folder: Path, tmp_path: Path) -> None
     }
 
 
-def test_git_that_the_tasks_call_runs_nothing_of_an_embedded_repository(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_git_that_the_tasks_call_runs_nothing_of_an_embedded_repository(folder: Path, tmp_path: Path) -> None:
     """A submodule in a mounted folder, and the clone itself, have settings and hooks that git would run."""
-    monkeypatch.setattr(git, "ROOT", tmp_path)
     ran, executes = tmp_path / "ran", executable(tmp_path / "run", f'touch "{tmp_path}/ran"')
     person = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
     for place, name in ((folder, "a"), (tmp_path, "notebooks")):
@@ -161,8 +158,8 @@ def test_git_that_the_tasks_call_runs_nothing_of_an_embedded_repository(
     executable(tmp_path / "post-index-change", f'touch "{tmp_path}/ran"')
     (folder / "a").write_text("changed", encoding="utf-8")
 
-    said = git.run("status", "--porcelain", "--untracked-files=no", ".", capture=True, announce=False)
-    git.run("ls-files", "--others", capture=True, announce=False)
+    said = git.run("status", "--porcelain", "--untracked-files=no", ".", cwd=tmp_path, capture=True, announce=False)
+    git.run("ls-files", "--others", cwd=tmp_path, capture=True, announce=False)
     untouched = not ran.exists()
     subprocess.run(["git", "-C", str(tmp_path), "status"], check=True, capture_output=True)
 

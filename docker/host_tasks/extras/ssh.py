@@ -205,7 +205,8 @@ def send(_: Seen, *, far: Far, dry_run: bool = False) -> Ended:
     Raises:
         HostError: git cannot tell what that is (78).
     """
-    listed = git.run("ls-files", "-z", "--cached", "--others", "--exclude-standard", capture=True, announce=False)
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = git.run(*words, cwd=ROOT, capture=True, announce=False)
     if not listed.ok:
         problem = f"git does not say which files are the project's: {listed.last_line}"
         raise HostError(problem, fix=f"git init {path_word(ROOT)}", code=ExitCode.CONFIG)

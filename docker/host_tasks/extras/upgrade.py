@@ -132,7 +132,7 @@ def git(*words: str, seeing: str = "") -> str:
 def _git(*words: str, seeing: str = "", **how: Any) -> runner.Finished:
     """Run a git command, which finds the repository by the folder in which it runs."""
     environ = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(Path(seeing, "objects"))} if seeing else {}
-    return safe_git.run(*words, environ=environ, **how)
+    return safe_git.run(*words, cwd=ROOT, environ=environ, **how)
 
 
 def _prefix() -> str:

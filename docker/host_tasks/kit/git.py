@@ -22,14 +22,16 @@ SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "fetch.recu
 SAFE = {"status": ("--ignore-submodules=all",), "diff-tree": ("--no-ext-diff", "--no-textconv")}
 
 
-def run(*words: str, environ: Mapping[str, str] = MappingProxyType({}), **how: Any) -> runner.Finished:
+def run(
+    *words: str, cwd: Path = ROOT, environ: Mapping[str, str] = MappingProxyType({}), **how: Any
+) -> runner.Finished:
     """Run a git command, which finds the repository by the folder in which it runs; `how` is that of runner.run."""
     settings = [word for key, value in SETTINGS.items() for word in ("-c", f"{key}={value}")]
     at = 2 if words[0] == "-C" else 0
     argv = ["git", *settings, *words[: at + 1], *SAFE.get(words[at], ()), *words[at + 1 :]]
     own = {name: value for name, value in os.environ.items() if name not in RETARGETING}
     asks = {} if how.get("interactive") else {"GIT_TERMINAL_PROMPT": "0"}
-    return runner.run(argv, cwd=ROOT, env={**own, "GIT_OPTIONAL_LOCKS": "0", **asks, **environ}, **how)
+    return runner.run(argv, cwd=cwd, env={**own, "GIT_OPTIONAL_LOCKS": "0", **asks, **environ}, **how)
 
 
 def settings_in(content: bytes) -> Iterator[tuple[str, str]]:
