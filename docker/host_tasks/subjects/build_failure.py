@@ -90,6 +90,7 @@ class Known(NamedTuple):
     words: re.Pattern[str]
     cause: str
     fix: str
+    code: ExitCode = ExitCode.UNAVAILABLE
 
 
 # The versions that write so: of the engine, unless another program is named.
@@ -98,6 +99,7 @@ _KNOWN = (
         re.compile(r'error getting credentials.*exec: "(docker-credential-[^"]+)": executable file not found'),
         "{}, which keeps logins by your ~/.docker/config.json, is not on the PATH",
         "install {}, or take the line that names it (credsStore, credHelpers) out of ~/.docker/config.json",
+        ExitCode.CONFIG,
     ),
     Known(  # 26.1, and 27 to 28.5
         re.compile(r"could not find an available, non-overlapping IPv4 address pool|all predefined address pools have"),
@@ -153,7 +155,7 @@ def known_cause(said: str) -> Finding | None:
         if match := known.words.search(told):
             name = next(filter(None, match.groups()), "")
             fix = known.fix.format(name) or task_command("doctor")
-            return fail(known.cause.format(name), fix, ExitCode.UNAVAILABLE)
+            return fail(known.cause.format(name), fix, known.code)
     return None
 
 
