@@ -26,7 +26,6 @@ from host_tasks.loop import Seen, achieve
 from host_tasks.subjects import (
     containers,
     doctor as checks,
-    environment_lock,
     explain as origins,
     link,
     mounts as bind_mounts,
@@ -195,7 +194,7 @@ def lock(c: Context, check: bool = False, update: str | bool = "", yes: bool = F
     For conda and pip, on both architectures, to be committed; then a build takes these packages and solves nothing.
     """
     if check:
-        sys.exit(checks.print_findings(Seen(), [environment_lock.environment_lock], as_is=True))
+        sys.exit(checks.print_findings(Seen(), goals.lock_checked(), as_is=True))
     achieve(goals.locked("*" if update is True else str(update)), yes=yes, dry_run=dry_run)
 
 

@@ -145,8 +145,8 @@ class Lock:
 
     def __init__(self, project: Path, out: Path, update: str) -> None:
         self.project, self.update, self.parts = project, update, Path(tempfile.mkdtemp())
-        self.inputs, self.settings = lock_files.inputs(project), conda_settings()
         read_files.write_parts(project, self.parts)
+        self.inputs, self.settings = lock_files.inputs(project), conda_settings()
         self.asked = json.loads((self.parts / "conda.json").read_text(encoding="utf-8"))
         self.addresses = sources(self.asked["channels"], self.settings)
         self.folder = lock_files.folder(self.addresses)
@@ -207,7 +207,8 @@ class Lock:
     def write(self, machine: str) -> None:
         """Lock an architecture."""
         subdir, found = lock_files.SUBDIRS[machine], self.conda(machine)
-        for part, text in (("conda", lock_files.explicit(found, subdir)), ("pip", self.pip(machine, found))):
+        own = lock_files.LOGIN.sub("", self.pip(machine, found))
+        for part, text in (("conda", lock_files.explicit(found, subdir)), ("pip", own)):
             text = lock_files.first_comment(self.inputs) + text
             (self.out / f"{part}-{subdir}.txt").write_text(text, encoding="utf-8")
 

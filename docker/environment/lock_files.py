@@ -12,7 +12,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ OF_THIS_MACHINE = "stand-in"
 INPUTS = "inputs.txt"
 OF_SOURCE = "# required by src/pyproject.toml\n"
 SUBDIRS = {"x86_64": "linux-64", "aarch64": "linux-aarch64"}  # conda's name of each architecture
-LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-PATTERNS = ("environment.yml", "requirements*.txt", "constraints*.txt", "pyproject.toml")
+SOURCE = "src/pyproject.toml"
+LOGIN = re.compile(r"(?<=://)[^/\s]+@")
+TOKEN = re.compile(r"/t/[^/\s]+")  # in the address of a channel
+OF_THE_BUILD = "pyproject.toml"  # what the build calls SOURCE
+PATTERNS = ("environment.yml", "requirements*.txt", "constraints*.txt", OF_THE_BUILD)
 
 
 def native() -> str:
@@ -36,16 +39,18 @@ def folder(addresses: Iterable[str]) -> str:
     return f"{FOLDER}/{OF_THIS_MACHINE}" if local else FOLDER
 
 
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file that a lock is made from, by their numbers from 1: no comment, and no password."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, TOKEN.sub("", LOGIN.sub("", line.rstrip()))
+
+
 def inputs(project: Path) -> str:
-    """Return the lines that a lock is made from, each after its file's name: no comment or password changes a lock."""
-    lines = [
-        f"{path.name}: {LOGIN.sub('', line.rstrip())}\n"
-        for pattern in PATTERNS
-        for path in sorted(project.glob(pattern))
-        for line in path.read_text(encoding="utf-8-sig").splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    return "".join(lines)
+    """Return the lines that a lock is made from, each after its file's name."""
+    paths = (path for pattern in PATTERNS for path in sorted(project.glob(pattern)))
+    texts = ((path.name, path.read_text(encoding="utf-8-sig")) for path in paths)
+    return "".join(f"{name}: {line}\n" for name, text in texts for _, line in lines(text))
 
 
 def first_comment(inputs: str) -> str:

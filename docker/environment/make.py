@@ -100,6 +100,13 @@ async def solve(
             add_pip_as_python_dependency=bool(settings["add_pip_as_python_dependency"]),
             **{"virtual_packages": rattler.VirtualPackage.detect(), **options},
         )
+    except exceptions.SolverError as err:
+        platforms = options.get("platforms", [rattler.Platform.current(), "noarch"])
+        names = [rattler.MatchSpec(spec.name.normalized) for spec in specs]
+        known = await rattler.Gateway().query(list(channels), platforms, names, recursive=False)
+        if lines := list(records.unmet(specs, [each for packages in known for each in packages])):
+            lines = [f"the channels do not have, for {platforms[0]}:", *lines]
+        sys.exit("\n".join(["error: the environment cannot be made: " + (lines or [str(err)])[0], *lines[1:]]))
     except FAULTS as err:
         sys.exit(f"error: the environment cannot be made: {err}")
     print(f"solved in {time.monotonic() - start:.1f} s: {len(found)} packages", flush=True)

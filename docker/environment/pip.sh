@@ -8,14 +8,20 @@ set -euo pipefail
 readonly folder="$1" prefix="$2" source="$3"
 install=(xargs --arg-file="${folder}/options.txt" python -m pip install --progress-bar off --root-user-action ignore)
 
-if [[ -s "${folder}/section.txt" ]]; then
-    (umask 002 && "${install[@]}" --requirement "${folder}/section.txt")
+requirements=section.txt
+if [[ -e "${folder}/locked.txt" ]]; then
+    requirements=locked.txt
+fi
+cd "${folder}" # pip takes the path of a wheel from here
+
+if [[ -s "${requirements}" ]]; then
+    (umask 002 && "${install[@]}" --requirement "${requirements}")
     bash "$(dirname "$0")/share.sh" "${prefix}"
 fi
 
-if [[ -s "${folder}/source.txt" ]]; then
+if [[ -s source.txt ]]; then
     # What is there stays as it is: pip would else take a package of another version away from the rest.
     python -m pip list --format=freeze >/tmp/here.txt
-    "${install[@]}" --prefix "${source}" --constraint /tmp/here.txt --requirement "${folder}/source.txt"
+    "${install[@]}" --prefix "${source}" --constraint /tmp/here.txt --requirement source.txt
     rm /tmp/here.txt
 fi

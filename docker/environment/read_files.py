@@ -5,22 +5,22 @@ read_files.py PROJECT OUT
 OUT/conda.json   channels, conda packages and variables of environment.yml: no comment or pip package changes it;
                  with a lock, the packages that it names
 OUT/apt.txt      names of system packages
-OUT/pip/         the pip section as section.txt, and the files that it may name; what src/pyproject.toml requires as
-                 source.txt; with a lock, what that names as both, and options.txt for pip
+OUT/pip/         the pip section as section.txt, and the files and wheels that it may name; what src/pyproject.toml
+                 requires as source.txt; with a lock, what that names as locked.txt, source.txt and options.txt
 OUT/post-build/  postBuild, with its run bit and without the CR of a checkout of Windows
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from re import Pattern
-from typing import Any
 
 import lock_files
-import yaml
+import person_files
 from channels import conda_settings, sources
+from person_files import BESIDE, NAME, WHEELS, FaultError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,44 +31,9 @@ from pip._vendor.packaging.requirements import InvalidRequirement, Requirement
 from pip._vendor.packaging.utils import canonicalize_name
 
 SOURCE_BYTES = 2**20  # of src/pyproject.toml
-BESIDE = ("requirements*.txt", "constraints*.txt")
-# pip 26, "Requirements File Format": these options name a file, relative to the one that they stand in.
-NAMES_A_FILE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
-# Of these lines, those that say where packages are; the others say of which kind.
+# Of pip's options, those that say where packages are; the others say of which kind.
 PLACE = re.compile(r"\s*(?:-i|-f|--(?:extra-)?index-url|--find-links|--no-index|--trusted-host)\b")
 WHERE = re.compile(rf"{PLACE.pattern}|\s*--(?:no|only)-binary\b")
-IS_A_FOLDER = re.compile(r"\s*(?:-e\b|--editable\b|\.{0,2}/|file:|\.\s*$)")
-
-
-def read_environment(text: str) -> dict[str, Any]:
-    """Return environment.yml; every scalar as it is written, so that 3.10 stays 3.10.
-
-    Raises:
-        SystemExit: it is not YAML, or no mapping with a list of dependencies.
-    """
-    try:
-        document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 # it makes strings, lists and mappings only
-    except yaml.MarkedYAMLError as err:
-        line = err.problem_mark.line + 1 if err.problem_mark else 1
-        sys.exit(f"error: environment.yml:{line}: {err.problem}")
-    if not isinstance(document, dict) or not isinstance(document.get("dependencies"), list):
-        sys.exit("error: environment.yml: there is no list `dependencies:`")
-    return document
-
-
-def conda_part(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what the conda packages depend on."""
-    return {
-        "channels": document.get("channels") or [],
-        "dependencies": [each for each in document["dependencies"] if isinstance(each, str)],
-        "variables": document.get("variables") or {},
-    }
-
-
-def pip_lines(document: dict[str, Any]) -> list[str]:
-    """Return the lines of the pip section."""
-    sections = [each["pip"] for each in document["dependencies"] if isinstance(each, dict) and each.get("pip")]
-    return [line for section in sections for line in section]
 
 
 def plain(dependency: str) -> str | None:
@@ -98,45 +63,33 @@ def source_dependencies(pyproject: Path) -> list[str]:
     if not pyproject.is_file():
         return []
     if pyproject.stat().st_size > SOURCE_BYTES:
-        sys.exit(f"error: src/pyproject.toml: it has more than {SOURCE_BYTES} bytes")
+        sys.exit(f"error: {lock_files.SOURCE}: it has more than {SOURCE_BYTES} bytes")
+    text = person_files.decoded(pyproject.read_bytes(), lock_files.SOURCE)
     try:
-        text = pyproject.read_text(encoding="utf-8")
         project = tomllib.loads(text).get("project", {})
-        dependencies = project.get("dependencies", []) if isinstance(project, dict) else []
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        sys.exit(f"error: src/pyproject.toml: {err}")
+    except (tomllib.TOMLDecodeError, RecursionError) as err:
+        sys.exit(f"error: {lock_files.SOURCE}: {err}")
+    dependencies = project.get("dependencies", []) if isinstance(project, dict) else []
     found = {str(each): plain(str(each)) for each in dependencies}
     for each in (each for each, requirement in found.items() if requirement is None):
         number = next((number for number, line in enumerate(text.splitlines(), 1) if each in line), 1)
         allowed = "a name with extras, versions and a marker is all that can stand there"
-        sys.exit(f"error: src/pyproject.toml:{number}: {each!a}: {allowed}")
+        sys.exit(f"error: {lock_files.SOURCE}:{number}: {each!a}: {allowed}")
     return [requirement for requirement in found.values() if requirement]
 
 
 def where_lines(folder: Path, lines: Pattern[str] = WHERE, name: str = "section.txt") -> Iterator[str]:
     """Yield the lines of a requirement file, and of those that it names, that say where packages are."""
-    for line in (folder / name).read_text(encoding="utf-8-sig").splitlines():
+    for line in (folder / name).read_text(encoding="utf-8").splitlines():
         if lines.match(line):
             yield f"{line.strip()}\n"
-        elif (named := NAMES_A_FILE.match(line)) and (folder / named[1]).is_file():
+        elif (named := person_files.NAMES_A_FILE.match(line.strip())) and (folder / named[1]).is_file():
             yield from where_lines(folder, lines, named[1])
 
 
 def source_file(folder: Path, requirements: str) -> str:
     """Return source.txt: from where pip's other packages are, and wheels only, which run nothing of their own."""
     return "".join(where_lines(folder, PLACE)) + f"--only-binary :all:\n{requirements}" if requirements else ""
-
-
-def not_taken(folder: Path) -> Iterator[str]:
-    """Yield one line for each file or folder that a requirement file names and the build does not have."""
-    for path in sorted(folder.iterdir()):
-        shown = "environment.yml, pip section" if path.name == "section.txt" else path.name
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-            named = NAMES_A_FILE.match(line)
-            if named and "://" not in named[1] and not (folder / named[1]).is_file():
-                yield f"{shown}:{number}: {named[1]} is not in the build: it takes {' and '.join(BESIDE)} beside it"
-            elif IS_A_FOLDER.match(line):
-                yield f"{shown}:{number}: `{line.strip()}` is not in the build: src/ can be imported without it"
 
 
 def use_lock(project: Path, out: Path) -> None:
@@ -149,36 +102,60 @@ def use_lock(project: Path, out: Path) -> None:
         (out / "conda.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
         text, _, of_source = text.partition(lock_files.OF_SOURCE)
         (out / "pip" / "source.txt").write_text(source_file(out / "pip", of_source), encoding="utf-8")
-        (out / "pip" / "section.txt").write_text(text, encoding="utf-8")
+        # Where packages are is read from the person's own lines: a lock has no login.
+        locked = [line for line in text.splitlines(keepends=True) if not WHERE.match(line)]
+        (out / "pip" / "locked.txt").write_text("".join([*where_lines(out / "pip"), *locked]), encoding="utf-8")
         (out / "pip" / "options.txt").write_text("--no-deps --require-hashes\n", encoding="utf-8")
 
 
-def write_parts(project: Path, out: Path) -> None:
-    """Write the parts, as they are asked for."""
-    source = project / "environment.yml"
+def checked(project: Path) -> tuple[person_files.Environment, Mapping[str, str]]:
+    """Return what is asked for, and the texts beside environment.yml.
+
+    Raises:
+        FaultError: a file cannot be read.
+        SystemExit: there is no environment.yml, or lines for pip cannot be done as they are meant.
+    """
+    source = project / NAME
     if not source.is_file():
-        sys.exit("error: there is no environment.yml")
-    document = read_environment(source.read_text(encoding="utf-8-sig"))
+        sys.exit(f"error: there is no {NAME}")
+    environment = person_files.read_environment(person_files.decoded(source.read_bytes(), NAME))
+    paths = (path for pattern in (*BESIDE, *person_files.OTHERS) for path in project.glob(pattern))
+    beside = {path.name: person_files.decoded(path.read_bytes(), path.name) for path in paths}
+    if faults := list(person_files.pip_faults(environment, beside, lambda path: (project / path).exists())):
+        sys.exit("\n".join(f"error: {fault}" for fault in faults))
+    return environment, beside
+
+
+def write_parts(project: Path, out: Path) -> None:
+    """Write the parts, as they are asked for.
+
+    Raises:
+        SystemExit: a line of the project's files is wrong.
+    """
+    try:
+        environment, beside = checked(project)
+        required = "".join(f"{each}\n" for each in source_dependencies(project / "pyproject.toml"))
+    except FaultError as fault:
+        sys.exit(f"error: {fault}")
     (out / "pip").mkdir(parents=True)
     (out / "pip" / "options.txt").touch()
-    (out / "conda.json").write_text(json.dumps(conda_part(document), indent=1), encoding="utf-8")
-    for pattern in BESIDE:
-        for path in project.glob(pattern):
-            (out / "pip" / path.name).write_bytes(path.read_bytes())
-    (out / "pip" / "section.txt").write_text("".join(f"{line}\n" for line in pip_lines(document)), encoding="utf-8")
+    conda = {"channels": [*environment.channels], "dependencies": [*environment.conda]}
+    asked = {**conda, "variables": environment.variables}
+    (out / "conda.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
+    for name in beside.keys() - person_files.OTHERS:
+        (out / "pip" / name).write_text(beside[name], encoding="utf-8")
+    (out / "pip" / WHEELS).mkdir()
+    for wheel in project.glob(f"{WHEELS}/*.whl"):
+        (out / "pip" / WHEELS / wheel.name).write_bytes(wheel.read_bytes())
+    (out / "pip" / "section.txt").write_text("".join(f"{line}\n" for line in environment.pip), encoding="utf-8")
     (out / "pip" / "requirements.txt").touch()  # who deletes it asks pip for nothing
     (out / "post-build").mkdir()
-    if (project / "postBuild").is_file():
+    if "postBuild" in beside:
         script = out / "post-build" / "postBuild"
-        script.write_bytes((project / "postBuild").read_bytes().replace(b"\r\n", b"\n"))
+        script.write_text(beside["postBuild"].replace("\r\n", "\n"), encoding="utf-8")
         script.chmod(0o755)
-    packages = project / "apt.txt"
-    text = packages.read_text(encoding="utf-8-sig") if packages.is_file() else ""
-    names = [word for line in text.splitlines() for word in line.partition("#")[0].split()]
+    names = [word for line in beside.get("apt.txt", "").splitlines() for word in line.partition("#")[0].split()]
     (out / "apt.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    if faults := list(not_taken(out / "pip")):
-        sys.exit("\n".join(f"error: {fault}" for fault in faults))
-    required = "".join(f"{each}\n" for each in source_dependencies(project / "pyproject.toml"))
     (out / "pip" / "source.txt").write_text(source_file(out / "pip", required), encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,20 @@ def read(prefix: Path) -> dict[str, dict[str, Any]]:
     """Return the record of each package by its name."""
     found = (json.loads(each.read_text(encoding="utf-8")) for each in (prefix / "conda-meta").glob("*.json"))
     return {each["name"]: each for each in found}
+
+
+def unmet(specs: Iterable[Any], known: Iterable[Any]) -> Iterator[str]:
+    """Yield a line for each specification that none of the known packages meets, and why: rattler names one of them."""
+    packages = list(known)
+    versions: dict[str, dict[str, Any]] = {}
+    for each in packages:
+        versions.setdefault(each.name.normalized, {})[str(each.version)] = each.version
+    for spec in specs:
+        if not any(spec.matches(each) for each in packages):
+            there = versions.get(spec.name.normalized, {})
+            newest = sorted(there, key=there.__getitem__)[-3:]
+            why = f"no such version or build, but {', '.join(newest)}" if newest else "no package of this name"
+            yield f"- {spec}: {why}"
 
 
 def complete(records: Iterable[dict[str, Any]], prefix: Path) -> None:

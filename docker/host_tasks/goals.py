@@ -80,6 +80,11 @@ def locked(update: str) -> tuple[Rule, ...]:
     return (*with_engine(), network.certificates_fit, base.base_image, environment_lock.write_lock(update))
 
 
+def lock_checked() -> tuple[Rule, ...]:
+    """Return what `invoke lock --check` wants."""
+    return (environment.environment_yml, environment_lock.environment_lock)
+
+
 def up() -> tuple[Rule, ...]:
     """Return what `invoke up` wants."""
     core = (

@@ -83,6 +83,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "planted": planted.found,
     "ports_free": ports.free,
     "project": clone.project,
+    "pyproject_of_src": environment.source,
     "proxies_of_shell": network.proxies_of_shell,
     "requirement_texts": environment.beside,
     "root": clone.root,
@@ -96,6 +97,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "uid": settings_of.uid,
     "unfinished": upgrade.unfinished,
     "unreadable_part": clone.unreadable,
+    "wheels": environment.wheels,
 }
 
 
@@ -219,6 +221,9 @@ def healthy(**differs: Any) -> Seen:
         "root": Path("/home/ada/study"),
         "unreadable_part": None,
         "environment_yml": "dependencies: [python, pandas, {pip: [tabulate]}]",
+        "requirement_texts": {},
+        "pyproject_of_src": None,
+        "wheels": frozenset(),
         "lock": None,
         "stand_in_lock": None,
         "by_hand": (),

@@ -6,7 +6,7 @@ import pytest
 from observed import VALUES, Seen, healthy, settings
 
 from host_tasks.kit.words import ExitCode
-from host_tasks.subjects.build_failure import cause_of_failed_build, explained
+from host_tasks.subjects.build_failure import cause_of_failed_build, explained, known_cause
 
 # ruff: noqa: E501 # lines are as those programs write them
 
@@ -42,6 +42,7 @@ def seen(**values: str) -> Seen:
         settings=replace(settings(), values={**VALUES, **values}),
         environment_yml=ENVIRONMENT_YML,
         requirement_texts=TEXTS,
+        pyproject_of_src='[project]\nname = "x"\ndependencies = [\n    "of.src >=1",\n]\n',
     )
 
 
@@ -131,6 +132,25 @@ NO_INDEX = """\
 WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError("Connection refused")': /simple/b/
 ERROR: No matching distribution found for b
 """
+TRUSTED = """\
+Looking in indexes: https://x.example/simple, adding trusted host: 'x.example' (from line 3 of /tmp/pip/requirements.txt)
+ERROR: No matching distribution found for b==2
+"""
+BY_LOCK = """\
+ERROR: No matching distribution found for {} (from -r {}.txt (line 2))
+"""
+DPKG = """\
+dpkg: error processing package of-another:amd64 (--configure):
+ installed of-another:amd64 package post-installation script subprocess returned error exit status 2
+dpkg: error processing package no-such-package (--configure):
+ dependency problems - leaving unconfigured
+E: Sub-process /usr/bin/dpkg returned an error code (1)
+"""
+UNMET = """\
+error: the environment cannot be made: the channels do not have, for linux-64:
+- numpy <1: no such version or build, but 2.0, 2.1
+- r-base *: no package of this name
+"""
 NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.org/team/noarch/repodata.json)"
 
 
@@ -145,10 +165,14 @@ NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.or
         (SECTION, ["environment.yml:12"]),
         ("  ERROR: Failed to build 'b' when getting requirements to build wheel", ["requirements.txt:4"]),
         ("error: the environment cannot be made: No candidates were found for r-base *.", ["environment.yml:9"]),
+        (UNMET, ["environment.yml:8", "environment.yml:9"]),
         (ROOTS, ["environment.yml:7", "environment.yml:8"]),
         ("ResolvePackageNotFound:\n  - r-base\n  - numpy[version='<1']", ["environment.yml:9", "environment.yml:8"]),
         (NO_CHANNEL.format("the environment cannot be made"), ["environment.yml:3"]),
         ("E: Unable to locate package no-such-package", ["apt.txt:2"]),
+        (TRUSTED, ["requirements.txt:4"]),
+        (BY_LOCK.format("of-src==1", "source"), ["src/pyproject.toml:4"]),
+        (DPKG, ["apt.txt:2"]),
         ("error: pip and numpy and b cannot be made to agree", []),
         ("/bin/bash: line 1: pip: command not found", []),
         ("ERROR: No matching distribution found for pip-of-somebody", []),
@@ -156,7 +180,7 @@ NO_CHANNEL = "error: {}: error sending request for url (https://conda.example.or
     ],
     ids=[
         *("pip", "pip section", "of a dependency", "pip conflict", "requirement", "hashes", "wheel"),
-        *("missing", "unsolvable", "classic", "channel", "apt"),
+        *("missing", "unmet", "unsolvable", "classic", "channel", "apt", "trusted host", "src", "dpkg"),
         *("words", "shell", "not asked for", "no index"),
     ],
 )
@@ -171,3 +195,99 @@ def test_failed_build_names_the_line_that_is_at_fault(text: str, places: list[st
         f"{places[0]}: " if places else cause_of_failed_build(f"{lines}\n#9 ERROR: {STEP}\n")
     )
     assert "/tmp/pip" not in finding.cause  # noqa: S108 # pip's own folder in the build
+
+
+def test_line_of_a_lock_is_placed_in_no_file_of_a_person() -> None:
+    """What the lock names is not on a line of the pip section, nor in a src/pyproject.toml that may not be there."""
+    finding = explained(f"#9 1.0 {BY_LOCK.format('c-lib==1', 'locked')}#9 ERROR: {STEP}\n", seen())
+
+    assert finding.cause == "No matching distribution found for c-lib==1 (from environment.lock)"
+    assert finding.fix == "correct what the lines above name, then: invoke up"
+
+
+LOOKUP = "dial tcp: lookup registry.example on 10.0.0.53:53: no such host"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "fix"),
+    [
+        (
+            'failed to solve: base: error getting credentials - err: exec: "docker-credential-desktop": executable file not found in $PATH, out: ``',
+            "docker-credential-desktop, which keeps logins by your ~/.docker/config.json, is not on the PATH",
+            "install docker-credential-desktop, or take the line that names it",
+        ),
+        (
+            " Network x_default  Error\nfailed to create network x_default: Error response from daemon: could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+            "the engine has no addresses left for a further network",
+            "docker network prune",
+        ),
+        (
+            "failed to create network x_default: Error response from daemon: all predefined address pools have been fully subnetted",
+            "the engine has no addresses left for a further network",
+            "docker network prune",
+        ),
+        (
+            'Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /work/my data',
+            "the engine does not see /work/my data: it runs",
+            "move the clone to a folder that the engine sees",
+        ),
+        (
+            "Error response from daemon: error while creating mount source path '/work/data': mkdir /work: read-only file system",
+            "the engine does not see /work/data: it runs",
+            "move the clone to a folder that the engine sees",
+        ),
+        (
+            f'ERROR: failed to solve: base: failed to do request: Head "https://registry.example/v2/": {LOOKUP}',
+            "it needs the network, and registry.example cannot be reached",
+            "invoke doctor",
+        ),
+        (
+            'Error response from daemon: Get "https://registry.example/v2/": net/http: TLS handshake timeout',
+            "it needs the network, and registry.example cannot be reached",
+            "invoke doctor",
+        ),
+        (
+            "Error response from daemon: dial tcp 10.0.0.1:443: connect: connection refused",
+            "it needs the network, and 10.0.0.1:443 cannot be reached",
+            "invoke doctor",
+        ),
+        ("#9 1.0 write: No space left on device\nx", "the disk is full", "docker system df"),
+    ],
+    ids=[
+        "helper",
+        "addresses",
+        "addresses of 27",
+        "source",
+        "source of a Snap",
+        "name",
+        "handshake",
+        "refused",
+        "disk",
+    ],
+)
+def test_known_cause_has_its_own_cure(said: str, cause: str, fix: str) -> None:
+    """In the words of the engine, its client or Compose; of a start as of a build."""
+    known = known_cause(said)
+
+    assert known
+    assert known.cause.startswith(cause)
+    assert known.fix.startswith(fix)
+    assert explained(said, seen()) == known
+
+
+def test_unknown_cause_is_said_to_be_unknown() -> None:
+    """Where no step of the build failed, nothing of the person's is blamed."""
+    finding = explained("failed to solve: frontend grpc server closed unexpectedly\n", seen())
+
+    assert known_cause("failed to solve: frontend grpc server closed unexpectedly\n") is None
+    assert (finding.cause, finding.fix) == (
+        "failed to solve: frontend grpc server closed unexpectedly",
+        "we do not know why; more: invoke doctor",
+    )
+
+
+def test_network_that_a_build_needs_is_told_with_its_proxy() -> None:
+    """The proxy of docker/.env is the first suspect."""
+    finding = explained(f"ERROR: failed to solve: base: {LOOKUP}", seen(HTTP_PROXY="http://p:1"))
+
+    assert finding.cause.endswith("cannot be reached (the build goes through HTTP_PROXY=http://p:1 of docker/.env)")

@@ -32,6 +32,41 @@ PIP_FRAME = """\
   note: This error originates from a subprocess, and is likely not a problem with pip.
 ERROR: Failed to build 'old-package' when getting requirements to build wheel
 """
+NO_PG_CONFIG = """\
+  × Getting requirements to build wheel did not run successfully.
+  │ exit code: 1
+  ╰─> [21 lines of output]
+      running egg_info
+      Error: pg_config executable not found.
+
+      pg_config is required to build psycopg2 from source.  Please add the directory
+      <https://www.psycopg.org/docs/install.html>).
+      [end of output]
+ERROR: Failed to build 'psycopg2' when getting requirements to build wheel
+"""
+NO_HEADER = """\
+  ╰─> [9 lines of output]
+      src/_x.c:3:10: fatal error: libpq-fe.h: No such file or directory
+      compilation terminated.
+      error: command '/usr/bin/gcc' failed with exit code 1
+      [end of output]
+  ERROR: Failed building wheel for x
+Failed to build x
+ERROR: Failed to build installable wheels for some pyproject.toml based projects (x)
+"""
+DPKG = """\
+update-alternatives: error: error creating symbolic link '/usr/share/man/man1/java.1.gz.dpkg-tmp': No such file or directory
+dpkg: error processing package openjdk-17-jre-headless:amd64 (--configure):
+ installed openjdk-17-jre-headless:amd64 package post-installation script subprocess returned error exit status 2
+dpkg: dependency problems prevent configuration of default-jre-headless:
+ default-jre-headless depends on openjdk-17-jre-headless; however:
+dpkg: error processing package default-jre-headless (--configure):
+ dependency problems - leaving unconfigured
+Errors were encountered while processing:
+ openjdk-17-jre-headless:amd64
+ default-jre-headless
+E: Sub-process /usr/bin/dpkg returned an error code (1)
+"""
 NO_COMPILER = """\
   error: subprocess-exited-with-error
 
@@ -148,6 +183,18 @@ Caused by: dns error
         (
             PIP_FRAME,
             "Failed to build 'old-package' when getting requirements to build wheel: ModuleNotFoundError: No module named 'numpy'",
+        ),
+        (
+            NO_PG_CONFIG,
+            "Failed to build 'psycopg2' when getting requirements to build wheel: Error: pg_config executable not found.",
+        ),
+        (
+            NO_HEADER,
+            "Failed to build installable wheels for some pyproject.toml based projects (x): src/_x.c:3:10: fatal error: libpq-fe.h: No such file or directory",
+        ),
+        (
+            DPKG,
+            "dpkg: error processing package openjdk-17-jre-headless:amd64 (--configure): installed openjdk-17-jre-headless:amd64 package post-installation script subprocess returned error exit status 2 update-alternatives: error: error creating symbolic link '/usr/share/man/man1/java.1.gz.dpkg-tmp': No such file or directory",
         ),
         (
             NO_COMPILER,

@@ -1,19 +1,21 @@
 """Tests of host_tasks.subjects.environment: what environment.yml asks for, and which line of it is wrong."""
 
 import pytest
+from observed import healthy
+from person_files import Environment, FaultError, read_environment
 
 from host_tasks.kit.paths import ENVIRONMENT_YML
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.subjects.environment import Environment, missing, read_environment
+from host_tasks.subjects.environment import asked, missing
 
 
 def test_own_file_is_read() -> None:
     """The project's own environment.yml has a channel, packages and a pip section."""
     found = read_environment(ENVIRONMENT_YML.read_text(encoding="utf-8"))
 
-    assert found.channels == ("conda-forge",)
+    assert [*found.channels] == ["conda-forge"]
     assert "numpy" in found.conda
-    assert found.pip == ("--requirement requirements.txt",)
+    assert [*found.pip] == ["--requirement requirements.txt"]
 
 
 def test_scalars_stay_as_written() -> None:
@@ -22,8 +24,7 @@ def test_scalars_stay_as_written() -> None:
 
     found = read_environment(text)
 
-    variables = {"A": "yes", "B": "1.10"}
-    assert found == Environment(("c",), ("python=3.10",), ("x",), variables, {"python=3.10": 3}, (5,), (1,))
+    assert found == Environment({"c": 1}, {"python=3.10": 3}, {"x": 5}, {"A": "yes", "B": "1.10"})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_scalars_stay_as_written() -> None:
 )
 def test_specification_that_conda_takes_is_taken(spec: str) -> None:
     """What conda reads as a package, an export's build strings too, is no fault."""
-    assert read_environment(f"dependencies:\n  - {spec}\n").conda == (spec,)
+    assert read_environment(f"dependencies:\n  - {spec}\n").conda == {spec: 2}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_specification_that_conda_takes_is_taken(spec: str) -> None:
 def test_fault_is_named_with_its_line(text: str, says: str) -> None:
     """What cannot be read is the line and the words, never a traceback (65)."""
     with pytest.raises(HostError) as refusal:
-        read_environment(text)
+        asked(healthy(environment_yml=text))
 
     assert refusal.value.problem.startswith(says)
     assert refusal.value.code == ExitCode.DATA
@@ -103,7 +104,7 @@ def test_fault_is_named_with_its_line(text: str, says: str) -> None:
 
 def test_mapping_is_written_as_a_package() -> None:
     """The error shows how the version is written."""
-    with pytest.raises(HostError, match=r"written `numpy=1\.2`"):
+    with pytest.raises(FaultError, match=r"written `numpy=1\.2`"):
         read_environment("dependencies:\n- numpy: 1.2\n")
 
 

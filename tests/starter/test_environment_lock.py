@@ -1,28 +1,22 @@
 """The lock without an engine: when it fits, on the host and in the image alike, and what is added to the files."""
 
-import importlib
 import io
 import json
 import re
-import sys
 import tarfile
 from pathlib import Path
 
+import lock_files
 import pytest
 from observed import STAND_IN, Seen, base, healthy
 
 from host_tasks import loop
 from host_tasks.extras import record
 from host_tasks.extras.record import CONDA, NAME, PIP, Package, by_hand, unrecorded
-from host_tasks.kit.paths import DOCKER_DIR
 from host_tasks.kit.words import HostError
 from host_tasks.loop import Ended, plan
-from host_tasks.subjects import environment_lock
+from host_tasks.subjects import environment, environment_lock
 from host_tasks.subjects.environment_lock import Line, Lock, differences, read_archive
-
-sys.path.append(str(DOCKER_DIR / "environment"))
-
-lock_files = importlib.import_module("lock_files")
 
 RECORD = {"name": "a", "version": "1", "build": "0", "build_number": 0, "depends": [], "subdir": "noarch", "md5": "m"}
 CHANNELS = ["https://conda.example/forge"]
@@ -35,7 +29,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "environment.yml").write_bytes(b"\xef\xbb\xbf# mine\r\ndependencies:\r\n  - python # 3\r\n\r\n")
     (tmp_path / "requirements.txt").write_text("-i https://ada:pw@x.example/\n", encoding="utf-8")
     (tmp_path / "requirements-more.txt").write_text("tabulate  \n   # no\n", encoding="utf-8")
-    monkeypatch.setattr(environment_lock, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ENVIRONMENT_YML", tmp_path / "environment.yml")
     monkeypatch.setattr(environment_lock, "LOCK_DIR", tmp_path / "environment.lock")
     return tmp_path
 
@@ -71,13 +66,13 @@ def test_fresh_lock_fits_on_both_sides(project: Path) -> None:
     """The host finds it whole, and the image takes its packages and pip's lines."""
     write_lock(project)
     lock = environment_lock.find("")
-    packages, pip = lock_files.read(project, CHANNELS)
+    found = lock_files.read(project, CHANNELS)
 
     assert lock == Lock(
         tuple(Line(each.file, each.text) for each in environment_lock.lines_now(loop.Seen())), whole=True
     )
-    assert packages == [{**RECORD, "url": "https://conda.example/forge/noarch/a-1-0.conda"}]
-    assert pip == "tabulate==1 --hash=sha256:0\n"
+    record = {**RECORD, "url": "https://conda.example/forge/noarch/a-1-0.conda"}
+    assert found == ([record], "tabulate==1 --hash=sha256:0\n")
 
 
 def test_lock_is_what_stock_conda_reads(project: Path) -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,13 +217,14 @@ def test_other_pyproject_of_src_is_data(project: Path, content: bytes) -> None:
     if content.startswith(b"project"):
         assert parted(project)["pip/source.txt"] == ""
     else:
-        with pytest.raises(SystemExit, match=r"error: src/pyproject\.toml: "):
+        with pytest.raises(SystemExit, match=r"error: src/pyproject\.toml:(?:1:)? "):
             parted(project)
 
 
-def test_malformed_pyproject_is_one_line(project: Path) -> None:
+@pytest.mark.parametrize("text", ["[project", f"a = {'[' * 100_000}"], ids=["none", "deep"])
+def test_malformed_pyproject_is_one_line(project: Path, text: str) -> None:
     """What is no TOML is named."""
-    (project / "pyproject.toml").write_text("[project", encoding="utf-8")
+    (project / "pyproject.toml").write_text(text, encoding="utf-8")
 
     with pytest.raises(SystemExit, match=r"error: src/pyproject\.toml: "):
         parted(project)
@@ -255,6 +257,38 @@ def test_file_that_is_not_taken_is_named(project: Path, line: str, says: str) ->
         parted(project)
 
 
+def test_wheels_of_ones_own_enter_the_build(project: Path) -> None:
+    """Those in the folder wheels/ may be named by their path, or looked for there."""
+    (project / "wheels").mkdir()
+    (project / "wheels" / "mine-1-py3-none-any.whl").write_text("w", encoding="utf-8")
+    (project / "requirements.txt").write_text("-f wheels\n./wheels/mine-1-py3-none-any.whl\n", encoding="utf-8")
+
+    assert parted(project)["pip/wheels/mine-1-py3-none-any.whl"] == "w"
+
+
+def test_all_lines_that_are_wrong_are_told_at_once(project: Path) -> None:
+    """With the lines of environment.yml itself, not of a file that is made of its pip section."""
+    (project / "environment.yml").write_text("dependencies:\n- a\n- pip:\n  - b\n  - ../c\n", encoding="utf-8")
+    (project / "requirements.txt").write_text("-e .\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit, match=r"^error: environment\.yml:5: .*\nerror: requirements\.txt:1: [^\n]*$"):
+        parted(project)
+
+
+def test_lock_takes_the_login_from_the_persons_own_lines(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has none itself: where packages are stands in the files, and what they are in the lock."""
+    own, of_lock = "--extra-index-url https://ada:pw@x.example/\n", "--extra-index-url https://x.example/\n"
+    (project / "requirements.txt").write_text(f"{own}a\n", encoding="utf-8")
+    (project / "environment.lock").mkdir()
+    monkeypatch.setattr(read_files, "conda_settings", lambda: SETTINGS)
+    monkeypatch.setattr(read_files.lock_files, "read", lambda *_: ([], f"{of_lock}a==1 --hash=sha256:0\n"))
+
+    found = parted(project)
+
+    assert found["pip/locked.txt"] == f"{own}a==1 --hash=sha256:0\n"
+    assert found["pip/section.txt"] == "-r requirements.txt\n"
+
+
 @pytest.mark.parametrize(
     "line", ["-r https://h.example/r.txt", "git+https://h.example/x.git", "a @ https://h.example/a"]
 )
@@ -267,7 +301,11 @@ def test_address_is_pips_own_business(project: Path, line: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("a: [", "environment.yml:1: "), ("dependencies:\n", "environment.yml: there is no list"), ("- a", "environment")],
+    [
+        ("a: [", "environment.yml:1: "),
+        ("dependencies:\n", "environment.yml:1: `dependencies:` has"),
+        ("- a", "environment"),
+    ],
 )
 def test_malformed_file_is_one_line_without_the_tasks_too(project: Path, text: str, says: str) -> None:
     """A plain docker build says it as well."""
@@ -336,6 +374,29 @@ def made_of(*depends: tuple[str, str]) -> dict[str, dict[str, Any]]:
         }
         for name, needed in depends
     }
+
+
+def test_all_that_the_channels_do_not_have_is_told_at_once() -> None:
+    """As an export of another system asks for it: a name that is not there, a version and a build that are not."""
+
+    def named(name: str, version: float = 0.0) -> SimpleNamespace:
+        return SimpleNamespace(name=SimpleNamespace(normalized=name), version=version)
+
+    class Spec(SimpleNamespace):
+        def __str__(self) -> str:
+            return f"{self.name.normalized} {self.version}"
+
+        def matches(self, package: SimpleNamespace) -> bool:
+            return (self.name.normalized, self.version) == (package.name.normalized, package.version)
+
+    specs = [Spec(**vars(each)) for each in (named("a", 9.5), named("a", 10.5), named("b", 1), named("libcxx", 16))]
+    known = [named("a", version) for version in (9.5, 8.5, 10.0, 9.0)] + [named("b", 2)]
+
+    assert list(records.unmet(specs, known)) == [
+        "- a 10.5: no such version or build, but 9.0, 9.5, 10.0",
+        "- b 1: no such version or build, but 2",
+        "- libcxx 16: no package of this name",
+    ]
 
 
 ADA: list[tuple[str, str]] = [("python", "absent"), ("ada", "babbage"), ("babbage", "python")]

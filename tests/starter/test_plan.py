@@ -220,6 +220,20 @@ CASES = [
         "fix: docker pull base:1",
     ),
     case(
+        "base image cannot be pulled for want of a credential helper, which no stand-in cures",
+        lambda: stopped(
+            base=base(image=None),
+            tried={
+                PULL: Ended(
+                    ok=False,
+                    said='error getting credentials - err: exec: "docker-credential-x": executable file not found in $PATH',
+                )
+            },
+        ),
+        "error: docker-credential-x, which keeps logins by your ~/.docker/config.json, is not on the PATH",
+        "fix: install docker-credential-x, or take the line that names it (credsStore, credHelpers) out of ~/.docker/config.json",
+    ),
+    case(
         "base image cannot be pulled, and no stand-in can be made",
         lambda: stopped(base=base(image=None, can_make=False), tried={"pull base:1": Ended(ok=False)}),
         "error: the base image base:1 is neither on this engine nor can it be pulled",

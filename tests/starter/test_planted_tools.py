@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from aids import executable
 
+from host_tasks.kit import git
 from host_tasks.subjects import planted
 
 
@@ -41,6 +43,8 @@ def test_repository_as_git_makes_it_is_no_danger(folder: Path) -> None:
         ('[includeIf "gitdir:/"]\n\tpath = ../elsewhere', "includeif.gitdir:/.path"),
         ('[alias]\n\tst = "!./run"', "alias.st"),
         ("[core]\n\thooksPath = ../hooks", "core.hookspath"),
+        ("[core]\n\tbare = false\n" + "# more\n" * 20_000 + "\tfsmonitor = ./run", "core.fsmonitor"),
+        ("[core]\n\tfsmonitor = \\\n./run", "core.fsmonitor"),
     ],
 )
 def test_setting_that_git_runs_is_named(folder: Path, setting: str, key: str) -> None:
@@ -49,6 +53,13 @@ def test_setting_that_git_runs_is_named(folder: Path, setting: str, key: str) ->
     config.write_text(config.read_text(encoding="utf-8") + setting + "\n", encoding="utf-8")
 
     assert told(folder) == {".git/config": f"has git run or read what {key} say"}
+
+
+def test_setting_behind_a_byte_order_mark_is_named(folder: Path) -> None:
+    """As git reads it: what is looked at is git's own list of the settings."""
+    (folder / ".git" / "config").write_bytes(b"\xef\xbb\xbf[core]\n\tfsmonitor = ./run\n")
+
+    assert told(folder) == {".git/config": "has git run or read what core.fsmonitor say"}
 
 
 def test_setting_that_git_runs_nothing_of_is_passed_over(folder: Path) -> None:
@@ -70,10 +81,14 @@ def test_hook_that_would_run_is_named(folder: Path) -> None:
     assert told(folder) == {".git/hooks/pre-commit": "is run by git"}
 
 
-def test_repository_elsewhere_and_a_bare_one_are_looked_at(folder: Path, tmp_path: Path) -> None:
+def test_repository_elsewhere_and_a_bare_one_are_looked_at(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file `.git` may lead to any folder of the container's; a submodule's is in this clone's own .git."""
-    (folder / "a").mkdir()
-    (folder / "a" / ".git").write_text("gitdir: ../../results/x\n", encoding="utf-8")
+    monkeypatch.setattr(planted, "ROOT", tmp_path)
+    for name, gitdir in {"a": "../../results/x", "d": "../../results/.git/modules/x"}.items():
+        (folder / name).mkdir()
+        (folder / name / ".git").write_text(f"gitdir: {gitdir}\n", encoding="utf-8")
     (folder / "b").mkdir()
     (folder / "b" / ".git").write_text("gitdir: ../../.git/modules/b\n", encoding="utf-8")
     (folder / "c" / "objects").mkdir(parents=True)
@@ -82,20 +97,32 @@ def test_repository_elsewhere_and_a_bare_one_are_looked_at(folder: Path, tmp_pat
 
     assert told(folder) == {
         "a/.git": "leads git to a repository elsewhere",
+        "d/.git": "leads git to a repository elsewhere",
         "c/config": "has git run or read what core.fsmonitor say",
     }
 
 
 def test_settings_of_other_tools_are_named(folder: Path) -> None:
-    """A file that a tool runs by its name alone, and a folder."""
+    """A file that a tool runs by its name alone, a folder, and a file of many with a table of one."""
     (folder / "tasks.py").touch()
     (folder / "sub" / ".vscode").mkdir(parents=True)
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "__init__.py").touch()
+    (folder / "pyproject.toml").write_text("[project]\n[tool.pytest.ini_options]\n", encoding="utf-8")
+    (folder / "sub" / "pyproject.toml").write_text("[project]\n[tool.ruff]\n", encoding="utf-8")
+    (folder / "sub" / "setup.cfg").write_text("[tool:pytest]\n", encoding="utf-8")
 
-    assert told(folder) == {"tasks.py": "is run or read by invoke", "sub/.vscode": "is run or read by VS Code"}
+    assert told(folder) == {
+        "tasks.py": "is run or read by invoke",
+        "pyproject.toml": "is run or read by pytest",
+        "tasks/__init__.py": "is run or read by invoke",
+        "sub/.vscode": "is run or read by VS Code",
+        "sub/setup.cfg": "is run or read by pytest",
+    }
 
 
 def test_looking_ends_whatever_was_planted(folder: Path, tmp_path: Path) -> None:
-    """A pipe, a link, a huge file and a deep tree neither hold it up nor lead it out."""
+    """A pipe, a link, a huge file and a deep tree neither hold it up nor lead it out; settings like that are named."""
     config = folder / ".git" / "config"
     config.unlink()
     os.mkfifo(config)
@@ -103,8 +130,37 @@ def test_looking_ends_whatever_was_planted(folder: Path, tmp_path: Path) -> None
     (tmp_path / "tasks.py").touch()
     (folder / "deep/er/than/it/looks").mkdir(parents=True)
     (folder / "deep/er/than/it/looks/tasks.py").touch()
-    (folder / "x" / ".git").mkdir(parents=True)
+    for name in ("x", "y"):
+        (folder / name / ".git").mkdir(parents=True)
     with (folder / "x" / ".git" / "config").open("wb") as huge:
-        huge.truncate(10**12)
+        huge.truncate(8 * 1024**3)
+    (folder / "y" / ".git" / "config").symlink_to("/dev/zero")
+    (folder / "pyproject.toml").symlink_to("/dev/zero")
 
-    assert told(folder) == {}
+    assert told(folder) == {
+        ".git/config": "cannot be looked into, for it is no file; git would read it",
+        "x/.git/config": "cannot be looked into, for it has more than 1048576 bytes; git would read it",
+        "y/.git/config": "cannot be looked into, for it is a link, or behind one; git would read it",
+    }
+
+
+def test_git_that_the_tasks_call_runs_nothing_of_an_embedded_repository(folder: Path, tmp_path: Path) -> None:
+    """A submodule in a mounted folder, and the clone itself, have settings and hooks that git would run."""
+    ran, executes = tmp_path / "ran", executable(tmp_path / "run", f'touch "{tmp_path}/ran"')
+    person = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for place, name in ((folder, "a"), (tmp_path, "notebooks")):
+        subprocess.run(["git", "init", "--quiet", str(place)], check=True)
+        (folder / "a").touch()
+        subprocess.run([*person, "-C", str(place), "add", name], check=True, capture_output=True)
+        subprocess.run([*person, "-C", str(place), "commit", "--quiet", "--message", "x"], check=True)
+        for key, value in {"core.fsmonitor": executes, "core.hooksPath": tmp_path}.items():
+            subprocess.run(["git", "-C", str(place), "config", key, str(value)], check=True)
+    executable(tmp_path / "post-index-change", f'touch "{tmp_path}/ran"')
+    (folder / "a").write_text("changed", encoding="utf-8")
+
+    said = git.run("status", "--porcelain", "--untracked-files=no", ".", cwd=tmp_path, capture=True, announce=False)
+    git.run("ls-files", "--others", cwd=tmp_path, capture=True, announce=False)
+    untouched = not ran.exists()
+    subprocess.run(["git", "-C", str(tmp_path), "status"], check=True, capture_output=True)
+
+    assert (said.returncode, said.stdout, untouched, ran.exists()) == (0, "", True, True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from host_tasks import choices
-from host_tasks.kit import files, report, runner
+from host_tasks.kit import files, git, report, runner
 from host_tasks.kit.paths import ROOT, YOURS
 from host_tasks.kit.task import Elsewhere, ended, task
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
@@ -205,8 +205,8 @@ def send(_: Seen, *, far: Far, dry_run: bool = False) -> Ended:
     Raises:
         HostError: git cannot tell what that is (78).
     """
-    argv = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = runner.run(argv, cwd=ROOT, capture=True, announce=False)
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listed = git.run(*words, cwd=ROOT, capture=True, announce=False)
     if not listed.ok:
         problem = f"git does not say which files are the project's: {listed.last_line}"
         raise HostError(problem, fix=f"git init {path_word(ROOT)}", code=ExitCode.CONFIG)

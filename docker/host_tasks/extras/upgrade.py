@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from host_tasks.kit import report, runner
+from host_tasks.kit import git as safe_git, report, runner
 from host_tasks.kit.paths import ROOT, STARTER_FILES, STARTER_SETTINGS, shown
 from host_tasks.kit.task import task
 from host_tasks.kit.words import ExitCode, HostError, task_command
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 REFS = "refs/starter/"  # the starter's tags, where they meet no tag of the person's own
 DIFFERENCE = ("diff-tree", "-r", "--no-renames")  # plumbing: no setting of a person's own changes what it prints
 CLASHES = ("DD", "AU", "UD", "UA", "DU", "AA", "UU")  # git-status(1), "Short Format"
-RETARGETING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # set where a hook of git's calls us
 KINDS = {"A": "new", "D": "deleted"}  # every other kind is a change
 
 # look
@@ -132,10 +131,8 @@ def git(*words: str, seeing: str = "") -> str:
 
 def _git(*words: str, seeing: str = "", **how: Any) -> runner.Finished:
     """Run a git command, which finds the repository by the folder in which it runs."""
-    environ = {name: value for name, value in os.environ.items() if name not in RETARGETING}
-    if seeing:
-        environ["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(Path(seeing, "objects"))
-    return runner.run(["git", *words], cwd=ROOT, env=environ, **how)
+    environ = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(Path(seeing, "objects"))} if seeing else {}
+    return safe_git.run(*words, cwd=ROOT, environ=environ, **how)
 
 
 def _prefix() -> str:

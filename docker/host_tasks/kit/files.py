@@ -1,4 +1,7 @@
-"""Write a file at once: readers find the old content or the new one, also where the writer is killed."""
+"""Read a file without being led elsewhere or held up, and write one at once.
+
+Readers find the old content or the new one, also where the writer is killed.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from host_tasks.kit.paths import shown
+from host_tasks.kit.paths import ROOT, YOURS, shown
 from host_tasks.kit.words import ExitCode, HostError, path_word
 from host_tasks.setup.basics import fix_access, rightful_owner
+
+DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
+LARGEST_BYTES = 2**20  # of a file that the container can write
 
 
 def refusal(path: Path, what: str, err: OSError, *, place: Path | None = None) -> HostError:
@@ -23,10 +29,52 @@ def refusal(path: Path, what: str, err: OSError, *, place: Path | None = None) -
     return HostError(f"{shown(path)} cannot be {what}: {err.strerror}", fix=fix, code=code)
 
 
+def read(path: Path, *, below: Path, most: int = LARGEST_BYTES) -> bytes:
+    """Return what a file holds that the container may have put there.
+
+    No link below the given folder is followed, no pipe is waited for, and no endless file is read.
+
+    Raises:
+        OSError: it cannot be read; strerror says why.
+    """
+    descriptor = _opened(path, below)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            found = stream.read(most + 1)
+    finally:
+        os.close(descriptor)
+    if len(found) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+    return found
+
+
+def _opened(path: Path, below: Path) -> int:
+    """Return a descriptor of a file, opened folder by folder, so that no link can be put in the way meanwhile."""
+    parts, flags = path.relative_to(below).parts, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    if os.open not in os.supports_dir_fd:  # Windows
+        if below.resolve().joinpath(*parts) != path.resolve():
+            raise OSError(errno.ELOOP, "it is a link, or behind one")
+        return os.open(path, flags | getattr(os, "O_BINARY", 0))
+    folder = os.open(below, os.O_RDONLY | getattr(os, "O_PATH", 0))
+    for part in parts:
+        on_the_way = getattr(os, "O_PATH", 0) if part is not parts[-1] else 0
+        try:
+            if stat.S_ISLNK(os.lstat(part, dir_fd=folder).st_mode):
+                raise OSError(errno.ELOOP, "it is a link, or behind one")
+            inner = os.open(part, flags | on_the_way | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
 def content(path: Path) -> bytes:
     """Return what a file holds; nothing where it cannot be read, which a rule of its own says."""
     try:
-        return path.read_bytes()
+        of_a_container = any(path.is_relative_to(ROOT / name) for name in YOURS)
+        return read(path, below=ROOT) if of_a_container else path.read_bytes()
     except OSError:
         return b""
 

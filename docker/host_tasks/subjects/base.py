@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import person_files
+
 from host_tasks.kit import files, runner
 from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import DOCKER_DIR, DOCKERFILE, ENV_FILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
 from host_tasks.kit.words import ExitCode, path_word, task_command
 from host_tasks.loop import Ended, Finding, Seen, Step, fact, fail, ok, rule, warn
-from host_tasks.subjects import images, settings
+from host_tasks.subjects import build_failure, images, settings
 
 KEY = "BASE_IMAGE"  # of docker/.env
 STAND_IN = "conda-pip-docker/stand-in"
@@ -81,14 +83,12 @@ def stand_in_name() -> str:
 
 def _conda_lines() -> bytes:
     """Return what the stand-in's channel holds of environment.yml: no comment, variable or pip package."""
-    import yaml
-
     content = files.content(ENVIRONMENT_YML)
     try:
-        asked = yaml.load(content, yaml.BaseLoader)["dependencies"]  # noqa: S506 # it makes strings and lists only
-        return "\n".join(sorted(package for package in asked if isinstance(package, str))).encode()
-    except (yaml.YAMLError, TypeError, KeyError):
+        asked = person_files.read_environment(person_files.decoded(content, person_files.NAME))
+    except person_files.FaultError:
         return content  # its own rule says what is wrong
+    return "\n".join(sorted(asked.conda)).encode()
 
 
 def system() -> str:
@@ -141,6 +141,9 @@ def _missing(seen: Seen, base: Base) -> Finding:
     pulled = seen.tried.get(step.name)
     if not pulled:
         return fail(f"{base.shown} is not on this engine", f"docker pull {base.name}", step=step)
+    known = build_failure.known_cause(pulled.said)
+    if known and known.exit_code != ExitCode.UNAVAILABLE:  # no stand-in cures that
+        return known
     cause = f"the base image {base.shown} is neither on this engine nor can it be pulled"
     why = f": {pulled.said}" if pulled.said else ""
     if base.chosen or not base.can_make:

@@ -1,13 +1,11 @@
 """environment.lock: each package with its hash, so that a build solves nothing.
 
-docker/environment/lock_files.py says what a lock is; it reads the same lines in the image, for plain Docker builds.
+docker/environment/lock_files.py says what a lock is, here and in the image.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
 import tarfile
 import tempfile
 from collections import Counter
@@ -15,17 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import lock_files
+import person_files
+
 from host_tasks.kit import files, report
-from host_tasks.kit.paths import DOCKERFILE, LOCK_DIR, ROOT, shown
+from host_tasks.kit.paths import DOCKERFILE, LOCK_DIR, shown
 from host_tasks.kit.words import task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok, rule, warn
 from host_tasks.subjects import base, build_failure, clone, environment, images, settings
 
 NAME = shown(LOCK_DIR)
-STAND_IN = "stand-in"  # the folder in it for a lock that is good on this machine only
-NAMES = ("inputs.txt", *(f"{part}-linux-{kind}.txt" for part in ("conda", "pip") for kind in ("64", "aarch64")))
-PATTERNS = ("environment.yml", "requirements*.txt", "constraints*.txt", "src/pyproject.toml")
-LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
+STAND_IN = lock_files.OF_THIS_MACHINE  # the folder in it for a lock that is good on this machine only
+NAMES = (
+    lock_files.INPUTS,
+    *(f"{part}-{subdir}.txt" for part in ("conda", "pip") for subdir in lock_files.SUBDIRS.values()),
+)
 LARGEST_BYTES = 20_000_000  # 200 packages are 200 KB
 SHOWN_LINES = 3
 
@@ -42,6 +44,14 @@ class Line:
         """Return the line as inputs.txt has it."""
         return f"{self.file}: {self.text}"
 
+    @property
+    def shown(self) -> str:
+        """The line as a person is told it; what the container can write is not repeated."""
+        if self.file == lock_files.OF_THE_BUILD:
+            return f"{environment.SOURCE}:{self.number}" if self.number else f"a line of {environment.SOURCE}"
+        place = f"{self.file}:{self.number} " if self.number else ""
+        return f"{place}`{self.text.strip()}`" + ("" if self.number else f" of {self.file}")
+
 
 @dataclass(frozen=True)
 class Lock:
@@ -57,12 +67,11 @@ class Lock:
 @fact
 def lines_now(seen: Seen) -> tuple[Line, ...]:
     """Return the lines that a lock would be made from now: no comment or empty one, and no password in an address."""
+    texts = {environment.NAME: environment.text(seen), **environment.beside(seen)}
+    texts = {name: text for name, text in texts.items() if name not in person_files.OTHERS}
+    texts[lock_files.OF_THE_BUILD] = environment.source(seen)
     return tuple(
-        Line(path.name, LOGIN.sub("", line.rstrip()), number)
-        for pattern in PATTERNS
-        for path in sorted(ROOT.glob(pattern))
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1)
-        if line.strip() and not line.lstrip().startswith("#")
+        Line(name, line, number) for name, text in texts.items() for number, line in lock_files.lines(text or "")
     )
 
 
@@ -85,7 +94,7 @@ def find(name: str) -> Lock | None:
         return None
     text = (folder / "inputs.txt").read_text(encoding="utf-8", errors="replace")
     lines = (line.partition(": ") for line in text.splitlines())
-    comment = f"# inputs: sha256:{hashlib.sha256(text.encode()).hexdigest()}"  # stands first in each file of a lock
+    comment = lock_files.first_comment(text).rstrip()
     parts = [path for part in ("conda", "pip") for path in folder.glob(f"{part}-*.txt")]
     firsts = {path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] for path in parts}
     return Lock(tuple(Line(file, rest) for file, _, rest in lines), whole=firsts <= {comment})
@@ -94,7 +103,7 @@ def find(name: str) -> Lock | None:
 # judge
 
 
-@rule("environment-lock")
+@rule("environment-lock", upon=("environment-yml",))
 def environment_lock(seen: Seen) -> Iterator[Finding]:
     """Ask for a lock of the files as they are, where there is one."""
     if not (committed(seen) or of_stand_in(seen)):
@@ -151,8 +160,8 @@ def differences(seen: Seen, lock: Lock) -> list[str]:
     """Return the lines that were added since a lock was made, and those that have gone; the first of them."""
     lines = lines_now(seen)
     now, then = Counter(map(str, lines)), Counter(map(str, lock.lines))
-    found = [f"{line.file}:{line.number} `{line.text.strip()}` is new" for line in lines if not then[str(line)]]
-    found += [f"`{line.text.strip()}` of {line.file} is gone" for line in lock.lines if not now[str(line)]]
+    found = [f"{line.shown} is new" for line in lines if not then[str(line)]]
+    found += [f"{line.shown} is gone" for line in lock.lines if not now[str(line)]]
     if not found and tuple(map(str, lines)) != tuple(map(str, lock.lines)):
         found = ["they stand in another order"]
     if not found and not lock.whole:

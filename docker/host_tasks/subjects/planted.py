@@ -9,22 +9,24 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from host_tasks.kit.paths import shown
-from host_tasks.kit.words import path_word
+from host_tasks.kit import files, git
+from host_tasks.kit.paths import ROOT, shown
+from host_tasks.kit.words import HostError, path_word
 from host_tasks.loop import Finding, Seen, fact, ok, rule, warn
 from host_tasks.subjects import compose, mounts
 
 SHOWN = 10  # are told at most
 ENTRIES = 20_000  # of a folder that are looked at: a warning must not take minutes where data are many
 DEPTH = 4
-READ_BYTES = 65_536
 # Tools that run code of the folder that they are started in, or opened on, by names of files.
 TOOLS = {".envrc": "direnv", ".vscode": "VS Code", "mypy.ini": "mypy", "noxfile.py": "nox"}
 TOOLS |= {"conftest.py": "pytest", "pytest.ini": "pytest", "invoke.yaml": "invoke", "tasks.py": "invoke"}
+# Files of many tools: the tables by which pytest and mypy take them, and with them plugins (pytest 8, mypy 1.18).
+SHARED = re.compile(rb"^\s*\[\s*(?:tool\s*[.:]\s*['\"]?)?(pytest|mypy)\b", re.MULTILINE)
+SHARED_NAMES = ("pyproject.toml", "setup.cfg", "tox.ini")
 # Settings whose values git runs, or reads further settings from: section, then name (git 2.43, git-config(1)).
 RUN = re.compile(
     r"core\.(?:fsmonitor|hookspath|sshcommand|pager|editor|gitproxy|askpass|alternaterefscommand|worktree)"
@@ -33,6 +35,7 @@ RUN = re.compile(
     r"|remote\..*(?:vcs|uploadpack|receivepack)",
 )
 NO_PROGRAM = ("", "true", "false", "yes", "no", "on", "off", "0", "1")
+ELSEWHERE = "leads git to a repository elsewhere"
 
 
 # look
@@ -51,53 +54,55 @@ def in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
     for at, folders, names in os.walk(folder, followlinks=False):
         here = Path(at)
         for path in (here / name for name in (*folders, *names)):
-            if path.name in TOOLS:
-                yield path, f"is run or read by {TOOLS[path.name]}"
+            tool = "invoke" if path.parts[-2:] == ("tasks", "__init__.py") else TOOLS.get(path.name)
+            if path.name in SHARED_NAMES and (table := SHARED.search(_read(path, folder)[0])):
+                tool = table[1].decode()
+            if tool:
+                yield path, f"is run or read by {tool}"
             elif path.name == ".git" or (path.name == "HEAD" and (here / "objects").is_dir()):
-                yield from _of_repository(path if path.name == ".git" else here)
+                yield from _of_repository(path if path.name == ".git" else here, folder)
         left -= len(folders) + len(names)
         deep = len(here.relative_to(folder).parts) >= DEPTH or left < 0
         folders[:] = [] if deep else [name for name in folders if name != ".git"]
 
 
-def _of_repository(repository: Path) -> Iterator[tuple[Path, str]]:
+def _of_repository(repository: Path, folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the settings and hooks of a repository that git would run; a file that leads to another is one of them."""
-    if not repository.is_dir():
-        if "/.git/modules/" not in _text(repository).replace("\\", "/"):  # a submodule's is the clone's own
-            yield repository, "leads git to a repository elsewhere"
+    if repository.is_symlink() or not repository.is_dir():
+        named = _read(repository, folder)[0].decode(errors="replace").strip().removeprefix("gitdir:").strip()
+        if not Path(os.path.realpath(repository.parent / named)).is_relative_to(ROOT / ".git" / "modules"):
+            yield repository, ELSEWHERE  # a submodule's is the clone's own
         return
     for name in ("config", "config.worktree"):
-        if keys := sorted(set(_run_by(_text(repository / name)))):
+        content, why = _read(repository / name, folder)
+        if why:
+            yield repository / name, f"cannot be looked into, for {why}; git would read it"
+        elif keys := sorted(set(_run_by(content))):
             yield repository / name, f"has git run or read what {', '.join(keys)} say"
     if (repository / "commondir").exists():
-        yield repository / "commondir", "leads git to a repository elsewhere"
+        yield repository / "commondir", ELSEWHERE
     with contextlib.suppress(OSError):
         for hook in sorted((repository / "hooks").iterdir()):
             if hook.suffix != ".sample" and os.access(hook, os.X_OK):
                 yield hook, "is run by git"
 
 
-def _run_by(text: str) -> Iterator[str]:
-    """Yield the git settings whose values git runs, by `section.name` or `section.subsection.name`."""
-    section = ""
-    for line in text.splitlines():
-        header = re.match(r"\s*\[\s*([\w.-]+)(?:\s+\"((?:[^\"\\]|\\.)*)\")?\s*\]", line)
-        if header:
-            section = ".".join(filter(None, [header[1].lower(), header[2]]))
-        if pair := re.match(r"\s*([A-Za-z][\w-]*)\s*(?:=\s*(.*?))?\s*$", line[header.end() :] if header else line):
-            key, value = f"{section}.{pair[1].lower()}", pair[2] or "true"
-            if RUN.fullmatch(key) and value.strip('" ').lower() not in NO_PROGRAM:
+def _run_by(content: bytes) -> Iterator[str]:
+    """Yield the git settings whose values git runs; none where this machine has no git to run them."""
+    with contextlib.suppress(HostError):
+        for key, value in git.settings_in(content):
+            if RUN.fullmatch(key) and value.strip().lower() not in NO_PROGRAM:
                 yield key
 
 
-def _text(path: Path) -> str:
-    """Return the beginning of a regular file, "" for anything else: a pipe would be waited for without end."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as stream:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return stream.read(READ_BYTES).decode(errors="replace")
-    return ""
+def _read(path: Path, folder: Path) -> tuple[bytes, str]:
+    """Return what a file holds, or why it cannot be read; neither where there is none."""
+    try:
+        return files.read(path, below=folder), ""
+    except FileNotFoundError:
+        return b"", ""
+    except OSError as err:
+        return b"", str(err.strerror)
 
 
 # judge

@@ -1,6 +1,7 @@
-"""What src/pyproject.toml, which a notebook can write, brings into an image: packages for notebooks, and no code."""
+"""What src/pyproject.toml, which a notebook can write, brings into an image, and what a folder of wheels does."""
 
 import shutil
+import zipfile
 
 import pytest
 from conftest import Clone
@@ -78,3 +79,31 @@ def test_address_in_src_is_refused_with_its_line(built: Clone) -> None:
     (built.root / "src" / "pyproject.toml").unlink()
     assert refused.returncode == 70, refused.stderr[-2000:]
     assert "src/pyproject.toml:5: 'evil @ https://evil.invalid/evil-1.tar.gz': a name with extras" in refused.stderr
+
+
+def test_wheel_of_ones_own_is_installed_from_its_folder_by_a_lock_too(built: Clone) -> None:
+    """Nobody else has it: `--find-links wheels` finds it in the build, and the lock names it with its hash."""
+    (built.root / "wheels").mkdir()
+    with zipfile.ZipFile(built.root / "wheels" / "study_mine-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("study_mine.py", "WHERE = __file__\n")
+        wheel.writestr("study_mine-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: study-mine\nVersion: 1\n")
+        wheel.writestr("study_mine-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("study_mine-1.dist-info/RECORD", "")
+    (built.root / "requirements.txt").write_text("--find-links wheels\nstudy-mine ==1\n", encoding="utf-8")
+
+    built.succeed("up", "--yes")
+    without = built.inside("python", "-c", "import study_mine; print(study_mine.WHERE)").stdout
+    built.succeed("lock", "--yes")
+    (lock,) = (built.root / "environment.lock").rglob("pip-linux-64.txt")
+    locked = lock.read_text("utf-8")
+    built.succeed("up", "--yes")
+    by_lock = built.inside("python", "-c", "import study_mine; print(study_mine.WHERE)").stdout
+
+    shutil.rmtree(built.root / "environment.lock")
+    shutil.rmtree(built.root / "wheels")
+    gone = built.task("up", "--dry-run")
+    (built.root / "requirements.txt").write_text("tabulate\n", encoding="utf-8")
+    assert (without[:13], by_lock[:13]) == ("/opt/env/lib/", "/opt/env/lib/")
+    assert "study-mine==1" in locked
+    assert "--hash=sha256:" in locked
+    assert "requirements.txt:1: wheels is not in the build, and pip would take its packages from PyPI" in gone.stdout

@@ -1,0 +1,46 @@
+"""The one way git is called: nothing that a repository in a mounted folder says is run.
+
+git status runs what such a repository's settings name: core.fsmonitor, hooks, and in submodules the same (git 2.39 to
+2.43, git-config(1)).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from host_tasks.kit import runner
+from host_tasks.kit.paths import ROOT
+
+RETARGETING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # set where a hook of git's calls us
+SETTINGS = {"core.fsmonitor": "false", "core.hooksPath": os.devnull, "fetch.recurseSubmodules": "false"}
+# What goes into a submodule, or runs a program of a setting, unless these words stand behind it.
+SAFE = {"status": ("--ignore-submodules=all",), "diff-tree": ("--no-ext-diff", "--no-textconv")}
+
+
+def run(
+    *words: str, cwd: Path = ROOT, environ: Mapping[str, str] = MappingProxyType({}), **how: Any
+) -> runner.Finished:
+    """Run a git command, which finds the repository by the folder in which it runs; `how` is that of runner.run."""
+    settings = [word for key, value in SETTINGS.items() for word in ("-c", f"{key}={value}")]
+    at = 2 if words[0] == "-C" else 0
+    argv = ["git", *settings, *words[: at + 1], *SAFE.get(words[at], ()), *words[at + 1 :]]
+    own = {name: value for name, value in os.environ.items() if name not in RETARGETING}
+    asks = {} if how.get("interactive") else {"GIT_TERMINAL_PROMPT": "0"}
+    return runner.run(argv, cwd=cwd, env={**own, "GIT_OPTIONAL_LOCKS": "0", **asks, **environ}, **how)
+
+
+def settings_in(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the settings that git reads in a file, without what that includes: `section.subsection.name` and value."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "config")
+        copy.write_bytes(content)
+        finished = run("config", "--file", str(copy), "--no-includes", "--null", "--list", capture=True, announce=False)
+    for line in finished.stdout.split("\0") if finished.ok else ():
+        key, _, value = line.partition("\n")
+        if key:
+            yield key, value or "true"
