@@ -26,7 +26,7 @@ from host_tasks.subjects import (
 
 def settled() -> tuple[Rule, ...]:
     """Return what needs no engine: docker/.env says who this is, and what may hold a secret is private."""
-    return (clone.path, clone.moved, settings.env_file, settings.private_files)
+    return (clone.path, clone.moved, clone.taken_over, settings.env_file, settings.private_files)
 
 
 def mounted() -> tuple[Rule, ...]:
@@ -38,7 +38,7 @@ def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
         *(clone.path, environment.environment_yml, engine.engine, clone.moved),
-        *(settings.env_file, settings.private_files),
+        *(clone.taken_over, settings.env_file, settings.private_files),
     )
 
 
@@ -99,7 +99,7 @@ def restarted() -> tuple[Rule, ...]:
 def doctor() -> tuple[Rule, ...]:
     """Return every check."""
     core = (
-        *(clone.path, engine.engine_closely, clone.moved),
+        *(clone.path, engine.engine_closely, clone.moved, clone.taken_over),
         *(settings.env_file, settings.private_files, settings.env_owner, settings.shell_unheard),
         *(network.proxy, network.reachable, network.certificates_fit),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),

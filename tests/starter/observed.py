@@ -28,6 +28,7 @@ from host_tasks.subjects import (
     network,
     planted,
     ports,
+    removal,
     settings as settings_of,
 )
 from host_tasks.subjects.base import Base
@@ -63,6 +64,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "environment": images.environment,
     "environment_yml": environment.text,
     "exposed_files": settings_of.exposed,
+    "former": clone.former,
     "free": machine.free,
     "has_compose": compose.is_there,
     "has_sbom_scanner": images.has_sbom_scanner,
@@ -80,6 +82,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "model": compose.model,
     "names_at_top": environment.names_at_top,
     "places": mounts.places,
+    "of_former": removal.of_former,
     "planted": planted.found,
     "ports_free": ports.free,
     "project": clone.project,
@@ -224,6 +227,8 @@ def healthy(**differs: Any) -> Seen:
         "by_hand": (),
         "project": PROJECT,
         "left_behind": (),
+        "former": "",
+        "of_former": {},
         "link": "http://127.0.0.1:8888/?token=t",
         "settings": settings(),
         "exposed_files": {},

@@ -62,6 +62,7 @@ ARCHIVE = Path(tempfile.gettempdir(), "root.tar")
 BUILT_DB = model(db={"build": {"context": "db"}})
 MALFORMED = HostError("docker/.env:2: no KEY=value", fix="correct line 2, then: invoke env", code=ExitCode.CONFIG)
 UNREADABLE = PermissionError(13, "Permission denied", "postBuild")
+LEFT = {"volumes": ["old-00000000_lab"], "images": []}
 # Steps by their names.
 START = "start on port 8888"
 PULL = "pull base:1, or offer a stand-in where it cannot be reached"
@@ -72,7 +73,8 @@ CLOSE = "let nobody but their owner read files that may hold a secret"
 TOUCHES = {
     "run again": "nothing: this process only",
     "pull": "the engine's images",
-    "take": "the engine's images",
+    "take over": "the volume old-00000000_lab; JupyterLab's settings are copied first",
+    "take the": "the engine's images",
     "make the base image": "the engine's images, 600 MB; BASE_IMAGE in docker/.env",
     "write environment.lock": "environment.lock",
     "build the image": "the image of study-1a2b3c4d",
@@ -383,6 +385,16 @@ CASES = [
         lambda: healthy(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),
         "error: this clone was moved, and what it started in /old/docker is still there: old-1",
         "fix: docker compose --project-name old-00000000 down",
+    ),
+    case(
+        "moved clone that left its settings",
+        lambda: healthy(former="old-00000000", of_former=LEFT),
+        "take over what old-00000000 has < this clone was moved, and under its old name there is still the volume "
+        "old-00000000_lab",
+    ),
+    case(
+        "moved clone that left what cannot be removed: that is no reason not to work",
+        lambda: healthy(former="old-00000000", of_former=LEFT, tried=["take over what old-00000000 has"]),
     ),
     case(
         "folders missing",
@@ -791,6 +803,7 @@ CASES = [
             unreadable_part=None,
             root=Path("/s"),
             left_behind=(),
+            of_former={},
             settings=settings(plan=FIRST_ENV, kept={}),
             exposed_files={},
         ),
@@ -799,7 +812,9 @@ CASES = [
     ),
     case(
         "env: nothing to do",
-        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings(), exposed_files={}),
+        lambda: Seen(
+            unreadable_part=None, root=Path("/s"), left_behind=(), of_former={}, settings=settings(), exposed_files={}
+        ),
         rules=goals.settled(),
     ),
     case(
@@ -817,6 +832,7 @@ CASES = [
             unreadable_part=None,
             root=Path("/s"),
             left_behind=(),
+            of_former={},
             settings=settings(),
             exposed_files={},
             has_compose=True,
@@ -1239,6 +1255,13 @@ DOCTOR = [
         1,
         "fail  moved: this clone was moved, and what it started in /old/docker is still there: old-1",
         "      fix: docker compose --project-name old-00000000 down",
+    ),
+    examination(
+        "moved clone that left its settings",
+        lambda: examined(former="old-00000000", of_former=LEFT),
+        0,
+        "warn  moved: this clone was moved, and under its old name there is still the volume old-00000000_lab",
+        "      fix: invoke up",
     ),
     examination(
         "a part that cannot be looked at",

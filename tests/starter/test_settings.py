@@ -487,6 +487,27 @@ def test_copied_clone_gets_a_name_of_its_own(env_file: Path, tmp_path: Path, lef
     assert written()["COMPOSE_PROJECT_NAME"] == clone.project_name()
 
 
+@pytest.mark.parametrize(
+    ("place", "named", "former"),
+    [
+        pytest.param("gone", None, True, id="moved"),
+        pytest.param("still there", None, False, id="copied, and the original is there"),
+        pytest.param("gone", "somebody-00000000", False, id="a name that is not that place's"),
+        pytest.param("", "old-00000000", False, id="a place that is not known"),
+    ],
+)
+def test_former_name_is_that_of_a_place_that_is_gone(
+    place: str, named: str | None, *, former: bool, env_file: Path, tmp_path: Path
+) -> None:
+    """What has a name that another clone may have is nobody's to take."""
+    (tmp_path / "still there").mkdir()
+    folder = str(tmp_path / place) if place else ""
+    old = named or clone.project_name(Path(folder))
+    kept(env_file, COMPOSE_PROJECT_NAME=old, PROJECT_FOLDER=folder)
+
+    assert clone.former(Seen()) == (old if former else "")
+
+
 def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`env` and `config` need none."""
     monkeypatch.setattr(containers, "of_project", lambda project: pytest.fail("asked"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -10,10 +11,12 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from host_tasks.kit import runner
+from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import ROOT
-from host_tasks.kit.words import HostError
-from host_tasks.loop import Finding, Seen, fact, fail, ok, rule
-from host_tasks.subjects import containers, engine, settings
+from host_tasks.kit.words import HostError, task_command
+from host_tasks.loop import Ended, Finding, Seen, Step, fact, fail, ok, rule, warn
+from host_tasks.subjects import base, compose, containers, engine, images, removal, settings
 
 SLUG_LENGTH = 30  # characters
 HASH_LENGTH = 8  # hexadecimal digits: that two of 1,000 clones share one has a chance of 1 in 8,600
@@ -78,6 +81,20 @@ def _is_bad(text: str) -> bool:
 
 
 @fact
+def former(seen: Seen) -> str:
+    """Return the name that this clone had before it was moved or renamed; "" where it was not.
+
+    Where the place that docker/.env names is still there, this is a copy, and what has that name is the original's.
+    """
+    with contextlib.suppress(HostError):
+        kept = settings.now(seen).kept
+        old, place = kept.get("COMPOSE_PROJECT_NAME", ""), kept.get("PROJECT_FOLDER", "")
+        if place and old == project_name(Path(place)) != project(seen) and not os.path.lexists(place):
+            return old
+    return ""
+
+
+@fact
 def left_behind(seen: Seen) -> tuple[containers.Container, ...]:
     """Return what this clone started before it was moved, by the name in docker/.env; () where that cannot be told."""
     try:
@@ -120,3 +137,44 @@ def moved(seen: Seen) -> Iterator[Finding]:
     names = ", ".join(container.name for container in left)
     cause = f"this clone was moved, and what it started in {left[0].folder} is still there: {names}"
     yield fail(cause, f"docker compose --project-name {left[0].project} down")
+
+
+@rule("moved")
+def taken_over(seen: Seen) -> Iterator[Finding]:
+    """Ask for nothing to have the name that this clone had at another place: settings come along, the rest goes."""
+    left = removal.of_former(seen)
+    names = ", ".join(f"the {kind.removesuffix('s')} {name}" for kind, found in left.items() for name in found)
+    if not names:
+        return
+    step = Step(take_over, f"take over what {former(seen)} has", f"{names}; JupyterLab's settings are copied first")
+    cause = f"this clone was moved, and under its old name there is still {names}"
+    done = step.name in seen.tried
+    yield warn(cause, removal.command(left)) if done else fail(cause, task_command("up"), step=step)
+
+
+# repair
+
+
+def take_over(seen: Seen) -> Ended:
+    """Copy the volumes that had the old name to the new one, name its environments anew, and remove what had the old.
+
+    A container of the clone's own image copies, which sees nothing but the two.
+    """
+    import docker.errors
+
+    old, new = former(seen), project(seen)
+    image, left = images.find(f"{old}-{compose.SERVICE}") or base.now(seen).image, removal.of_former(seen)
+    with contextlib.suppress(docker.errors.NotFound), asking():
+        for name in left["volumes"] if image else ():
+            labels = client().volumes.get(name).attrs["Labels"]
+            own = {key: new if value == old else value for key, value in labels.items() if "config-hash" not in key}
+            copy = client().volumes.create(f"{new}{name.removeprefix(old)}", labels=own).name
+            rights = (f"--cap-add={right}" for right in ("CHOWN", "DAC_OVERRIDE", "FOWNER"))
+            words = ("docker", "run", "--rm", "--pull=never", "--network=none", "--user=0:0", "--cap-drop=ALL", *rights)
+            places = (f"--volume={name}:/from:ro", f"--volume={copy}:/to", "--entrypoint=/bin/cp")
+            if runner.run([*words, *places, image.id, "--archive", "/from/.", "/to"], cwd=ROOT).ok:
+                client().volumes.get(name).remove()
+        for name in left["images"]:
+            if name.startswith(environment := images.environment_repository(old)):
+                client().images.get(name).tag(f"{images.environment_repository(new)}{name.removeprefix(environment)}")
+            client().images.remove(name, force=True)
