@@ -38,7 +38,7 @@ def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
         *(clone.path, environment.environment_yml, engine.engine, clone.moved),
-        *(clone.taken_over, settings.env_file, settings.private_files),
+        *(clone.taken_over, settings.compose_names, settings.env_file, settings.private_files),
     )
 
 
@@ -83,7 +83,7 @@ def locked(update: str) -> tuple[Rule, ...]:
 def up() -> tuple[Rule, ...]:
     """Return what `invoke up` wants."""
     core = (
-        *(*ready(), mounts.mounts_outside, mounts.folders_of_another, ports.port),
+        *(*ready(), mounts.mounts_outside, mounts.folders_of_another, settings.compose_files, ports.port),
         *(images.image, services.others_built, services.services, mounts.mounts_inside, link.answers),
     )
     return _with_extras(core, "up")
@@ -101,7 +101,7 @@ def doctor() -> tuple[Rule, ...]:
     core = (
         *(clone.path, engine.engine_closely, clone.moved, clone.taken_over),
         *(settings.env_file, settings.private_files, settings.env_owner, settings.shell_unheard),
-        *(network.proxy, network.reachable, network.certificates_fit),
+        *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
         *(mounts.mounts_outside, planted.planted, ports.port, ports.reach, images.image),

@@ -1,5 +1,6 @@
 """What this machine trusts, and where its pip looks."""
 
+import json
 import os
 import socket
 import sys
@@ -59,6 +60,24 @@ def test_ca_bundle_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
 
     assert network.ca_bundle({"SSL_CERT_FILE": "ca.pem"}) == tmp_path / "ca.pem"
+
+
+def test_proxies_of_dockers_configuration_are_known(tmp_path: Path) -> None:
+    """Docker's own configuration names proxies for containers: they are this machine's where the shell has none."""
+    of_docker = {"httpProxy": "http://a:1", "httpsProxy": "http://b:2", "noProxy": None, "allProxy": "http://c:3"}
+    written(tmp_path / "config.json", json.dumps({"proxies": {"default": of_docker}}))
+    environ = {"DOCKER_CONFIG": str(tmp_path)}
+
+    assert network.proxies(environ) == {"HTTP_PROXY": "http://a:1", "HTTPS_PROXY": "http://b:2"}
+    assert network.proxies({**environ, "http_proxy": "http://d:4"})["HTTP_PROXY"] == "http://d:4"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"proxies": []}', '{"proxies": {"default": "x"}}'])
+def test_configuration_of_docker_that_is_none_has_no_proxies(text: str, tmp_path: Path) -> None:
+    """Whatever stands there is no traceback."""
+    written(tmp_path / "config.json", text)
+
+    assert network.proxies({"DOCKER_CONFIG": str(tmp_path)}) == {}
 
 
 def test_proxies_are_known_by_their_upper_case_names() -> None:

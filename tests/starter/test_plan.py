@@ -397,6 +397,30 @@ CASES = [
         lambda: healthy(former="old-00000000", of_former=LEFT, tried=["take over what old-00000000 has"]),
     ),
     case(
+        "Compose file of one's own that is read instead of ours",
+        lambda: healthy(own_files=(["compose.yaml"], [])),
+        "error: Compose reads docker/compose.yaml instead of docker/docker-compose.yml",
+        "fix: mv docker/compose.yaml docker/docker-compose.override.yml",
+    ),
+    case(
+        "Compose file that is read instead of ours, and one that is read after it",
+        lambda: healthy(own_files=(["compose.yml"], ["compose.override.yml"])),
+        "error: Compose reads docker/compose.yml instead of docker/docker-compose.yml",
+        "fix: mv docker/compose.yml docker/compose.yml.old",
+    ),
+    case(
+        "two override files, of which Compose takes one",
+        lambda: healthy(own_files=([], ["compose.override.yml", "docker-compose.override.yml"])),
+        "error: Compose reads docker/compose.override.yml, and passes over docker-compose.override.yml",
+        "fix: put all of them into docker/compose.override.yml, and remove the others, then: invoke up",
+    ),
+    case(
+        "JupyterLab at another address than /",
+        lambda: healthy(model={"services": {SERVICE: {"command": ["jupyter", "lab", "--ServerApp.base_url=/a"]}}}),
+        "error: jupyterlab-server is told --ServerApp.base_url=/a, and its health check and its link ask at /",
+        "fix: take --ServerApp.base_url out of your Compose files, then: invoke up",
+    ),
+    case(
         "folders missing",
         lambda: healthy(places=(place(ROOT / "data", kind=MISSING), place(ROOT / "doc", kind=MISSING))),
         "make missing folders < data is missing; doc is missing",

@@ -172,7 +172,9 @@ def take_over(seen: Seen) -> Ended:
             rights = (f"--cap-add={right}" for right in ("CHOWN", "DAC_OVERRIDE", "FOWNER"))
             words = ("docker", "run", "--rm", "--pull=never", "--network=none", "--user=0:0", "--cap-drop=ALL", *rights)
             places = (f"--volume={name}:/from:ro", f"--volume={copy}:/to", "--entrypoint=/bin/cp")
-            if runner.run([*words, *places, image.id, "--archive", "/from/.", "/to"], cwd=ROOT).ok:
+            if runner.run(
+                [*words, *places, image.id, "--archive", "/from/.", "/to"], cwd=ROOT, env=compose.environment({})
+            ).ok:
                 client().volumes.get(name).remove()
         for name in left["images"]:
             if name.startswith(environment := images.environment_repository(old)):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from host_tasks.kit import client
 from host_tasks.kit.paths import DOCKER_DIR, ENV_FILE, shown
 from host_tasks.kit.words import ExitCode, HostError, masked, path_word
 from host_tasks.loop import Finding, Seen, fact, fail, ok, rule, warn
@@ -23,7 +24,10 @@ CA_FILES = (
     "/etc/ssl/cert.pem",
 )
 ANSWER_S = 2.0  # for a connection to a proxy or an index
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# With the name that docker's config.json has for each; from there Compose would put them into the container's
+# environment, where `docker inspect` shows their passwords (docker/compose 2.26, create.go): docker-compose.yml sets
+# these empty, and what is handed in as a file fills them.
+PROXIES = {"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy"}
 
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 LARGEST_SECRET_BYTES = 500 * 1024  # BuildKit, session/secrets: a larger one is refused
@@ -83,8 +87,14 @@ def certificates(bundle: Path) -> str:
 
 
 def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the proxy variables that are set, by their upper-case names; curl and most others read either case."""
-    found = {name: environ.get(name) or environ.get(name.lower(), "") for name in PROXIES}
+    """Return the proxies of the shell, else of docker's config.json, by the upper-case names of their variables.
+
+    curl and most others read either case.
+    """
+    found = {
+        name: environ.get(name) or environ.get(name.lower()) or client.configured(environ, "proxies", "default", key)
+        for name, key in PROXIES.items()
+    }
     return {name: value for name, value in found.items() if value}
 
 

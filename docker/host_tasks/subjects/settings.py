@@ -13,6 +13,7 @@ from types import MappingProxyType
 from host_tasks import choices
 from host_tasks.kit import envfile, files, report
 from host_tasks.kit.paths import (
+    BEFORE_COMPOSE_FILE,
     CA_BUNDLE,
     COMPOSE_FILE,
     DOCKER_DIR,
@@ -28,7 +29,7 @@ from host_tasks.kit.words import masked, path_word, task_command
 from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
 from host_tasks.subjects import clone, compose, identity, network, ports
 
-HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
+HEADER = "# Written by `python3 tasks.py env`: who you are, and what was chosen for this clone."
 GONE = "docker-compose.hardened-workers.yml"  # a Compose file of earlier starters, whose docker/.env may name it
 
 
@@ -73,6 +74,12 @@ def now(seen: Seen) -> Settings:
 def exposed(seen: Seen) -> Mapping[Path, str]:
     """Return the files that may hold a secret and are not their owner's only, and why."""
     return exposed_files(now(seen).identity.uid)
+
+
+@fact
+def own_files(seen: Seen) -> tuple[list[str], list[str]]:
+    """Return the person's Compose files that are read instead of ours, and those that are read after it, by name."""
+    return [path.name for path in BEFORE_COMPOSE_FILE if path.is_file()], compose.overrides(DOCKER_DIR)
 
 
 @fact
@@ -148,16 +155,16 @@ def compose_file(values: Mapping[str, str | None]) -> str | None:
     Plain Compose reads it from docker/.env too, and then leaves out docker-compose.override.yml where it is not named
     (Compose 5 documentation, "Configure pre-defined environment variables"). Further files that a person names stay.
     """
-    named, overrides = values.get("COMPOSE_FILE"), [path.name for path in OVERRIDE_FILES]
+    named = values.get("COMPOSE_FILE")
     first, *others = named.split(os.pathsep) if named else [COMPOSE_FILE.name]
     ours = [GONE, *(choice.file for choice in choices.table() if choice.file)]
     chosen = list(choices.files(values))
     if named and not chosen and not set(others) & set(ours):
         return named
-    others = [name for name in others if name not in (*ours, *overrides)]
+    others = [name for name in others if name not in (*ours, *(path.name for path in OVERRIDE_FILES))]
     if not chosen and not others and first == COMPOSE_FILE.name:
         return None
-    return os.pathsep.join([first, *chosen, *others, *(name for name in overrides if (DOCKER_DIR / name).is_file())])
+    return os.pathsep.join([first, *chosen, *others, *compose.overrides(DOCKER_DIR)[:1]])
 
 
 def exposed_files(uid: int) -> dict[Path, str]:
@@ -242,11 +249,30 @@ def private_files(seen: Seen) -> Iterator[Finding]:
         yield fail(cause, task_command("env"), step=step)
 
 
-@rule("compose-files", upon=("env-file",))
+@rule("compose-files")
+def compose_names(seen: Seen) -> Iterator[Finding]:
+    """Refuse Compose files of the person's own that keep others from being read."""
+    (instead, after), up = own_files(seen), task_command("up")
+    if instead:
+        cause = f"Compose reads docker/{instead[0]} instead of {shown(COMPOSE_FILE)}"
+        name = f"{instead[0]}.old" if after else "docker-compose.override.yml"
+        yield fail(cause, f"mv {path_word(DOCKER_DIR / instead[0])} {path_word(DOCKER_DIR / name)}")
+    elif after[1:]:
+        cause = f"Compose reads docker/{after[0]}, and passes over {' and '.join(after[1:])}"
+        yield fail(cause, f"put all of them into docker/{after[0]}, and remove the others, then: {up}")
+
+
+@rule("compose-files", upon=("env-file", "compose-files"))
 def compose_files(seen: Seen) -> Iterator[Finding]:
-    """Ask for files that Compose can read; reading them says why it cannot."""
-    if compose.is_there(seen):
-        yield ok(f"they declare {', '.join(compose.model(seen)['services'])}")
+    """Ask for files that Compose can read, reading them says why it cannot, and for a server where it is looked for."""
+    if not compose.is_there(seen):
+        return
+    services = compose.model(seen)["services"]
+    if moved := [word for word in services[compose.SERVICE].get("command") or () if "base_url" in word]:
+        cause = f"{compose.SERVICE} is told {moved[0]}, and its health check and its link ask at /"
+        yield fail(cause, f"take {moved[0].partition('=')[0]} out of your Compose files, then: {task_command('up')}")
+    else:
+        yield ok(f"they declare {', '.join(services)}")
 
 
 @rule("env-owner")
