@@ -75,7 +75,6 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "is_root": clone.is_root,
     "lacking_for_gpu": gpu.missing,
     "lacking_images": images.lacking,
-    "left_behind": clone.left_behind,
     "link": link.link,
     "lock": environment_lock.committed,
     "lock_inputs": environment_lock.lines_now,
@@ -87,7 +86,6 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "planted": planted.found,
     "ports_free": ports.free,
     "project": clone.project,
-    "proxies_of_shell": network.proxies_of_shell,
     "requirement_texts": environment.beside,
     "root": clone.root,
     "scripts": machine.scripts,
@@ -99,7 +97,6 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "starter": upgrade.state,
     "uid": settings_of.uid,
     "unfinished": upgrade.unfinished,
-    "unreadable_part": clone.unreadable,
 }
 
 
@@ -221,13 +218,11 @@ def healthy(**differs: Any) -> Seen:
     """Return an observation of a clone where all is well, but as it is said."""
     known: dict[str, Any] = {
         "root": Path("/home/ada/study"),
-        "unreadable_part": None,
         "environment_yml": "dependencies: [python, pandas, {pip: [tabulate]}]",
         "lock": None,
         "stand_in_lock": None,
         "by_hand": (),
         "project": PROJECT,
-        "left_behind": (),
         "former": "",
         "of_former": {},
         "own_files": ([], []),
@@ -270,7 +265,6 @@ def examined(**differs: Any) -> Seen:
         "uid": 1815,
         "env_file_owner": 1815,
         "shell": {},
-        "proxies_of_shell": {},
         "addresses": {},
         "silent_addresses": {},
         "planted": {},

@@ -4,12 +4,15 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from observed import settings as settings_of
 
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.subjects import network
+from host_tasks.loop import Seen
+from host_tasks.subjects import network, settings
 
 INDEX = "https://index.example/simple"
 
@@ -186,15 +189,16 @@ def test_malformed_pip_configuration_is_one_error(
     assert refusal.value.problem == f"pip's configuration cannot be read: {where.format(named)}"
 
 
-def test_addresses_of_a_build_are_the_proxies_else_the_index() -> None:
+def test_addresses_of_a_build_are_the_proxies_else_the_index(home: dict[str, str]) -> None:
     """What is behind a proxy is the proxy's to reach; without one, it is the index that pip's own settings name."""
-    pip = "[global]\nindex-url = https://me:secret@index.example/simple\nextra-index-url = https://more.example\n"
+    shell = {**home, "PIP_INDEX_URL": "https://me:secret@index.example/simple"}
 
-    assert network.named_addresses({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "x"}, pip) == {
-        "HTTPS_PROXY": "http://p:3128"
-    }
-    assert network.named_addresses({}, pip) == {"index-url": "https://me:secret@index.example/simple"}
-    assert network.named_addresses({}, "") == {}
+    def asked(shell: dict[str, str], **values: str) -> Mapping[str, str]:
+        return network.addresses(Seen({settings.now: settings_of(**values), settings.shell: shell}))
+
+    assert asked(shell, HTTPS_PROXY="http://p:3128", NO_PROXY="x") == {"HTTPS_PROXY": "http://p:3128"}
+    assert asked(shell) == {"index-url": "https://me:secret@index.example/simple"}
+    assert asked({**home, "PIP_CONFIG_FILE": os.devnull}) == {}
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "127.0.0.1:{port}", "http://a:b@127.0.0.1:{port}/x"])

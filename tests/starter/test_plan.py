@@ -305,7 +305,7 @@ CASES = [
     ),
     case(
         "path that Compose cannot read",
-        lambda: healthy(root=Path("/a\tb"), unreadable_part=Path("/a\tb")),
+        lambda: healthy(root=Path("/a\tb")),
         "error: the path '/a\\tb' has a control character (TAB, line break) or is not UTF-8, and Compose reads its own path as a URL",
         "fix: mv $'/a\\x09b' /a-b",
     ),
@@ -382,8 +382,8 @@ CASES = [
     ),
     case(
         "moved clone",
-        lambda: healthy(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),
-        "error: this clone was moved, and what it started in /old/docker is still there: old-1",
+        lambda: healthy(former="old-00000000", of_former={"containers": ["old-1"]}),
+        "error: this clone was moved, and what it started as old-00000000 is still there: old-1",
         "fix: docker compose --project-name old-00000000 down",
     ),
     case(
@@ -824,9 +824,7 @@ CASES = [
     case(
         "env: nothing known of an engine",
         lambda: Seen(
-            unreadable_part=None,
             root=Path("/s"),
-            left_behind=(),
             of_former={},
             settings=settings(plan=FIRST_ENV, kept={}),
             exposed_files={},
@@ -836,9 +834,7 @@ CASES = [
     ),
     case(
         "env: nothing to do",
-        lambda: Seen(
-            unreadable_part=None, root=Path("/s"), left_behind=(), of_former={}, settings=settings(), exposed_files={}
-        ),
+        lambda: Seen(root=Path("/s"), of_former={}, settings=settings(), exposed_files={}),
         rules=goals.settled(),
     ),
     case(
@@ -853,9 +849,7 @@ CASES = [
     case(
         "mounts --fix: no engine is asked",
         lambda: Seen(
-            unreadable_part=None,
             root=Path("/s"),
-            left_behind=(),
             of_former={},
             settings=settings(),
             exposed_files={},
@@ -1207,7 +1201,6 @@ DOCTOR = [
         "exported variables",
         lambda: examined(
             shell={"UID": "7", "USER": "bob", "COMPOSE_FILE": "x.yml", "HTTP_PROXY": "http://p:1", "HOME": "/x"},
-            proxies_of_shell={"HTTP_PROXY": "http://p:1"},
         ),
         0,
         "warn  shell: the shell says UID=7, and the tasks go by docker/.env: 1815",
@@ -1217,9 +1210,7 @@ DOCTOR = [
     ),
     examination(
         "proxy of an earlier shell",
-        lambda: examined(
-            settings=settings(HTTP_PROXY="http://me:secret@p:1", NO_PROXY="x"), proxies_of_shell={"NO_PROXY": "x"}
-        ),
+        lambda: examined(settings=settings(HTTP_PROXY="http://me:secret@p:1", NO_PROXY="x"), shell={"NO_PROXY": "x"}),
         0,
         "warn  proxy: docker/.env keeps HTTP_PROXY=http://****@p:1 from an earlier shell, and this one has none",
         "      fix: sed -i '/^HTTP_PROXY=/d' docker/.env",
@@ -1275,9 +1266,9 @@ DOCTOR = [
     ),
     examination(
         "moved clone",
-        lambda: examined(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),
+        lambda: examined(former="old-00000000", of_former={"containers": ["old-1"]}),
         1,
-        "fail  moved: this clone was moved, and what it started in /old/docker is still there: old-1",
+        "fail  moved: this clone was moved, and what it started as old-00000000 is still there: old-1",
         "      fix: docker compose --project-name old-00000000 down",
     ),
     examination(

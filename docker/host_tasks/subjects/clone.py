@@ -60,21 +60,6 @@ def project_name(root: Path = ROOT) -> str:
     return f"{'project' if slug in TAKEN else slug}-{digest}"
 
 
-@fact
-def unreadable(seen: Seen) -> Path | None:
-    """Return the first part of the clone's path that Compose cannot read."""
-    return unreadable_part()
-
-
-def unreadable_part(root: Path = ROOT) -> Path | None:
-    """Return the first part of a path that Compose, which reads its own path as a URL, cannot read; or None.
-
-    That is one with a control character, or whose bytes are not UTF-8.
-    """
-    real = root.resolve()
-    return next((path for path in (*reversed(real.parents), real) if _is_bad(str(path))), None)
-
-
 def _is_bad(text: str) -> bool:
     """Return whether a text has such a character; PEP 383 decodes bytes that are not UTF-8 to U+DC80..DCFF."""
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
@@ -84,25 +69,16 @@ def _is_bad(text: str) -> bool:
 def former(seen: Seen) -> str:
     """Return the name that this clone had before it was moved or renamed; "" where it was not.
 
-    Where the place that docker/.env names is still there, this is a copy, and what has that name is the original's.
+    Where the place that docker/.env or a container names is still there, this is a copy, and that name another's.
     """
     with contextlib.suppress(HostError):
-        kept = settings.now(seen).kept
-        old, place = kept.get("COMPOSE_PROJECT_NAME", ""), kept.get("PROJECT_FOLDER", "")
-        if place and old == project_name(Path(place)) != project(seen) and not os.path.lexists(place):
-            return old
+        old, place = (settings.now(seen).kept.get(key, "") for key in ("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER"))
+        if old not in ("", project(seen)):
+            started = (Path(container.folder).parent for container in containers.of_project(old) if not place)
+            place = place or str(next(started, ""))
+            if place and old == project_name(Path(place)) and not os.path.lexists(place):
+                return old
     return ""
-
-
-@fact
-def left_behind(seen: Seen) -> tuple[containers.Container, ...]:
-    """Return what this clone started before it was moved, by the name in docker/.env; () where that cannot be told."""
-    try:
-        old = settings.now(seen).kept.get("COMPOSE_PROJECT_NAME", project(seen))
-        listed = containers.of_project(old) if old != project(seen) else ()
-    except HostError:
-        return ()
-    return tuple(container for container in listed if not Path(container.folder).is_dir())
 
 
 # judge
@@ -110,8 +86,9 @@ def left_behind(seen: Seen) -> tuple[containers.Container, ...]:
 
 @rule("path")
 def path(seen: Seen) -> Iterator[Finding]:
-    """Refuse a clone whose path Compose cannot read."""
-    place, part = root(seen), unreadable(seen)
+    """Refuse a clone whose path Compose cannot read: it reads its own path as a URL."""
+    place = root(seen).resolve()
+    part = next((path for path in (*reversed(place.parents), place) if _is_bad(str(path))), None)
     why = "has a control character (TAB, line break) or is not UTF-8, and Compose reads its own path as a URL"
     suspects = [part for part in (*reversed(place.parents), place) if _URL_ESCAPE.search(part.name)]
     # Compose is asked for its version only about suspects.
@@ -130,16 +107,14 @@ def path(seen: Seen) -> Iterator[Finding]:
 @rule("moved")
 def moved(seen: Seen) -> Iterator[Finding]:
     """Refuse to go on beside containers that this clone started before it was moved or renamed."""
-    left = left_behind(seen)
-    if not left:
+    if left := removal.of_former(seen).get("containers"):
+        cause = f"this clone was moved, and what it started as {former(seen)} is still there: {', '.join(left)}"
+        yield fail(cause, f"docker compose --project-name {former(seen)} down")
+    else:
         yield ok("nothing is left of another place")
-        return
-    names = ", ".join(container.name for container in left)
-    cause = f"this clone was moved, and what it started in {left[0].folder} is still there: {names}"
-    yield fail(cause, f"docker compose --project-name {left[0].project} down")
 
 
-@rule("moved")
+@rule("moved", upon=("moved",))
 def taken_over(seen: Seen) -> Iterator[Finding]:
     """Ask for nothing to have the name that this clone had at another place: settings come along, the rest goes."""
     left = removal.of_former(seen)

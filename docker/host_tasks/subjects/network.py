@@ -37,15 +37,12 @@ LARGEST_SECRET_BYTES = 500 * 1024  # BuildKit, session/secrets: a larger one is 
 
 
 @fact
-def proxies_of_shell(seen: Seen) -> Mapping[str, str]:
-    """Return the proxies that the shell names now."""
-    return proxies(settings.shell(seen))
-
-
-@fact
 def addresses(seen: Seen) -> Mapping[str, str]:
-    """Return the addresses that a build asks first, by what names them."""
-    return named_addresses(settings.now(seen).values, pip_config(settings.shell(seen)))
+    """Return the addresses that a build asks first, by what names them: the proxies, else the index of pip's own."""
+    values = settings.now(seen).values
+    through = {name: values[name] for name in PROXIES if name != "NO_PROXY" and values.get(name)}
+    lines = (line.partition(" = ") for line in pip_config(settings.shell(seen)).splitlines())
+    return through or {name: url.split()[0] for name, _, url in lines if name == "index-url"}
 
 
 @fact
@@ -96,11 +93,6 @@ def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         for name, key in PROXIES.items()
     }
     return {name: value for name, value in found.items() if value}
-
-
-def proxy_config(values: Mapping[str, str]) -> str:
-    """Return what docker/activate.sh reads of the proxies among the values: NAME=value, one a line."""
-    return "".join(f"{name}={values[name]}\n" for name in PROXIES if values.get(name))
 
 
 def pip_config(environ: Mapping[str, str] = os.environ) -> str:
@@ -167,13 +159,6 @@ def pip_files(environ: Mapping[str, str], platform: str = sys.platform) -> list[
     return [*files, *([Path(named)] if named else [])]
 
 
-def named_addresses(values: Mapping[str, str], pip_config: str) -> dict[str, str]:
-    """Return the addresses that a build asks first, by what names them: the proxies, else the index of pip's own."""
-    through = {name: values[name] for name in PROXIES if name != "NO_PROXY" and values.get(name)}
-    lines = (line.partition(" = ") for line in pip_config.splitlines())
-    return through or {name: url.split()[0] for name, _, url in lines if name == "index-url"}
-
-
 def silence(address: str) -> str:
     """Return why nothing answers at an address within ANSWER_S, "" where something does."""
     import socket
@@ -194,9 +179,9 @@ def silence(address: str) -> str:
 @rule("proxy")
 def proxy(seen: Seen) -> Iterator[Finding]:
     """Name proxies that docker/.env keeps from an earlier shell."""
-    values = settings.now(seen).values
+    values, known = settings.now(seen).values, proxies(settings.shell(seen))
     kept = [name for name in PROXIES if values.get(name)]
-    stale = [name for name in kept if name not in proxies_of_shell(seen)]
+    stale = [name for name in kept if name not in known]
     for name in stale:
         cause = f"docker/.env keeps {name}={masked(name, values[name])} from an earlier shell, and this one has none"
         yield warn(cause, f"sed -i '/^{name}=/d' {path_word(ENV_FILE)}")

@@ -40,12 +40,12 @@ def everything(seen: Seen) -> Mapping[str, list[str]]:
 
 @fact
 def of_former(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of what outlived the containers of this clone at another place, by kind."""
+    """Return the names of what this clone has by the name of another place, by kind; no network outlives containers."""
     with contextlib.suppress(UnreachableError):
         if old := clone.former(seen):
             named = _of(old)
             mine = [name for name in named["volumes"] if name.startswith(f"{old}_")]  # others have a name of their own
-            return {"volumes": mine, "images": named["images"]}
+            return {"containers": named["containers"], "volumes": mine, "images": named["images"]}
     return {}
 
 

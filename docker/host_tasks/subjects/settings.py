@@ -72,8 +72,21 @@ def now(seen: Seen) -> Settings:
 
 @fact
 def exposed(seen: Seen) -> Mapping[Path, str]:
-    """Return the files that may hold a secret and are not their owner's only, and why."""
-    return exposed_files(now(seen).identity.uid)
+    """Return the files that may hold a secret and are not their owner's only, and why; none on Windows.
+
+    Those in docker/secrets belong to the identity, else its container could not read them; a link there could lead
+    anywhere, and leads nowhere in the container.
+    """
+    found, uid = {}, now(seen).identity.uid
+    yours = [path for path in sorted(SECRETS_DIR.rglob("*")) if path.name != "README.md"]
+    for path in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG, *yours) if os.name != "nt" else ():
+        if not path.is_symlink() and path.exists():
+            status = path.stat()
+            if status.st_mode & 0o077:
+                found[path] = f"has the mode {status.st_mode & 0o7777:04o}"
+            elif path in yours and status.st_uid != uid:
+                found[path] = f"belongs to uid {status.st_uid}, and the container is {uid}"
+    return found
 
 
 @fact
@@ -110,7 +123,8 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     who, chosen = identity.observe(), _chosen_bundle(kept.get("CA_BUNDLE"), trusted)
     # The engine may not see where this machine keeps its certificates, so they are copied into the clone.
     wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
-    wanted[PROXY_CONFIG] = network.proxy_config({**kept, **network.proxies()})
+    through = {**kept, **network.proxies()}  # as docker/activate.sh reads it
+    wanted[PROXY_CONFIG] = "".join(f"{name}={through[name]}\n" for name in network.PROXIES if through.get(name))
     beside = {path: text for path, text in wanted.items() if text and files.content(path) != text.encode()}
     observed: dict[str, str | None] = {
         "USER": who.user,
@@ -165,24 +179,6 @@ def compose_file(values: Mapping[str, str | None]) -> str | None:
     if not chosen and not others and first == COMPOSE_FILE.name:
         return None
     return os.pathsep.join([first, *chosen, *others, *compose.overrides(DOCKER_DIR)[:1]])
-
-
-def exposed_files(uid: int) -> dict[Path, str]:
-    """Return the files that may hold a secret and are not their owner's only, and why; none on Windows.
-
-    Those in docker/secrets belong to the identity, else its container could not read them; a link there could lead
-    anywhere, and leads nowhere in the container.
-    """
-    exposed = {}
-    yours = [path for path in sorted(SECRETS_DIR.rglob("*")) if path.name != "README.md"]
-    for path in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG, *yours) if os.name != "nt" else ():
-        if not path.is_symlink() and path.exists():
-            status = path.stat()
-            if status.st_mode & 0o077:
-                exposed[path] = f"has the mode {status.st_mode & 0o7777:04o}"
-            elif path in yours and status.st_uid != uid:
-                exposed[path] = f"belongs to uid {status.st_uid}, and the container is {uid}"
-    return exposed
 
 
 def _still_there(kept: str | None) -> str | None:

@@ -192,7 +192,7 @@ def test_moved_clone_names_its_old_containers(make_clone: Callable[[str], Clone]
         assert [each.returncode for each in refused] == [78, 78], refused
         assert refused[1].stderr.splitlines()[-2:] == refused[0].stderr.splitlines()[-2:]
         assert name in problem
-        assert str(old.root) in problem
+        assert old_project in problem
         assert (bool(still), repaired.returncode, left) == (True, 0, ""), repaired.stderr
         new.succeed("up", "--yes")
         assert new.project != old_project
