@@ -361,7 +361,12 @@ def test_token_is_read_without_the_rest_of_an_endless_answer(sent: dict[str, Any
 def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """What the browser is called with."""
     found: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda address: found.append(address) or True)
+
+    def called(address: str) -> bool:
+        found.append(address)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", called)
     monkeypatch.setattr(link, "REDIRECT_FILE", tmp_path / "open.html")
     monkeypatch.delenv("WSL_DISTRO_NAME", raising=False)
     return found

@@ -193,12 +193,13 @@ def test_addresses_of_a_build_are_the_proxies_else_the_index(home: dict[str, str
     """What is behind a proxy is the proxy's to reach; without one, it is the index that pip's own settings name."""
     shell = {**home, "PIP_INDEX_URL": "https://me:secret@index.example/simple"}
 
-    def asked(shell: dict[str, str], **values: str) -> Mapping[str, str]:
-        return network.addresses(Seen({settings.now: settings_of(**values), settings.shell: shell}))
+    def asked(shell: dict[str, str], known: settings.Settings) -> Mapping[str, str]:
+        return network.addresses(Seen({settings.now: known, settings.shell: shell}))
 
-    assert asked(shell, HTTPS_PROXY="http://p:3128", NO_PROXY="x") == {"HTTPS_PROXY": "http://p:3128"}
-    assert asked(shell) == {"index-url": "https://me:secret@index.example/simple"}
-    assert asked({**home, "PIP_CONFIG_FILE": os.devnull}) == {}
+    through = settings_of(HTTPS_PROXY="http://p:3128", NO_PROXY="x")
+    assert asked(shell, through) == {"HTTPS_PROXY": "http://p:3128"}
+    assert asked(shell, settings_of()) == {"index-url": "https://me:secret@index.example/simple"}
+    assert asked({**home, "PIP_CONFIG_FILE": os.devnull}, settings_of()) == {}
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "127.0.0.1:{port}", "http://a:b@127.0.0.1:{port}/x"])

@@ -15,7 +15,7 @@ from host_tasks.kit import runner
 from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import HostError, task_command
-from host_tasks.loop import Ended, Finding, Seen, Step, fact, fail, ok, rule, warn
+from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
 from host_tasks.subjects import base, compose, containers, engine, images, removal, settings
 
 SLUG_LENGTH = 30  # characters
@@ -130,7 +130,7 @@ def taken_over(seen: Seen) -> Iterator[Finding]:
 # repair
 
 
-def take_over(seen: Seen) -> Ended:
+def take_over(seen: Seen) -> None:
     """Copy the volumes that had the old name to the new one, name its environments anew, and remove what had the old.
 
     A container of the clone's own image copies, which sees nothing but the two.
@@ -138,18 +138,17 @@ def take_over(seen: Seen) -> Ended:
     import docker.errors
 
     old, new = former(seen), project(seen)
-    image, left = images.find(f"{old}-{compose.SERVICE}") or base.now(seen).image, removal.of_former(seen)
+    left, image = removal.of_former(seen), images.find(f"{old}-{compose.SERVICE}") or base.now(seen).image
     with contextlib.suppress(docker.errors.NotFound), asking():
-        for name in left["volumes"] if image else ():
+        for name in left["volumes"]:
             labels = client().volumes.get(name).attrs["Labels"]
             own = {key: new if value == old else value for key, value in labels.items() if "config-hash" not in key}
             copy = client().volumes.create(f"{new}{name.removeprefix(old)}", labels=own).name
             rights = (f"--cap-add={right}" for right in ("CHOWN", "DAC_OVERRIDE", "FOWNER"))
             words = ("docker", "run", "--rm", "--pull=never", "--network=none", "--user=0:0", "--cap-drop=ALL", *rights)
             places = (f"--volume={name}:/from:ro", f"--volume={copy}:/to", "--entrypoint=/bin/cp")
-            if runner.run(
-                [*words, *places, image.id, "--archive", "/from/.", "/to"], cwd=ROOT, env=compose.environment({})
-            ).ok:
+            argv = [*words, *places, image.id if image else "none", "--archive", "/from/.", "/to"]
+            if runner.run(argv, cwd=ROOT, env=compose.environment({})).ok:
                 client().volumes.get(name).remove()
         for name in left["images"]:
             if name.startswith(environment := images.environment_repository(old)):

@@ -98,7 +98,7 @@ def status(where: str, path: str) -> int:
         ValueError: it sends something else.
     """
     address, deadline, line = urlsplit(f"//{where}"), time.monotonic() + ANSWER_S, b""
-    with socket.create_connection((address.hostname, address.port), timeout=ANSWER_S) as connection:
+    with socket.create_connection((address.hostname, address.port or 80), timeout=ANSWER_S) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {where}\r\nConnection: close\r\n\r\n".encode())
         while b"\n" not in line and len(line) < STATUS_BYTES:
             if (left := deadline - time.monotonic()) <= 0:
