@@ -21,7 +21,11 @@ OF_ENGINE = ("server", "other services", "base image", "stand-ins", "image", "me
 def print_status(seen: Seen, *, json: bool) -> None:
     """Print the server's state, its image, its user and its link; a row that is not known tells why."""
     # Where the engine does not answer a server is not known, rather than not started.
-    silent = _told(lambda seen: "" if containers.known(seen) else "", seen)
+    try:
+        containers.known(seen)
+        silent = ""
+    except HostError as err:
+        silent = f"unknown: {err.problem}"
     facts = {name: silent if silent and name in OF_ENGINE else _told(row, seen) for name, row in _rows().items()}
     report.as_json(facts) if json else report.result(report.table(("", ""), facts.items()).lstrip("\n"))
 

@@ -107,6 +107,7 @@ def test_proxy_of_dockers_configuration_is_handed_in_as_a_file(given: Clone, tmp
     of_docker = {"httpsProxy": PROXY, "allProxy": PROXY, "ftpProxy": PROXY}
     (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": of_docker}}), encoding="utf-8")
 
+    given.succeed("down")
     given.succeed("up", "--yes", DOCKER_CONFIG=str(tmp_path))
 
     known = given.inside("python", "-c", "import os; print(os.environ['HTTPS_PROXY'], os.environ['https_proxy'])")
