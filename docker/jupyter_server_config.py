@@ -55,7 +55,7 @@ class LinkOnly(IdentityProvider):
 
 def refuse(handler: JupyterHandler) -> str:
     """Answer 403 where Jupyter would redirect to its login page."""
-    raise HTTPError(403, "Open the link that `invoke url` prints.")
+    raise HTTPError(403, "Open the link that `python3 tasks.py url` prints.")
 
 
 def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:

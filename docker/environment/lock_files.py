@@ -77,7 +77,7 @@ def read(project: Path, addresses: Iterable[str]) -> tuple[list[dict[str, Any]],
             raise SystemExit(f"error: {name} is not for {native()}")
         first, _, text = path.read_text(encoding="utf-8").partition("\n")
         if f"{first}\n" != wanted:
-            raise SystemExit(f"error: {name} was made from other files: see `invoke lock --check`")
+            raise SystemExit(f"error: {name} was made from other files: see `python3 tasks.py lock --check`")
         texts.append(text)
     return packages(texts[0]), texts[1]
 

@@ -34,8 +34,8 @@ def _activate() -> None:
     for line in _read(PROXIES).splitlines():
         name, _, value = line.partition("=")
         if name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-            os.environ.setdefault(name, value)
-            os.environ.setdefault(name.lower(), value)
+            for variable in (name, name.lower()):
+                os.environ[variable] = os.environ.get(variable) or value  # docker-compose.yml sets them empty
     if os.path.exists(PIP_CONFIG) and not os.access(PIP_CONFIG, os.R_OK):  # noqa: PTH110
         os.environ.setdefault("PIP_INDEX_URL", f"file://{PIP_CONFIG}-cannot-be-read")
     elif any(not line.startswith("#") for line in _read(PIP_CONFIG).splitlines() if line.strip()):

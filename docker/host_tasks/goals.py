@@ -26,7 +26,7 @@ from host_tasks.subjects import (
 
 def settled() -> tuple[Rule, ...]:
     """Return what needs no engine: docker/.env says who this is, and what may hold a secret is private."""
-    return (clone.path, clone.moved, settings.env_file, settings.private_files)
+    return (clone.path, clone.moved, clone.taken_over, settings.env_file, settings.private_files)
 
 
 def mounted() -> tuple[Rule, ...]:
@@ -38,7 +38,7 @@ def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
         *(clone.path, environment.environment_yml, engine.engine, clone.moved),
-        *(settings.env_file, settings.private_files),
+        *(clone.taken_over, settings.compose_names, settings.env_file, settings.private_files),
     )
 
 
@@ -88,7 +88,7 @@ def lock_checked() -> tuple[Rule, ...]:
 def up() -> tuple[Rule, ...]:
     """Return what `invoke up` wants."""
     core = (
-        *(*ready(), mounts.mounts_outside, mounts.folders_of_another, ports.port),
+        *(*ready(), mounts.mounts_outside, mounts.folders_of_another, settings.compose_files, ports.port),
         *(images.image, services.others_built, services.services, settings.choices_kept),
         *(mounts.mounts_inside, link.answers),
     )
@@ -105,9 +105,9 @@ def restarted() -> tuple[Rule, ...]:
 def doctor() -> tuple[Rule, ...]:
     """Return every check."""
     core = (
-        *(clone.path, engine.engine_closely, clone.moved),
+        *(clone.path, engine.engine_closely, clone.moved, clone.taken_over),
         *(settings.env_file, settings.private_files, settings.env_owner, settings.shell_unheard),
-        *(network.proxy, network.reachable, network.certificates_fit),
+        *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
         *(mounts.mounts_outside, planted.planted, ports.port, ports.reach, images.image),

@@ -12,7 +12,7 @@ from observed import Seen, engine
 
 from host_tasks.kit.words import ExitCode
 from host_tasks.loop import FAIL, OK, Finding
-from host_tasks.subjects.clone import path, project_name, unreadable_part
+from host_tasks.subjects.clone import path, project_name
 
 # Compose specification, "Name top-level element"; distribution/reference, path-component of an image name.
 COMPOSE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -50,7 +50,7 @@ FOLDERS = [
 
 def judged(root: Path) -> Finding:
     """Return what is said of a clone's path."""
-    [finding] = path.found(Seen(root=root, unreadable_part=unreadable_part(root), engine=engine()))
+    [finding] = path.found(Seen(root=root, engine=engine()))
     return finding
 
 

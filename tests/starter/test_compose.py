@@ -45,6 +45,7 @@ def test_values_win_over_the_shell() -> None:
         *("COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE", "COMPOSE_PROFILES"),
         *("COMPOSE_BAKE", "DOCKER_BUILDKIT", "BASE_IMAGE", "CA_BUNDLE", "PIP_CONFIG", "JUPYTER_PORT"),
         *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+        *("DOCKER_DEFAULT_PLATFORM", "DOCKER_CONTENT_TRUST", "BUILDX_GIT_INFO", "BUILDKIT_SYNTAX", "BUILDKIT_HOST"),
     ],
 )
 def test_inherited_variable_does_not_retarget_the_call(name: str) -> None:
@@ -57,7 +58,9 @@ def test_link_on_the_way_makes_no_other_mount_sources() -> None:
     assert compose.environment({}, {"PWD": "/a/link/docker"}) == OURS
 
 
-@pytest.mark.parametrize("name", ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "HOME", "DATA_DIR"])
+@pytest.mark.parametrize(
+    "name", ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "HOME", "DATA_DIR", "BUILDKIT_PROGRESS"]
+)
 def test_variable_of_the_persons_own_is_kept(name: str) -> None:
     """The choice of an engine and the person's own variables pass: a Compose file of theirs may use them."""
     assert compose.environment(VALUES, {name: "mine"}) == {
@@ -239,3 +242,16 @@ def test_declared_mounts_are_the_bind_mounts_of_the_server() -> None:
 def test_server_without_mounts_declares_none() -> None:
     """A person may take every mount out."""
     assert compose.declared_mounts({"services": {compose.SERVICE: {}}}) == ()
+
+
+def test_override_that_is_read_is_the_one_that_compose_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four names Compose takes the first that is there (tried: 2.26), and so does COMPOSE_FILE of an option."""
+    names = [f"{name}.override.{ending}" for name in ("compose", "docker-compose") for ending in ("yml", "yaml")]
+    monkeypatch.setattr(settings, "DOCKER_DIR", tmp_path)
+    for name in reversed(names):
+        (tmp_path / name).write_text("services: {}\n", encoding="utf-8")
+
+        assert compose.files({}, tmp_path) == [tmp_path / "docker-compose.yml", tmp_path / name]
+        named = os.pathsep.join(["docker-compose.yml", settings.GONE, "mine.yml"])
+        made = os.pathsep.join(["docker-compose.yml", "mine.yml", name])
+        assert settings.compose_file({"COMPOSE_FILE": named}) == made

@@ -1,14 +1,18 @@
 """What this machine trusts, and where its pip looks."""
 
+import json
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from observed import settings as settings_of
 
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.subjects import network
+from host_tasks.loop import Seen
+from host_tasks.subjects import network, settings
 
 INDEX = "https://index.example/simple"
 
@@ -59,6 +63,24 @@ def test_ca_bundle_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
 
     assert network.ca_bundle({"SSL_CERT_FILE": "ca.pem"}) == tmp_path / "ca.pem"
+
+
+def test_proxies_of_dockers_configuration_are_known(tmp_path: Path) -> None:
+    """Docker's own configuration names proxies for containers: they are this machine's where the shell has none."""
+    of_docker = {"httpProxy": "http://a:1", "httpsProxy": "http://b:2", "noProxy": None, "allProxy": "http://c:3"}
+    written(tmp_path / "config.json", json.dumps({"proxies": {"default": of_docker}}))
+    environ = {"DOCKER_CONFIG": str(tmp_path)}
+
+    assert network.proxies(environ) == {"HTTP_PROXY": "http://a:1", "HTTPS_PROXY": "http://b:2"}
+    assert network.proxies({**environ, "http_proxy": "http://d:4"})["HTTP_PROXY"] == "http://d:4"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"proxies": []}', '{"proxies": {"default": "x"}}'])
+def test_configuration_of_docker_that_is_none_has_no_proxies(text: str, tmp_path: Path) -> None:
+    """Whatever stands there is no traceback."""
+    written(tmp_path / "config.json", text)
+
+    assert network.proxies({"DOCKER_CONFIG": str(tmp_path)}) == {}
 
 
 def test_proxies_are_known_by_their_upper_case_names() -> None:
@@ -167,15 +189,17 @@ def test_malformed_pip_configuration_is_one_error(
     assert refusal.value.problem == f"pip's configuration cannot be read: {where.format(named)}"
 
 
-def test_addresses_of_a_build_are_the_proxies_else_the_index() -> None:
+def test_addresses_of_a_build_are_the_proxies_else_the_index(home: dict[str, str]) -> None:
     """What is behind a proxy is the proxy's to reach; without one, it is the index that pip's own settings name."""
-    pip = "[global]\nindex-url = https://me:secret@index.example/simple\nextra-index-url = https://more.example\n"
+    shell = {**home, "PIP_INDEX_URL": "https://me:secret@index.example/simple"}
 
-    assert network.named_addresses({"HTTPS_PROXY": "http://p:3128", "NO_PROXY": "x"}, pip) == {
-        "HTTPS_PROXY": "http://p:3128"
-    }
-    assert network.named_addresses({}, pip) == {"index-url": "https://me:secret@index.example/simple"}
-    assert network.named_addresses({}, "") == {}
+    def asked(shell: dict[str, str], known: settings.Settings) -> Mapping[str, str]:
+        return network.addresses(Seen({settings.now: known, settings.shell: shell}))
+
+    through = settings_of(HTTPS_PROXY="http://p:3128", NO_PROXY="x")
+    assert asked(shell, through) == {"HTTPS_PROXY": "http://p:3128"}
+    assert asked(shell, settings_of()) == {"index-url": "https://me:secret@index.example/simple"}
+    assert asked({**home, "PIP_CONFIG_FILE": os.devnull}, settings_of()) == {}
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:{port}", "127.0.0.1:{port}", "http://a:b@127.0.0.1:{port}/x"])

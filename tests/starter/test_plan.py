@@ -62,6 +62,7 @@ ARCHIVE = Path(tempfile.gettempdir(), "root.tar")
 BUILT_DB = model(db={"build": {"context": "db"}})
 MALFORMED = HostError("docker/.env:2: no KEY=value", fix="correct line 2, then: invoke env", code=ExitCode.CONFIG)
 UNREADABLE = PermissionError(13, "Permission denied", "postBuild")
+LEFT = {"volumes": ["old-00000000_lab"], "images": []}
 # Steps by their names.
 START = "start on port 8888"
 PULL = "pull base:1, or offer a stand-in where it cannot be reached"
@@ -72,7 +73,8 @@ CLOSE = "let nobody but their owner read files that may hold a secret"
 TOUCHES = {
     "run again": "nothing: this process only",
     "pull": "the engine's images",
-    "take": "the engine's images",
+    "take over": "the volume old-00000000_lab; JupyterLab's settings are copied first",
+    "take the": "the engine's images",
     "make the base image": "the engine's images, 600 MB; BASE_IMAGE in docker/.env",
     "write environment.lock": "environment.lock",
     "build the image": "the image of study-1a2b3c4d",
@@ -318,7 +320,7 @@ CASES = [
     ),
     case(
         "path that Compose cannot read",
-        lambda: healthy(root=Path("/a\tb"), unreadable_part=Path("/a\tb")),
+        lambda: healthy(root=Path("/a\tb")),
         "error: the path '/a\\tb' has a control character (TAB, line break) or is not UTF-8, and Compose reads its own path as a URL",
         "fix: mv $'/a\\x09b' /a-b",
     ),
@@ -395,9 +397,43 @@ CASES = [
     ),
     case(
         "moved clone",
-        lambda: healthy(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),
-        "error: this clone was moved, and what it started in /old/docker is still there: old-1",
+        lambda: healthy(former="old-00000000", of_former={"containers": ["old-1"]}),
+        "error: this clone was moved, and what it started as old-00000000 is still there: old-1",
         "fix: docker compose --project-name old-00000000 down",
+    ),
+    case(
+        "moved clone that left its settings",
+        lambda: healthy(former="old-00000000", of_former=LEFT),
+        "take over what old-00000000 has < this clone was moved, and under its old name there is still the volume "
+        "old-00000000_lab",
+    ),
+    case(
+        "moved clone that left what cannot be removed: that is no reason not to work",
+        lambda: healthy(former="old-00000000", of_former=LEFT, tried=["take over what old-00000000 has"]),
+    ),
+    case(
+        "Compose file of one's own that is read instead of ours",
+        lambda: healthy(own_files=(["compose.yaml"], [])),
+        "error: Compose reads docker/compose.yaml instead of docker/docker-compose.yml",
+        "fix: mv docker/compose.yaml docker/docker-compose.override.yml",
+    ),
+    case(
+        "Compose file that is read instead of ours, and one that is read after it",
+        lambda: healthy(own_files=(["compose.yml"], ["compose.override.yml"])),
+        "error: Compose reads docker/compose.yml instead of docker/docker-compose.yml",
+        "fix: mv docker/compose.yml docker/compose.yml.old",
+    ),
+    case(
+        "two override files, of which Compose takes one",
+        lambda: healthy(own_files=([], ["compose.override.yml", "docker-compose.override.yml"])),
+        "error: Compose reads docker/compose.override.yml, and passes over docker-compose.override.yml",
+        "fix: put all of them into docker/compose.override.yml, and remove the others, then: invoke up",
+    ),
+    case(
+        "JupyterLab at another address than /",
+        lambda: healthy(model={"services": {SERVICE: {"command": ["jupyter", "lab", "--ServerApp.base_url=/a"]}}}),
+        "error: jupyterlab-server is told --ServerApp.base_url=/a, and its health check and its link ask at /",
+        "fix: take --ServerApp.base_url out of your Compose files, then: invoke up",
     ),
     case(
         "folders missing",
@@ -814,9 +850,8 @@ CASES = [
     case(
         "env: nothing known of an engine",
         lambda: Seen(
-            unreadable_part=None,
             root=Path("/s"),
-            left_behind=(),
+            of_former={},
             settings=settings(plan=FIRST_ENV, kept={}),
             exposed_files={},
         ),
@@ -825,7 +860,7 @@ CASES = [
     ),
     case(
         "env: nothing to do",
-        lambda: Seen(unreadable_part=None, root=Path("/s"), left_behind=(), settings=settings(), exposed_files={}),
+        lambda: Seen(root=Path("/s"), of_former={}, settings=settings(), exposed_files={}),
         rules=goals.settled(),
     ),
     case(
@@ -840,9 +875,8 @@ CASES = [
     case(
         "mounts --fix: no engine is asked",
         lambda: Seen(
-            unreadable_part=None,
             root=Path("/s"),
-            left_behind=(),
+            of_former={},
             settings=settings(),
             exposed_files={},
             has_compose=True,
@@ -1193,7 +1227,6 @@ DOCTOR = [
         "exported variables",
         lambda: examined(
             shell={"UID": "7", "USER": "bob", "COMPOSE_FILE": "x.yml", "HTTP_PROXY": "http://p:1", "HOME": "/x"},
-            proxies_of_shell={"HTTP_PROXY": "http://p:1"},
         ),
         0,
         "warn  shell: the shell says UID=7, and the tasks go by docker/.env: 1815",
@@ -1203,9 +1236,7 @@ DOCTOR = [
     ),
     examination(
         "proxy of an earlier shell",
-        lambda: examined(
-            settings=settings(HTTP_PROXY="http://me:secret@p:1", NO_PROXY="x"), proxies_of_shell={"NO_PROXY": "x"}
-        ),
+        lambda: examined(settings=settings(HTTP_PROXY="http://me:secret@p:1", NO_PROXY="x"), shell={"NO_PROXY": "x"}),
         0,
         "warn  proxy: docker/.env keeps HTTP_PROXY=http://****@p:1 from an earlier shell, and this one has none",
         "      fix: sed -i '/^HTTP_PROXY=/d' docker/.env",
@@ -1261,10 +1292,17 @@ DOCTOR = [
     ),
     examination(
         "moved clone",
-        lambda: examined(left_behind=(replace(server(), project="old-00000000", name="old-1", folder="/old/docker"),)),
+        lambda: examined(former="old-00000000", of_former={"containers": ["old-1"]}),
         1,
-        "fail  moved: this clone was moved, and what it started in /old/docker is still there: old-1",
+        "fail  moved: this clone was moved, and what it started as old-00000000 is still there: old-1",
         "      fix: docker compose --project-name old-00000000 down",
+    ),
+    examination(
+        "moved clone that left its settings",
+        lambda: examined(former="old-00000000", of_former=LEFT),
+        0,
+        "warn  moved: this clone was moved, and under its old name there is still the volume old-00000000_lab",
+        "      fix: invoke up",
     ),
     examination(
         "a part that cannot be looked at",

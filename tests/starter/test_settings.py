@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from observed import settings as settings_of
 
 from host_tasks import goals
 from host_tasks.kit.paths import ROOT
@@ -362,7 +363,12 @@ def secrets(env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def exposed(uid: int) -> dict[str, str]:
     """Return the files that are not their owner's only."""
-    return {path.name: why for path, why in settings.exposed_files(uid).items()}
+    return {
+        path.name: why
+        for path, why in settings.exposed(
+            Seen({settings.now: settings_of(who=Identity("ada", uid, 100, "you"))})
+        ).items()
+    }
 
 
 def test_files_that_others_can_read_are_closed(env_file: Path, secrets: Path) -> None:
@@ -472,39 +478,49 @@ def test_file_that_is_true_has_no_step(env_file: Path) -> None:
     assert (found.cause, found.step) == (f"{env_file} is up to date: ada 1815:1852", None)
 
 
+Left = dict[str, tuple[Container, ...]]
+
+
 @pytest.fixture
-def left(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Container, ...]]:
+def left(monkeypatch: pytest.MonkeyPatch) -> Left:
     """The containers of each project, which the test fills."""
-    found: dict[str, tuple[Container, ...]] = {}
+    found: Left = {}
     monkeypatch.setattr(containers, "of_project", lambda project: found.get(project, ()))
     return found
 
 
-Left = dict[str, tuple[Container, ...]]
+@pytest.mark.parametrize(
+    ("place", "named", "former"),
+    [
+        pytest.param("gone", None, True, id="moved"),
+        pytest.param("still there", None, False, id="copied, and the original is there"),
+        pytest.param("gone", "somebody-00000000", False, id="a name that is not that place's"),
+        pytest.param("", "old-00000000", False, id="a place that nothing tells"),
+    ],
+)
+def test_former_name_is_that_of_a_place_that_is_gone(
+    place: str, named: str | None, env_file: Path, tmp_path: Path, left: Left, *, former: bool
+) -> None:
+    """What has a name that another clone may have is nobody's to take."""
+    (tmp_path / "still there").mkdir()
+    folder = str(tmp_path / place) if place else ""
+    old = named or clone.project_name(Path(folder))
+    kept(env_file, COMPOSE_PROJECT_NAME=old, PROJECT_FOLDER=folder)
+
+    assert clone.former(Seen()) == (old if former else "")
 
 
-def test_moved_clone_with_containers_of_its_old_place_ends_with_78(env_file: Path, left: Left) -> None:
-    """The new name would orphan them: nothing is written, and the command that removes them is named."""
-    left["old-00000000"] = (Container("1", "old-1", project="old-00000000", folder="/gone/docker"),)
-    kept(env_file, COMPOSE_PROJECT_NAME="old-00000000")
+@pytest.mark.parametrize(("place", "moved"), [("it's gone", True), ("it's there", False)])
+def test_place_that_docker_env_cannot_hold_is_told_by_containers(
+    place: str, env_file: Path, tmp_path: Path, left: Left, *, moved: bool
+) -> None:
+    """A path with a quote does not fit into docker/.env; what was started from there knows it."""
+    (tmp_path / "it's there").mkdir()
+    old = clone.project_name(tmp_path / place)
+    left[old] = (Container("1", "old-1", project=old, folder=str(tmp_path / place / "docker")),)
+    kept(env_file, COMPOSE_PROJECT_NAME=old)
 
-    [found] = clone.moved.found(Seen())
-
-    assert (found.state, found.exit_code, found.step) == (FAIL, ExitCode.CONFIG, None)
-    assert found.cause == "this clone was moved, and what it started in /gone/docker is still there: old-1"
-    assert found.fix == "docker compose --project-name old-00000000 down"
-
-
-def test_copied_clone_gets_a_name_of_its_own(env_file: Path, tmp_path: Path, left: Left) -> None:
-    """Where the folder that the containers came from is still there this is a copy, and they are the other's."""
-    left["old-00000000"] = (Container("1", "old-1", project="old-00000000", folder=str(tmp_path)),)
-    kept(env_file, COMPOSE_PROJECT_NAME="old-00000000")
-
-    [found] = clone.moved.found(Seen())
-    write()
-
-    assert found.state == "ok"
-    assert written()["COMPOSE_PROJECT_NAME"] == clone.project_name()
+    assert clone.former(Seen()) == (old if moved else "")
 
 
 def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """One screen of what there is; it always prints, whatever state things are in."""
 
-import datetime
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from host_tasks.subjects import containers
 from host_tasks.subjects.images import Image
 from host_tasks.subjects.status import print_status
 
+MADE = "2026-07-01T12:34:56.789Z"
 PROBLEM = "docker/.env:2: no KEY=value"
 
 
@@ -34,15 +34,9 @@ def told(seen: Seen, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     return read
 
 
-def ago(**time: float) -> str:
-    """Return a time that long ago, as the engine writes it."""
-    then = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(**time)
-    return then.isoformat().replace("+00:00", "123Z")
-
-
 def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """Every row says what is there."""
-    image = Image("sha256:i", 5 * GIB // 2, ago(hours=30))
+    image = Image("sha256:i", 5 * GIB // 2, MADE)
 
     assert told(healthy(engine=engine(), image=image, containers=(server(), beside())), capsys) == {
         "project": "study-1a2b3c4d",
@@ -53,7 +47,7 @@ def test_status_of_a_server_that_runs(capsys: pytest.CaptureFixture[str]) -> Non
         "identity": "ada 1815:1852 (you)",
         "base image": "base:1",
         "stand-ins": "none",
-        "image": "2.5 GiB, 30 hours old, made from what is here now",
+        "image": "2.5 GiB, made 2026-07-01 12:34 UTC, from what is here now",
         "memory": "1.5 of 8.0 GiB",
         "disk": "100 GiB free for the clone",
         "docker/.env": "up to date",
@@ -104,11 +98,15 @@ def test_status_with_a_file_that_cannot_be_read(capsys: pytest.CaptureFixture[st
             "stand-ins",
             "2, at most 1.5 GiB; `clean` removes those that this clone made and nothing needs",
         ),
-        (stopped(image=Image("other", GIB, ago(days=3))), "image", "1.0 GiB, 3 days old, changed since: not known"),
-        (stopped(inputs={**INPUTS, "x": "y"}), "image", "0.0 GiB, of unknown age, changed since: x"),
+        (
+            stopped(image=Image("other", GIB, MADE)),
+            "image",
+            "1.0 GiB, made 2026-07-01 12:34 UTC, changed since: not known",
+        ),
+        (stopped(inputs={**INPUTS, "x": "y"}), "image", "0.0 GiB, made at a time that is not known, changed since: x"),
         (healthy(engine=engine(), settings=settings(DASK_WORKERS="2")), "workers", "2"),
     ],
-    ids=["paused", "ended", "starting", "no check", "base", "stand-ins", "not built here", "no age", "a choice"],
+    ids=["paused", "ended", "starting", "no check", "base", "stand-ins", "not built here", "no time", "a choice"],
 )  # fmt: skip
 def test_row_says_the_state(seen: Seen, row: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each state has its words."""

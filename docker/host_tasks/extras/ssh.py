@@ -285,7 +285,7 @@ def _bring_up(far: Far, words: list[str], said: Mapping[str, Any]) -> None:
         achieve([moved(far, f"list what would be sent to {far.on}", listed, f"up --on {far.on} --dry-run")])
         return
     here = urlsplit(there())._replace(netloc=f"127.0.0.1:{far.port}").geturl()
-    link.ask(here, f"127.0.0.1:{far.port}")
+    link.ask(here)
     report.result(here)
     if "open" in said:
         link.open_in_browser(here)

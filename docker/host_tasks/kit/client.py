@@ -55,15 +55,11 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     """
     if host := environ.get("DOCKER_HOST"):
         return Endpoint(host, f"DOCKER_HOST={host}", "unset DOCKER_HOST")
-    home = environ.get("HOME") or environ.get("USERPROFILE") or "/"
-    config = Path(environ.get("DOCKER_CONFIG") or f"{home}/.docker") / "config.json"
     context = environ.get("DOCKER_CONTEXT", "")
     named_by, back = f"DOCKER_CONTEXT={context}", "unset DOCKER_CONTEXT"
     if not context:
-        # The command ignores an unreadable file too, with a warning.
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            context = json.loads(config.read_text(encoding="utf-8")).get("currentContext", "")
-        named_by, back = f"the context {context} of {config}", "docker context use default"
+        context = configured(environ, "currentContext") or ""
+        named_by, back = f"the context {context} of {_config_file(environ)}", "docker context use default"
     if context in ("", "default"):
         return Endpoint(DEFAULT_HOST)
     with contextlib.suppress(HostError):  # no docker command, or no answer in time: the engine's rule says so
@@ -71,6 +67,21 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
         finished = runner.run(argv, cwd=ROOT, timeout_s=COMMAND_S, capture=True, announce=False)
         host = finished.stdout.strip() if finished.ok else ""
     return Endpoint(host or "", named_by, back, context)
+
+
+def configured(environ: Mapping[str, str], *keys: str) -> str | None:
+    """Return what the command's config.json says; the command ignores an unreadable one too, with a warning."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        told = json.loads(_config_file(environ).read_text(encoding="utf-8"))
+        for key in keys:
+            told = told.get(key)
+        return told if isinstance(told, str) else None
+    return None
+
+
+def _config_file(environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME") or environ.get("USERPROFILE") or "/"
+    return Path(environ.get("DOCKER_CONFIG") or f"{home}/.docker") / "config.json"
 
 
 @functools.cache

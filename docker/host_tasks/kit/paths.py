@@ -8,7 +8,11 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCKER_DIR = ROOT / "docker"
 ENV_FILE = DOCKER_DIR / ".env"
 COMPOSE_FILE = DOCKER_DIR / "docker-compose.yml"
-OVERRIDE_FILES = (DOCKER_DIR / "docker-compose.override.yml", DOCKER_DIR / "docker-compose.override.yaml")
+# compose-go 2, cli/options.go: of those that are there it takes the first, unless COMPOSE_FILE names others.
+BEFORE_COMPOSE_FILE = (DOCKER_DIR / "compose.yaml", DOCKER_DIR / "compose.yml")
+OVERRIDE_FILES = tuple(
+    DOCKER_DIR / f"{name}.override.{ending}" for name in ("compose", "docker-compose") for ending in ("yml", "yaml")
+)
 DOCKERFILE = DOCKER_DIR / "Dockerfile"
 STAND_IN_DIR = DOCKER_DIR / "stand-in"
 INSTALL_ENGINE = DOCKER_DIR / "install-engine.sh"
@@ -21,6 +25,7 @@ LINT_ENVIRONMENT = ROOT / ".venv" / "lint"
 WORKFLOWS_DIR = ROOT / ".github" / "workflows"
 ENVIRONMENT_YML = ROOT / "environment.yml"
 LOCK_FILE = DOCKER_DIR / ".lock"
+REDIRECT_FILE = DOCKER_DIR / ".open.html"
 PIP_CONFIG = DOCKER_DIR / ".pip.conf"
 CA_BUNDLE = DOCKER_DIR / ".ca-bundle.pem"
 PROXY_CONFIG = DOCKER_DIR / ".proxies.conf"

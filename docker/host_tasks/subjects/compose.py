@@ -79,8 +79,13 @@ def declared_mounts(model: Mapping[str, Any]) -> tuple[Mount, ...]:
 def files(values: Mapping[str, str], folder: Path | None = None) -> list[Path]:
     """Return the Compose files in a folder, else in docker/, in the order in which Compose reads them."""
     folder, named = folder or DOCKER_DIR, values.get("COMPOSE_FILE")
-    overrides = [path.name for path in OVERRIDE_FILES if (folder / path.name).is_file()]
-    return [folder / name for name in (named.split(os.pathsep) if named else [COMPOSE_FILE.name, *overrides])]
+    names = named.split(os.pathsep) if named else [COMPOSE_FILE.name, *overrides(folder)[:1]]
+    return [folder / name for name in names]
+
+
+def overrides(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that Compose would read after ours, unasked; it takes the first."""
+    return [path.name for path in OVERRIDE_FILES if (folder / path.name).is_file()]
 
 
 def environment(values: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -98,8 +103,14 @@ def environment(values: Mapping[str, str], environ: Mapping[str, str] = os.envir
 
 
 def pinned(name: str) -> bool:
-    """Return whether a variable reaches Compose from docker/.env only, never from the shell."""
-    return name.startswith("COMPOSE_") or name in (*settings.own_keys(), "DOCKER_BUILDKIT")
+    """Return whether a variable reaches Compose and the builder from docker/.env only, never from the shell.
+
+    Those of buildx and BuildKit may choose another builder, platform or frontend; these few choose none.
+    """
+    if name in ("BUILDX_CONFIG", "BUILDKIT_PROGRESS", "BUILDKIT_COLORS"):
+        return False
+    others = ("DOCKER_BUILDKIT", "DOCKER_CONTENT_TRUST", "DOCKER_DEFAULT_PLATFORM")
+    return name.startswith(("COMPOSE_", "BUILDX_", "BUILDKIT_")) or name in (*settings.own_keys(), *others)
 
 
 def call(values: Mapping[str, str], *words: str, **options: Any) -> runner.Finished:

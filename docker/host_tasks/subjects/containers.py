@@ -72,6 +72,7 @@ class Container:
     bindings: tuple[Binding, ...] = ()
     binds: Mapping[str, str] = field(default_factory=dict)  # of its bind mounts: target to source
     environ: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
 
     @property
     def serves(self) -> bool:
@@ -190,6 +191,7 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         ),
         binds={mount["Destination"]: mount["Source"] for mount in mounts if mount.get("Type") == "bind"},
         environ={name: value for name, _, value in (line.partition("=") for line in config.get("Env") or [])},
+        command=tuple(config.get("Cmd") or ()),
     )
 
 

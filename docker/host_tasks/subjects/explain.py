@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,62 +30,49 @@ class Explanation:
     ignored: str | None  # what the shell exports and is not used
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A value, and where it stands."""
-
-    value: str
-    origin: str
-    for_empty: bool = False  # whether this default also takes the place of an empty value: ${NAME:-default}
-
-
 # look
 
 
 def explain(
     kept: settings.Settings, environ: Mapping[str, str] = os.environ, folder: Path = DOCKER_DIR
-) -> list[Explanation]:
-    """Return every variable of docker/.env, of the Compose files, and of those that the shell exports in vain."""
-    file, defaults = _file_values(kept, folder / ENV_FILE.name), _defaults(kept, folder)
-    unheard = sorted(name for name in environ if compose.pinned(name))
-    keys = dict.fromkeys([*settings.own_keys(), *defaults, *file, *unheard])
-    return [_explained(key, environ.get(key), file.get(key), defaults.get(key)) for key in keys]
+) -> Iterator[Explanation]:
+    """Yield every variable of docker/.env, of the Compose files, and of those that the shell exports in vain.
+
+    Compose goes by the shell where it is heard, by docker/.env, and by a default, in this order.
+    """
+    path = folder / ENV_FILE.name
+    values, lines = settings.env(path).read(), settings.env(path).line_numbers()
+    reasons = dict.fromkeys(("USER", "UID", "GID"), kept.identity.reason)
+    reasons["COMPOSE_PROJECT_NAME"] = "this folder and its path"
+    defaults = _defaults(kept, folder)
+    for key in dict.fromkeys([*settings.own_keys(), *defaults, *values, *sorted(filter(compose.pinned, environ))]):
+        value, origin, exported = values.get(key), "nowhere", environ.get(key)
+        if key in values:
+            origin = f"{shown(path)}:{lines[key]}" + (f", from {reasons[key]}" if key in reasons else "")
+        if exported is not None and not compose.pinned(key):
+            value, origin = exported, "the shell"
+        if (default := defaults.get(key)) and (value is None or (default[2] and not value)):
+            value, origin, _ = default
+        ignored = None if exported in (None, value) else f"ignored: {masked(key, exported)} of the shell"
+        yield Explanation(key, None if value is None else masked(key, value), origin, ignored)
 
 
-def _explained(key: str, exported: str | None, file: _Place | None, default: _Place | None) -> Explanation:
-    """Return one variable, by Compose's order of precedence: the shell where it is heard, docker/.env, a default."""
-    heard = exported is not None and not compose.pinned(key)
-    place = _Place(exported or "", "the shell") if heard else file
-    if default and (place is None or (default.for_empty and not place.value)):
-        place = default
-    ignored = (
-        f"ignored: {masked(key, exported)} of the shell" if exported not in (None, place and place.value) else None
-    )
-    value, origin = (masked(key, place.value), place.origin) if place else (None, "nowhere")
-    return Explanation(key, value, origin, ignored)
+def _defaults(kept: settings.Settings, folder: Path) -> dict[str, tuple[str, str, bool] | None]:
+    """Return the first default of each variable that the Compose files name, its place, and whether "" gives way to it.
 
-
-def _file_values(kept: settings.Settings, path: Path) -> dict[str, _Place]:
-    """Return what docker/.env says, with what the tasks derive it from."""
-    reasons = dict.fromkeys(("USER", "UID", "GID"), f", from {kept.identity.reason}")
-    reasons["COMPOSE_PROJECT_NAME"] = ", from this folder and its path"
-    env_file = settings.env(path)
-    lines, values = env_file.line_numbers(), env_file.read()
-    return {key: _Place(values[key], f"{shown(path)}:{lines[key]}{reasons.get(key, '')}") for key in values}
-
-
-def _defaults(kept: settings.Settings, folder: Path) -> dict[str, _Place | None]:
-    """Return each variable that the Compose files name, with its first default; None = it has none."""
-    found: dict[str, _Place | None] = {}
+    None = it has none.
+    """
+    found: dict[str, tuple[str, str, bool] | None] = {}
     for path in compose.files(kept.values, folder):
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         for number, line in enumerate(text.splitlines(), start=1):
             for match in _REFERENCE.finditer(line.partition("# ")[0]):
                 key, default = match["braced"] or match["plain"], match["default"]
-                place = _Place(default, f"default in {shown(path)}:{number}", match["dash"] == ":-")
-                if key:
-                    found[key] = found.get(key) or (None if default is None else place)
-    found["BASE_IMAGE"] = found.get("BASE_IMAGE") or _Place(base.published(), f"default in {shown(DOCKERFILE)}")
+                place = (
+                    None if default is None else (default, f"default in {shown(path)}:{number}", match["dash"] == ":-")
+                )
+                found.update({key: found.get(key) or place} if key else {})
+    found["BASE_IMAGE"] = found.get("BASE_IMAGE") or (base.published(), f"default in {shown(DOCKERFILE)}", False)
     return found
 
 
@@ -94,7 +81,7 @@ def _defaults(kept: settings.Settings, folder: Path) -> dict[str, _Place | None]
 
 def print_explained(seen: Seen, *, json: bool) -> None:
     """Print every value with its origin."""
-    told = explain(settings.now(seen))
+    told = list(explain(settings.now(seen)))
     report.as_json(list(map(asdict, told))) if json else report.lines(table(told))
 
 

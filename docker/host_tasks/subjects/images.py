@@ -339,7 +339,7 @@ def _taking(seen: Seen) -> Step | None:
 
 def call(*words: str) -> runner.Finished:
     """Run a docker command, and keep what it says."""
-    return runner.run(["docker", *words], cwd=ROOT, keep=True)
+    return runner.run(["docker", *words], cwd=ROOT, keep=True, env=compose.environment({}))
 
 
 def build(

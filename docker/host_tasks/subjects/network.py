@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from host_tasks.kit import client
 from host_tasks.kit.paths import DOCKER_DIR, ENV_FILE, shown
 from host_tasks.kit.words import ExitCode, HostError, masked, path_word
 from host_tasks.loop import Finding, Seen, fact, fail, ok, rule, warn
@@ -23,7 +24,10 @@ CA_FILES = (
     "/etc/ssl/cert.pem",
 )
 ANSWER_S = 2.0  # for a connection to a proxy or an index
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# With the name that docker's config.json has for each; from there Compose would put them into the container's
+# environment, where `docker inspect` shows their passwords (docker/compose 2.26, create.go): docker-compose.yml sets
+# these empty, and what is handed in as a file fills them.
+PROXIES = {"HTTP_PROXY": "httpProxy", "HTTPS_PROXY": "httpsProxy", "NO_PROXY": "noProxy"}
 
 PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host")
 LARGEST_SECRET_BYTES = 500 * 1024  # BuildKit, session/secrets: a larger one is refused
@@ -33,15 +37,12 @@ LARGEST_SECRET_BYTES = 500 * 1024  # BuildKit, session/secrets: a larger one is 
 
 
 @fact
-def proxies_of_shell(seen: Seen) -> Mapping[str, str]:
-    """Return the proxies that the shell names now."""
-    return proxies(settings.shell(seen))
-
-
-@fact
 def addresses(seen: Seen) -> Mapping[str, str]:
-    """Return the addresses that a build asks first, by what names them."""
-    return named_addresses(settings.now(seen).values, pip_config(settings.shell(seen)))
+    """Return the addresses that a build asks first, by what names them: the proxies, else the index of pip's own."""
+    values = settings.now(seen).values
+    through = {name: values[name] for name in PROXIES if name != "NO_PROXY" and values.get(name)}
+    lines = (line.partition(" = ") for line in pip_config(settings.shell(seen)).splitlines())
+    return through or {name: url.split()[0] for name, _, url in lines if name == "index-url"}
 
 
 @fact
@@ -83,14 +84,15 @@ def certificates(bundle: Path) -> str:
 
 
 def proxies(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the proxy variables that are set, by their upper-case names; curl and most others read either case."""
-    found = {name: environ.get(name) or environ.get(name.lower(), "") for name in PROXIES}
+    """Return the proxies of the shell, else of docker's config.json, by the upper-case names of their variables.
+
+    curl and most others read either case.
+    """
+    found = {
+        name: environ.get(name) or environ.get(name.lower()) or client.configured(environ, "proxies", "default", key)
+        for name, key in PROXIES.items()
+    }
     return {name: value for name, value in found.items() if value}
-
-
-def proxy_config(values: Mapping[str, str]) -> str:
-    """Return what docker/activate.sh reads of the proxies among the values: NAME=value, one a line."""
-    return "".join(f"{name}={values[name]}\n" for name in PROXIES if values.get(name))
 
 
 def pip_config(environ: Mapping[str, str] = os.environ) -> str:
@@ -157,13 +159,6 @@ def pip_files(environ: Mapping[str, str], platform: str = sys.platform) -> list[
     return [*files, *([Path(named)] if named else [])]
 
 
-def named_addresses(values: Mapping[str, str], pip_config: str) -> dict[str, str]:
-    """Return the addresses that a build asks first, by what names them: the proxies, else the index of pip's own."""
-    through = {name: values[name] for name in PROXIES if name != "NO_PROXY" and values.get(name)}
-    lines = (line.partition(" = ") for line in pip_config.splitlines())
-    return through or {name: url.split()[0] for name, _, url in lines if name == "index-url"}
-
-
 def silence(address: str) -> str:
     """Return why nothing answers at an address within ANSWER_S, "" where something does."""
     import socket
@@ -184,9 +179,9 @@ def silence(address: str) -> str:
 @rule("proxy")
 def proxy(seen: Seen) -> Iterator[Finding]:
     """Name proxies that docker/.env keeps from an earlier shell."""
-    values = settings.now(seen).values
+    values, known = settings.now(seen).values, proxies(settings.shell(seen))
     kept = [name for name in PROXIES if values.get(name)]
-    stale = [name for name in kept if name not in proxies_of_shell(seen)]
+    stale = [name for name in kept if name not in known]
     for name in stale:
         cause = f"docker/.env keeps {name}={masked(name, values[name])} from an earlier shell, and this one has none"
         yield warn(cause, f"sed -i '/^{name}=/d' {path_word(ENV_FILE)}")

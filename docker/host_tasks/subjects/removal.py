@@ -33,8 +33,29 @@ def running(seen: Seen) -> Mapping[str, list[str]]:
 
 @fact
 def everything(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of all that this clone has on the engine, by kind."""
-    project = clone.project(seen)
+    """Return the names of all that this clone has on the engine, by kind; also by the name of another place."""
+    of_projects = [_of(project) for project in _projects(seen)]
+    return {kind: [name for named in of_projects for name in named[kind]] for kind in REMOVAL}
+
+
+@fact
+def of_former(seen: Seen) -> Mapping[str, list[str]]:
+    """Return the names of what this clone has by the name of another place, by kind; no network outlives containers."""
+    with contextlib.suppress(UnreachableError):
+        if old := clone.former(seen):
+            named = _of(old)
+            mine = [name for name in named["volumes"] if name.startswith(f"{old}_")]  # others have a name of their own
+            return {"containers": named["containers"], "volumes": mine, "images": named["images"]}
+    return {}
+
+
+def _projects(seen: Seen) -> tuple[str, ...]:
+    """Return the name of this clone, and the one that it had at another place."""
+    return tuple(filter(None, (clone.project(seen), clone.former(seen))))
+
+
+def _of(project: str) -> dict[str, list[str]]:
+    """Return the names of all that a project has on the engine, by kind."""
     named = {kind: list(map(_name, _listed(project, kind))) for kind in REMOVAL}
     return {**named, "images": [*named["images"], *_beside(project)]}
 
@@ -83,6 +104,11 @@ def _layers(name: str) -> tuple[str, ...]:
 # judge
 
 
+def command(left: Mapping[str, list[str]]) -> str:
+    """Return the command that removes what is left of each kind."""
+    return " && ".join(f"{REMOVAL[kind]} {' '.join(names)}" for kind, names in left.items() if names)
+
+
 def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str, *words: str) -> Rule:
     """Return the rule of a task that removes what is there: nothing of it is left."""
 
@@ -96,8 +122,7 @@ def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str
             yield fail("it was asked for", task_command(code), step=step)
         else:
             said = ", ".join(f"{kind} {' '.join(names)}" for kind, names in left.items())
-            fix = " && ".join(f"{REMOVAL[kind]} {' '.join(names)}" for kind, names in left.items())
-            yield fail(f"still there: {said}", fix, ExitCode.UNAVAILABLE)
+            yield fail(f"still there: {said}", command(left), ExitCode.UNAVAILABLE)
 
     return Rule(code, gone)
 
@@ -115,13 +140,13 @@ def remove(seen: Seen, *, words: tuple[str, ...]) -> Ended:
     """
     import docker.errors
 
-    project = clone.project(seen)
-    finished = compose.call_by_name(project, "down", "--remove-orphans", *words, timeout_s=compose.REMOVE_S)
-    names = [*(image["Id"] for image in _listed(project, "images")), *_beside(project)] if words else []
-    for image in names:
-        with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():
-            client().images.remove(image, force=True)
-    return Ended(finished.ok)
+    well = True
+    for project in _projects(seen) if words else (clone.project(seen),):
+        well &= compose.call_by_name(project, "down", "--remove-orphans", *words, timeout_s=compose.REMOVE_S).ok
+        for image in (*(image["Id"] for image in _listed(project, "images")), *_beside(project)) if words else ():
+            with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():
+                client().images.remove(image, force=True)
+    return Ended(well)
 
 
 # show

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from host_tasks import choices
 from host_tasks.kit import envfile, files, report
 from host_tasks.kit.paths import (
+    BEFORE_COMPOSE_FILE,
     CA_BUNDLE,
     COMPOSE_FILE,
     DOCKER_DIR,
@@ -28,7 +29,7 @@ from host_tasks.kit.words import masked, path_word, task_command
 from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
 from host_tasks.subjects import clone, compose, identity, network, ports
 
-HEADER = "# Written by `invoke env`: who you are, and what was chosen for this clone."
+HEADER = "# Written by `python3 tasks.py env`: who you are, and what was chosen for this clone."
 GONE = "docker-compose.hardened-workers.yml"  # a Compose file of earlier starters, whose docker/.env may name it
 
 
@@ -71,8 +72,27 @@ def now(seen: Seen) -> Settings:
 
 @fact
 def exposed(seen: Seen) -> Mapping[Path, str]:
-    """Return the files that may hold a secret and are not their owner's only, and why."""
-    return exposed_files(now(seen).identity.uid)
+    """Return the files that may hold a secret and are not their owner's only, and why; none on Windows.
+
+    Those in docker/secrets belong to the identity, else its container could not read them; a link there could lead
+    anywhere, and leads nowhere in the container.
+    """
+    found, uid = {}, now(seen).identity.uid
+    yours = [path for path in sorted(SECRETS_DIR.rglob("*")) if path.name != "README.md"]
+    for path in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG, *yours) if os.name != "nt" else ():
+        if not path.is_symlink() and path.exists():
+            status = path.stat()
+            if status.st_mode & 0o077:
+                found[path] = f"has the mode {status.st_mode & 0o7777:04o}"
+            elif path in yours and status.st_uid != uid:
+                found[path] = f"belongs to uid {status.st_uid}, and the container is {uid}"
+    return found
+
+
+@fact
+def own_files(seen: Seen) -> tuple[list[str], list[str]]:
+    """Return the person's Compose files that are read instead of ours, and those that are read after it, by name."""
+    return [path.name for path in BEFORE_COMPOSE_FILE if path.is_file()], compose.overrides(DOCKER_DIR)
 
 
 @fact
@@ -103,7 +123,8 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     who, chosen = identity.observe(), _chosen_bundle(kept.get("CA_BUNDLE"), trusted)
     # The engine may not see where this machine keeps its certificates, so they are copied into the clone.
     wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
-    wanted[PROXY_CONFIG] = network.proxy_config({**kept, **network.proxies()})
+    through = {**kept, **network.proxies()}  # as docker/activate.sh reads it
+    wanted[PROXY_CONFIG] = "".join(f"{name}={through[name]}\n" for name in network.PROXIES if through.get(name))
     beside = {path: text for path, text in wanted.items() if text and files.content(path) != text.encode()}
     observed: dict[str, str | None] = {
         "USER": who.user,
@@ -150,34 +171,16 @@ def compose_file(values: Mapping[str, str | None]) -> str | None:
     Plain Compose reads it from docker/.env too, and then leaves out docker-compose.override.yml where it is not named
     (Compose 5 documentation, "Configure pre-defined environment variables"). Further files that a person names stay.
     """
-    named, overrides = values.get("COMPOSE_FILE"), [path.name for path in OVERRIDE_FILES]
+    named = values.get("COMPOSE_FILE")
     first, *others = named.split(os.pathsep) if named else [COMPOSE_FILE.name]
     ours = [GONE, *(choice.file for choice in choices.table() if choice.file)]
     chosen = list(choices.files(values))
     if named and not chosen and not set(others) & set(ours):
         return named
-    others = [name for name in others if name not in (*ours, *overrides)]
+    others = [name for name in others if name not in (*ours, *(path.name for path in OVERRIDE_FILES))]
     if not chosen and not others and first == COMPOSE_FILE.name:
         return None
-    return os.pathsep.join([first, *chosen, *others, *(name for name in overrides if (DOCKER_DIR / name).is_file())])
-
-
-def exposed_files(uid: int) -> dict[Path, str]:
-    """Return the files that may hold a secret and are not their owner's only, and why; none on Windows.
-
-    Those in docker/secrets belong to the identity, else its container could not read them; a link there could lead
-    anywhere, and leads nowhere in the container.
-    """
-    exposed = {}
-    yours = [path for path in sorted(SECRETS_DIR.rglob("*")) if path.name != "README.md"]
-    for path in (ENV_FILE, PIP_CONFIG, PROXY_CONFIG, *yours) if os.name != "nt" else ():
-        if not path.is_symlink() and path.exists():
-            status = path.stat()
-            if status.st_mode & 0o077:
-                exposed[path] = f"has the mode {status.st_mode & 0o7777:04o}"
-            elif path in yours and status.st_uid != uid:
-                exposed[path] = f"belongs to uid {status.st_uid}, and the container is {uid}"
-    return exposed
+    return os.pathsep.join([first, *chosen, *others, *compose.overrides(DOCKER_DIR)[:1]])
 
 
 def _still_there(kept: str | None) -> str | None:
@@ -253,11 +256,30 @@ def private_files(seen: Seen) -> Iterator[Finding]:
         yield fail(cause, task_command("env"), step=step)
 
 
-@rule("compose-files", upon=("env-file",))
+@rule("compose-files")
+def compose_names(seen: Seen) -> Iterator[Finding]:
+    """Refuse Compose files of the person's own that keep others from being read."""
+    (instead, after), up = own_files(seen), task_command("up")
+    if instead:
+        cause = f"Compose reads docker/{instead[0]} instead of {shown(COMPOSE_FILE)}"
+        name = f"{instead[0]}.old" if after else "docker-compose.override.yml"
+        yield fail(cause, f"mv {path_word(DOCKER_DIR / instead[0])} {path_word(DOCKER_DIR / name)}")
+    elif after[1:]:
+        cause = f"Compose reads docker/{after[0]}, and passes over {' and '.join(after[1:])}"
+        yield fail(cause, f"put all of them into docker/{after[0]}, and remove the others, then: {up}")
+
+
+@rule("compose-files", upon=("env-file", "compose-files"))
 def compose_files(seen: Seen) -> Iterator[Finding]:
-    """Ask for files that Compose can read; reading them says why it cannot."""
-    if compose.is_there(seen):
-        yield ok(f"they declare {', '.join(compose.model(seen)['services'])}")
+    """Ask for files that Compose can read, reading them says why it cannot, and for a server where it is looked for."""
+    if not compose.is_there(seen):
+        return
+    services = compose.model(seen)["services"]
+    if moved := [word for word in services[compose.SERVICE].get("command") or () if "base_url" in word]:
+        cause = f"{compose.SERVICE} is told {moved[0]}, and its health check and its link ask at /"
+        yield fail(cause, f"take {moved[0].partition('=')[0]} out of your Compose files, then: {task_command('up')}")
+    else:
+        yield ok(f"they declare {', '.join(services)}")
 
 
 @rule("env-owner")

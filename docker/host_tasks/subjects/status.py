@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 from collections.abc import Callable, Mapping
 
 from host_tasks import choices
@@ -21,23 +20,22 @@ OF_ENGINE = ("server", "other services", "base image", "stand-ins", "image", "me
 
 def print_status(seen: Seen, *, json: bool) -> None:
     """Print the server's state, its image, its user and its link; a row that is not known tells why."""
-    silent = _told(_answers, seen)
+    # Where the engine does not answer a server is not known, rather than not started.
+    try:
+        containers.known(seen)
+        silent = ""
+    except HostError as err:
+        silent = f"unknown: {err.problem}"
     facts = {name: silent if silent and name in OF_ENGINE else _told(row, seen) for name, row in _rows().items()}
     report.as_json(facts) if json else report.lines(report.table(("", ""), facts.items()).lstrip("\n"))
 
 
 def _told(row: Callable[[Seen], str], seen: Seen) -> str:
-    """Return a fact, or why it is not known."""
+    """Return what a row tells, or why it is not known."""
     try:
         return row(seen)
     except HostError as err:
         return f"unknown: {err.problem}"
-
-
-def _answers(seen: Seen) -> str:
-    """Return nothing where the engine answers; where it does not, a server is not known, rather than not started."""
-    containers.known(seen)
-    return ""
 
 
 def _rows() -> Mapping[str, Callable[[Seen], str]]:
@@ -104,19 +102,9 @@ def _image(seen: Seen) -> str:
     if image is None:
         return "none"
     changed = images.differences(last.inputs, images.inputs(seen)) if last.image == image.id else ["not known"]
-    fits = f"changed since: {', '.join(changed)}" if changed else "made from what is here now"
-    return f"{image.size_bytes / GIB:.1f} GiB, {_age(image.created)}, {fits}"
-
-
-def _age(created: str) -> str:
-    """Return how long ago a time of RFC 3339 is, in its largest unit."""
-    with contextlib.suppress(ValueError):
-        then = datetime.datetime.fromisoformat(created[:19] + "+00:00")
-        minutes = max(int((datetime.datetime.now(datetime.timezone.utc) - then).total_seconds() // 60), 0)
-        for unit, size in (("days", 1440), ("hours", 60), ("minutes", 1)):
-            if minutes // size > 1 or size == 1:
-                return f"{minutes // size} {unit} old"
-    return "of unknown age"
+    fits = f"changed since: {', '.join(changed)}" if changed else "from what is here now"
+    when = f"{image.created[:16].replace('T', ' ')} UTC" if image.created else "at a time that is not known"
+    return f"{image.size_bytes / GIB:.1f} GiB, made {when}, {fits}"
 
 
 def _memory(seen: Seen) -> str:

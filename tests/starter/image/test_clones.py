@@ -192,7 +192,7 @@ def test_moved_clone_names_its_old_containers(make_clone: Callable[[str], Clone]
         assert [each.returncode for each in refused] == [78, 78], refused
         assert refused[1].stderr.splitlines()[-2:] == refused[0].stderr.splitlines()[-2:]
         assert name in problem
-        assert str(old.root) in problem
+        assert old_project in problem
         assert (bool(still), repaired.returncode, left) == (True, 0, ""), repaired.stderr
         new.succeed("up", "--yes")
         assert new.project != old_project
@@ -200,23 +200,72 @@ def test_moved_clone_names_its_old_containers(make_clone: Callable[[str], Clone]
         removed(new)
 
 
+def on_engine(clone: Clone) -> list[str]:
+    """Return the names of all that the engine has of a clone."""
+    label = f"label=com.docker.compose.project={clone.project}"
+    listed = [docker(kind, "ls", "--quiet", "--filter", label) for kind in ("volume", "network", "image")]
+    listed.append(docker("ps", "--all", "--quiet", "--filter", label))
+    listed.append(docker("images", "--quiet", f"{clone.project}-*"))
+    return [name for names in listed for name in names.split()]
+
+
+SETTINGS = "$HOME/.jupyter/lab/user-settings/layout"
+
+
+def test_renamed_clone_takes_its_settings_along(make_clone: Callable[[str], Clone]) -> None:
+    """JupyterLab's settings come along under the new name, and the engine keeps nothing under the old one."""
+    old = make_clone("study")
+    old.succeed("up", "--yes")
+    old.inside("sh", "-c", f'mkdir -p "{SETTINGS}" && echo mine >"{SETTINGS}/a"')
+    old.succeed("down")
+    gone = on_engine(old)
+    new = Clone(old.root.rename(old.root.with_name("renamed")))
+    try:
+        planned = new.succeed("up", "--yes", "--dry-run")
+        done = new.task("up", "--yes")
+        kept = new.inside("sh", "-c", f'cat "{SETTINGS}/a" && echo more >>"{SETTINGS}/a"').stdout
+
+        assert gone
+        assert done.returncode == 0, done.stderr
+        assert f"1. take over what {old.project} has" in planned
+        assert f"this clone was moved, and under its old name there is still the volume {old.project}_" in done.stderr
+        assert (kept, on_engine(old)) == ("mine\n", [])
+        assert new.succeed("up", "--yes", "--dry-run") == "Nothing to do.\n"
+    finally:
+        removed(new)
+
+
+def test_clean_of_a_renamed_clone_leaves_nothing_of_either_name(make_clone: Callable[[str], Clone]) -> None:
+    """`clean` after a clone was renamed removes what it made under its old name too."""
+    old = make_clone("study")
+    old.succeed("up", "--yes")
+    old.succeed("down")
+    new = Clone(old.root.rename(old.root.with_name("renamed")))
+
+    new.succeed("clean")
+
+    assert on_engine(old) == on_engine(new) == []
+
+
 def test_copied_clone_leaves_the_original_alone(make_clone: Callable[[str], Clone]) -> None:
     """A copy of a clone, docker/.env and all, gets a project and a port of its own while the original runs on."""
     original = make_clone("study")
     link = original.succeed("up", "--yes").splitlines()[-1]
     container = original.container_id()
+    had = on_engine(original)
     copy = Clone(Path(shutil.copytree(original.root, original.root.with_name("study-2"), symlinks=True)))
     try:
         assert copy.values() == original.values()
 
         copied_link = copy.succeed("up", "--yes").splitlines()[-1]
-        copy.succeed("down")
+        copy.succeed("clean")
     finally:
         removed(copy)
 
     assert copied_link.split("?")[0] != link.split("?")[0]
     assert copy.project != original.project
     assert original.container_id() == container
+    assert (on_engine(original), on_engine(copy)) == (had, [])
     assert status_of(link) == 200
 
 

@@ -1,6 +1,7 @@
 """What a running container may do, what it may use, and what it answers to whom."""
 
 import json
+import sys
 import urllib.error
 from http.client import HTTPMessage
 from typing import Any, cast
@@ -288,3 +289,16 @@ def test_other_address_is_opened_and_closed_again(running: Clone) -> None:
         status_of(link)
     assert docker("port", running.container_id()) == f"8888/tcp -> 127.0.0.1:{number}"
     assert "JUPYTER_BIND" not in running.values()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_address_of_ones_own_opens_nothing_to_others(running: Clone) -> None:
+    """127.0.0.2 is this machine only, answers to its own link, and has cookies that 127.0.0.1 is not sent."""
+    link = running.succeed("up", "--yes", "--bind", "127.0.0.2").splitlines()[-1]
+    opened = status_of(link)
+    judged = {each["code"]: each["state"] for each in json.loads(running.task("doctor", "--json").stdout)}
+
+    running.succeed("up", "--yes", "--bind", "127.0.0.1")
+
+    assert link.startswith("http://127.0.0.2:")
+    assert (opened, judged["reach"]) == (200, "ok")

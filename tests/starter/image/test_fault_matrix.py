@@ -753,6 +753,7 @@ CUT_OFF = (
     Proved("signal-in-a-build", "image/test_concurrency.py::test_signal_in_a_build_ends_task_and_build"),
     Proved("builder-killed", "image/test_concurrency.py::test_up_works_after_its_builder_was_killed"),
     Proved("start-killed", "image/test_concurrency.py::test_up_works_after_a_start_was_killed"),
+    Proved("answer-without-end", "test_link.py::test_server_that_answers_without_end_is_not_waited_for"),
     Proved("holder-of-the-lock-killed", "test_lock.py::test_lock_of_killed_holder_is_free"),
     Proved("run-in-a-pipe-cut-off", "image/test_signals.py::test_run_ends_what_it_started_inside"),
     Proved("terminal-closed", "test_task.py::test_signal_ends_the_task_and_what_it_started"),
@@ -768,6 +769,10 @@ CLONE = (
     ),
     Proved("ten-clones-at-once", "image/test_clones.py::test_down_leaves_the_containers_of_other_clones"),
     Proved("clone-moved", "image/test_clones.py::test_moved_clone_names_its_old_containers"),
+    Proved("clone-renamed", "image/test_clones.py::test_renamed_clone_takes_its_settings_along"),
+    Proved(
+        "clone-renamed-and-cleaned", "image/test_clones.py::test_clean_of_a_renamed_clone_leaves_nothing_of_either_name"
+    ),
     Proved("clone-copied", "image/test_clones.py::test_copied_clone_leaves_the_original_alone"),
     Proved("index-of-pips-install-section", "test_network.py::test_pip_configuration_of_its_install_command_wins"),
     Proved("network-cut", "image/test_offline.py::test_down_and_up_fetch_nothing"),

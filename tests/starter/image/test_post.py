@@ -55,7 +55,7 @@ def test_plain_compose_without_env_says_what_to_run(plain: Clone) -> None:
     done = plain.run("env", "-u", "USER", "docker", "compose", "config", "--quiet", cwd=plain.root / "docker")
 
     assert done.returncode != 0
-    assert "invoke env" in done.stderr
+    assert "python3 tasks.py env" in done.stderr
 
 
 @pytest.mark.engines

@@ -1,8 +1,10 @@
 """Secrets, the person's own and a proxy's password: given to the container's user as files, and shown nowhere."""
 
+import json
 import os
 import secrets
 import stat
+from pathlib import Path
 
 import pytest
 from conftest import Clone, docker, git
@@ -98,3 +100,17 @@ def test_secret_shows_nowhere(given: Clone) -> None:
     assert "docker/secrets/README.md" in given.run("git", "ls-files", "docker/secrets").stdout.split()
     assert len(given.run("git", "ls-files", "docker/secrets").stdout.split()) == 1
     assert os.fsencode(SECRET) in (given.root / "docker" / "secrets" / "api_key").read_bytes()
+
+
+def test_proxy_of_dockers_configuration_is_handed_in_as_a_file(given: Clone, tmp_path: Path) -> None:
+    """Compose would put it into the container's environment, with its password; `docker inspect` does not show it."""
+    of_docker = {"httpsProxy": PROXY, "allProxy": PROXY, "ftpProxy": PROXY}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": of_docker}}), encoding="utf-8")
+
+    given.succeed("down")
+    given.succeed("up", "--yes", DOCKER_CONFIG=str(tmp_path))
+
+    known = given.inside("python", "-c", "import os; print(os.environ['HTTPS_PROXY'], os.environ['https_proxy'])")
+    assert known.stdout.split() == [PROXY, PROXY]
+    assert SECRET not in docker("inspect", given.container_id())
+    assert f"HTTPS_PROXY={PROXY}" in (given.root / "docker" / ".proxies.conf").read_text(encoding="utf-8")
