@@ -754,13 +754,18 @@ def test_only_a_folder_gets_a_probe(root: Path, folders: list[Mount], engine: En
     assert str(root / "settings") not in engine.commands[0]
 
 
-def old_folders(root: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Callable[[], list[Held]]:
+def old_folders(root: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Callable[..., list[Held]]:
     """Return what a server has of these folders, which gets them as they are now, and sees nothing later."""
     found = declared(root, *names)
     seen = {each.target: each.source.stat() for each in found}
     inside = lambda server, paths: {path: seen[path] for path in paths if path in seen}  # noqa: E731
     monkeypatch.setattr(containers, "status_inside", inside)
-    return lambda: list(mounts.held(loop.Seen({containers.ours: (container(found),)})))
+
+    def look(*mounted: str) -> list[Held]:
+        server = container(declared(root, *(mounted or names)))
+        return list(mounts.held(loop.Seen({containers.ours: (server,)})))
+
+    return look
 
 
 def test_folder_that_was_replaced_is_told_from_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -794,23 +799,20 @@ def test_disk_that_was_mounted_since_the_start_is_seen(root: Path, monkeypatch: 
     (root / "data" / "disk").rename(root / "below")
     (root / "data" / "disk").mkdir()
     monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
-    found = declared(root, "data")
-    seen = loop.Seen({containers.ours: (container(found),)})
 
-    told = [(each.source.name, each.same, each.below) for each in mounts.held(seen)]
+    told = [(each.source.name, each.same, each.below) for each in look("data")]
 
     assert told == [("data", True, False), *([("disk", False, True)] if at == "data/disk" else [])]
-    assert look
 
 
 def test_probes_of_a_run_that_was_killed_are_removed(root: Path, folders: list[Mount], engine: Engine) -> None:
     """Those that nobody holds locked any longer; one of another run, and a file of a person's, stay as they are."""
     data = folders[0].source
-    kinds = (f"{'a' * 16}.inside", f"{'a' * 16}.outside", f"{'b' * 16}.inside", f"{'e' * 16}.outside")
+    kinds = (f"{'a' * 16}.inside", f"{'a' * 16}.outside", f"{'b' * 16}.inside")
     left, theirs = [f".probe-{kind}" for kind in kinds], [f".probe-{'c' * 16}.{side}" for side in ("outside", "inside")]
     mine = {f".probe-{'d' * 16}.outside": "a person's", ".probe-mine.inside": ".probe-mine", ".probe": ""}
     for name in (*left, *theirs):
-        (data / name).write_text("" if "e" * 16 in name else name[: len(".probe-") + 16])
+        (data / name).write_text(name[: len(".probe-") + 16])
     for name, text in mine.items():
         (data / name).write_text(text)
 

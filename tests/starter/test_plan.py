@@ -1225,7 +1225,7 @@ DOCTOR = [
         "kernels killed for memory",
         lambda: examined(killed_for_memory=2, settings=settings(MEMORY_LIMIT="900m")),
         0,
-        "warn  memory: 2 processes in jupyterlab-server were killed because memory ran out: MEMORY_LIMIT=900m",
+        "warn  memory: memory ran out in jupyterlab-server, and 2 of its processes ended: MEMORY_LIMIT=900m",
         "      fix: set MEMORY_LIMIT in docker/.env, then: invoke up",
     ),
     examination(

@@ -75,10 +75,10 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             id="the log is that of who is to blame, not of who waits for it",
         ),
         pytest.param(
-            stopped(tried=START, containers=(server(), beside(status="exited"))),
-            [],
+            stopped(tried=START, containers=(server(), beside(status="exited")), before=(server(),)),
+            ["rm --force db"],
             "",
-            id="a job that is done, and a fault elsewhere",
+            id="a job that is done, and a fault elsewhere: what is new goes",
         ),
         pytest.param(
             stopped(tried=START, containers=(server(id="gone", status="dead"),), before=(beside("other"),)),
@@ -113,7 +113,7 @@ def test_server_whose_mounts_are_not_proved_does_not_stay(
     problem = plan(seen, goals.up()).problem
 
     assert problem
-    assert problem.parting is services.withdraw
+    assert problem.parting is services.give_up
     problem.parting(seen)
     assert done == expected
 

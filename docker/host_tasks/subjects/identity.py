@@ -32,17 +32,6 @@ class Identity:
     reason: str  # why this one, one short sentence without its full stop
 
 
-@dataclass(frozen=True)
-class HostFacts:
-    """What there is to decide from."""
-
-    uid: int | None  # None on Windows, which has no numeric ids
-    gid: int | None  # as uid
-    owner: tuple[int, int]  # uid and gid of the project folder
-    name_of: Callable[[int], str]  # a user's name; "" where the user database does not know the uid
-    sudo: tuple[int, int] | None = None  # uid and gid of the caller of sudo; None where there is none
-
-
 # look
 
 
@@ -52,9 +41,8 @@ def observe() -> Identity:
     Raises:
         HostError: the engine cannot run that uid or gid (78).
     """
-    status = ROOT.stat()
-    uid, gid = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (None, None)
-    return decide(HostFacts(uid, gid, (status.st_uid, status.st_gid), _name_of, sudo_caller()))
+    status, caller = ROOT.stat(), (os.getuid(), os.getgid()) if hasattr(os, "getuid") else None
+    return decide(caller, (status.st_uid, status.st_gid), sudo_caller(), _name_of)
 
 
 def _name_of(uid: int) -> str:
@@ -86,25 +74,35 @@ def closed_to_others(seen: Seen) -> Iterator[Finding]:
         yield warn(cause, f"chmod -R o-w {path_word(ROOT)}")
 
 
-def decide(facts: HostFacts) -> Identity:
+def decide(
+    caller: tuple[int, int] | None,
+    owner: tuple[int, int],
+    sudo: tuple[int, int] | None,
+    name_of: Callable[[int], str],
+) -> Identity:
     """Return the user of the container; never uid 0.
 
     It is the caller; where root calls, the one for whom it acts, to whom it gives its files too; else the default.
 
+    Args:
+        caller: uid and gid; None on Windows, which has no numeric ids.
+        owner: uid and gid of the project folder.
+        sudo: uid and gid of the caller of sudo; None where there is none.
+        name_of: a user's name; "" where the user database does not know the uid.
+
     Raises:
         HostError: the uid or gid is above MAX_ID (78).
     """
-    if facts.uid is None or facts.gid is None:
+    if caller is None:
         return Identity(DEFAULT_USER, 1000, 100, "the default, because this system has no numeric ids")
-    ids, reason = (facts.uid, facts.gid), "you"
-    if facts.uid == 0:
-        if not (meant := root_acts_for(facts.owner, facts.sudo)):
+    ids, reason = caller, "you"
+    if caller[0] == 0:
+        if not (meant := root_acts_for(owner, sudo)):
             reason = "the default, because root runs this and owns the project folder"
             return Identity(DEFAULT_USER, 1000, 100, reason)
-        ids, reason = meant, "the caller of sudo, because root owns the project folder"
-        if facts.owner[0]:
-            reason = "the owner of the project folder, because root runs this"
-    user = safe_user_name(facts.name_of(ids[0]) or f"u{ids[0]}")
+        whose = "the owner of the project folder, because root runs this"
+        ids, reason = meant, whose if owner[0] else "the caller of sudo, because root owns the project folder"
+    user = safe_user_name(name_of(ids[0]) or f"u{ids[0]}")
     if max(ids) > MAX_ID:
         problem = f"{user} is {ids[0]}:{ids[1]}, and the engine runs no uid or gid above {MAX_ID}"
         fix = "run this from an account with smaller ids: sudo --user NAME python3 tasks.py up"

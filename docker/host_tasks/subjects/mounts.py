@@ -243,8 +243,7 @@ def _sweep(folder: Path) -> None:
             flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
             descriptor = os.open(marker if marker.exists() else path, flags)
             try:
-                is_probe = os.read(descriptor, 100) in (b"", path.stem.encode())  # b"": killed amid its writing
-                is_left = is_probe and try_lock(descriptor)
+                is_left = os.read(descriptor, 100) == path.stem.encode() and try_lock(descriptor)
             finally:
                 os.close(descriptor)
             if is_left:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from host_tasks.kit import report
 from host_tasks.kit.client import UnreachableError, asking, client
 from host_tasks.kit.words import ExitCode, task_command
-from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok
+from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fail, ok
 from host_tasks.subjects import base, clone, compose, containers, images
 
 RUNNING = ("containers", "networks")
@@ -25,18 +25,12 @@ REMOVAL = {
 # look
 
 
-@fact
-def running(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of this clone's containers and networks, by kind."""
-    return {kind: list(map(_name, _listed(clone.project(seen), kind))) for kind in RUNNING}
-
-
-@fact
-def everything(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of all that this clone has on the engine, by kind."""
-    project = clone.project(seen)
-    named = {kind: list(map(_name, _listed(project, kind))) for kind in REMOVAL}
-    return {**named, "images": [*named["images"], *_beside(project)]}
+def everything(project: str, kinds: Iterable[str] = REMOVAL) -> dict[str, list[str]]:
+    """Return the names of what a project has on the engine, by kind, where there is any."""
+    named = {kind: list(map(_name, _listed(project, kind))) for kind in kinds}
+    if "images" in named:
+        named["images"] += _beside(project)
+    return {kind: names for kind, names in named.items() if names}
 
 
 def _listed(project: str, kind: str) -> list[Mapping[str, Any]]:
@@ -83,11 +77,11 @@ def _layers(name: str) -> tuple[str, ...]:
 # judge
 
 
-def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str, *words: str) -> Rule:
-    """Return the rule of a task that removes what is there: nothing of it is left."""
+def _gone(code: str, kinds: Iterable[str], what: str, *words: str) -> Rule:
+    """Return the rule of a task that removes what is there: nothing of these kinds is left."""
 
     def gone(seen: Seen) -> Iterator[Finding]:
-        left = {kind: names for kind, names in there(seen).items() if names}
+        left = everything(clone.project(seen), kinds)
         named = [f"the {kind.removesuffix('s')} {name}" for kind, names in left.items() for name in names]
         step = Step(functools.partial(remove, words=words), what, ("\n" + " " * 12).join(named))
         if not left:
@@ -102,8 +96,8 @@ def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str
     return Rule(code, gone)
 
 
-nothing_runs = _gone("down", running, "stop what runs, and remove it with its network")
-nothing_is_left = _gone("clean", everything, "delete what this clone has on the engine", "--volumes")
+nothing_runs = _gone("down", RUNNING, "stop what runs, and remove it with its network")
+nothing_is_left = _gone("clean", REMOVAL, "delete what this clone has on the engine", "--volumes")
 
 # repair
 

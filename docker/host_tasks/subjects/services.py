@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -88,7 +88,7 @@ def memory(seen: Seen) -> Iterator[Finding]:
     """Warn of kernels, and other processes of the server, that were killed because its memory ran out."""
     if count := containers.killed_for_memory(seen):
         limit = settings.now(seen).values.get("MEMORY_LIMIT", "none")
-        cause = f"{count} processes in {compose.SERVICE} were killed because memory ran out: MEMORY_LIMIT={limit}"
+        cause = f"memory ran out in {compose.SERVICE}, and {count} of its processes ended: MEMORY_LIMIT={limit}"
         yield warn(cause, f"set MEMORY_LIMIT in docker/.env, then: {task_command('up')}")
 
 
@@ -100,7 +100,7 @@ def sound() -> tuple[Rule, ...]:
 @rule("mounts", upon=("server",), afterwards=True)
 def proved(seen: Seen) -> Iterator[Finding]:
     """Ask for a way through each mount; a server that was started without one does not stay."""
-    yield from (replace(finding, parting=withdraw) for finding in mounts.inside(seen) if finding)
+    yield from (replace(finding, parting=give_up) for finding in mounts.inside(seen) if finding)
 
 
 def _causes(seen: Seen, *, started: bool) -> Iterator[str]:
@@ -269,27 +269,20 @@ def restart(seen: Seen) -> Ended:
 
 
 def give_up(seen: Seen) -> None:
-    """Show why, and remove what a start made and does not serve."""
-    ill = _ill(seen)
-    if any(name.startswith(START) for name in seen.tried) and ill and (lines := containers.last_lines(ill[0])):
-        report.note(lines)
-    _withdraw(seen, ill)
+    """Show why, and remove what a start made and does not serve; what ran before may hold a person's kernels.
 
-
-def withdraw(seen: Seen) -> None:
-    """Remove what a start made, healthy or not: what is saved there would not get here."""
-    _withdraw(seen, containers.services(seen))
-
-
-def _withdraw(seen: Seen, useless: Sequence[containers.Container]) -> None:
-    """Remove containers that a start made, and its network with the last; what ran before may hold kernels."""
+    Where all are at work it is their mounts that are not proved: what is saved there would not get here.
+    """
     if not any(name.startswith(START) for name in seen.tried):
         return
-    before = _before(seen)
+    ill, before = _ill(seen), _before(seen)
+    if ill and (lines := containers.last_lines(ill[0])):
+        report.note(lines)
+    useless = ill or containers.services(seen)
     for container in useless:
         if container.id not in before:
             _removed(container)
-    if not before and len(useless) == len(containers.services(seen)):
+    if not before and len(useless) == len(containers.services(seen)):  # only the network is left of this start
         compose.call_by_name(clone.project(seen), "down", capture=True, announce=False, timeout_s=compose.REMOVE_S)
 
 
