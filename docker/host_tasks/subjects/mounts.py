@@ -157,11 +157,11 @@ def held(seen: Seen) -> tuple[Held, ...]:
     if server is None or server.status != "running":
         return ()
     paths = {target: (target, Path(source)) for target, source in sorted(server.binds.items())}
+    edges, found = [Path(edge) for edge in sorted(mount_points())], []
     for target, source in list(paths.values()):
         real = Path(os.path.realpath(source))
-        for edge in (edge for edge in map(Path, sorted(mount_points())) if real in edge.parents):
-            paths.setdefault(f"{target}/{edge.relative_to(real)}", (target, edge))
-    found = []
+        below = {f"{target}/{edge.relative_to(real)}": (target, edge) for edge in edges if real in edge.parents}
+        paths = {**below, **paths}
     for path, status in containers.status_inside(server, paths).items():
         target, source = paths[path]
         with contextlib.suppress(PermissionError):  # one that is not to be looked at (FUSE of another user)
