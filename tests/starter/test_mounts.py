@@ -20,7 +20,7 @@ from host_tasks.kit import paths, words
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import Finding, plan
 from host_tasks.setup.basics import try_lock
-from host_tasks.subjects import containers, mounts
+from host_tasks.subjects import clone, compose, containers, mounts
 from host_tasks.subjects.compose import SERVICE, Mount
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
@@ -805,7 +805,7 @@ def test_disk_that_was_mounted_since_the_start_is_seen(root: Path, monkeypatch: 
     assert told == [("data", True, False), *([("disk", False, True)] if at == "data/disk" else [])]
 
 
-def test_probes_of_a_run_that_was_killed_are_removed(root: Path, folders: list[Mount], engine: Engine) -> None:
+def test_probes_of_a_run_that_was_killed_are_removed(folders: list[Mount]) -> None:
     """Those that nobody holds locked any longer; one of another run, and a file of a person's, stay as they are."""
     data = folders[0].source
     kinds = (f"{'a' * 16}.inside", f"{'a' * 16}.outside", f"{'b' * 16}.inside")
@@ -818,7 +818,8 @@ def test_probes_of_a_run_that_was_killed_are_removed(root: Path, folders: list[M
 
     with (data / theirs[0]).open("r+") as held:
         assert try_lock(held.fileno())
-        crossed(folders)
+        model = {"services": {SERVICE: {"volumes": [{"type": "bind", "source": str(data), "target": "/data"}]}}}
+        mounts.places(loop.Seen({compose.model: model, clone.is_root: False}))
 
     assert sorted(path.name for path in data.iterdir()) == sorted([*theirs, *mine])
 

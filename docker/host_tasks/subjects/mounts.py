@@ -95,6 +95,8 @@ class Crossing:
 def places(seen: Seen) -> tuple[Place, ...]:
     """Return the sources of the declared mounts on this machine."""
     declared = compose.declared_mounts(compose.model(seen))
+    for mount in declared:
+        sweep(mount.source)  # or root's own would be counted as what is to be given away
     return tuple(place(mount, count_roots=clone.is_root(seen)) for mount in declared)
 
 
@@ -160,8 +162,8 @@ def held(seen: Seen) -> tuple[Held, ...]:
     edges, found = [Path(edge) for edge in sorted(mount_points())], []
     for target, source in list(paths.values()):
         real = Path(os.path.realpath(source))
-        below = {f"{target}/{edge.relative_to(real)}": (target, edge) for edge in edges if real in edge.parents}
-        paths = {**below, **paths}
+        for edge in (edge for edge in edges if real in edge.parents):
+            paths.setdefault(f"{target}/{edge.relative_to(real)}", (target, edge))
     for path, status in containers.status_inside(server, paths).items():
         target, source = paths[path]
         with contextlib.suppress(PermissionError):  # one that is not to be looked at (FUSE of another user)
@@ -186,8 +188,6 @@ def crossings(seen: Seen) -> tuple[Crossing, ...]:
 
     server, name = containers.server(seen), f".probe-{secrets.token_hex(8)}"
     probed = [place for place in places(seen) if place.kind == FOLDER]
-    for place in probed:
-        _sweep(place.mount.source)
     if server is None or server.status != "running":
         return ()
     targets = [place.mount.target for place in probed]
@@ -235,7 +235,7 @@ def _write_probe(path: Path, text: str, locks: contextlib.ExitStack) -> None:
         raise HostError(f"{shown(path.parent)} cannot be written: {err.strerror}", fix=fix, code=ExitCode.IO) from err
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove the probes of a run that was killed: files of that form with their own name in them, and not locked."""
     for path in [path for path in folder.glob(".probe-*side") if PROBE.fullmatch(path.name)]:
         marker = path.with_suffix(".outside")
