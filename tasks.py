@@ -120,7 +120,7 @@ def mounts(c: Context, fix: bool = False, dry_run: bool = False, json: bool = Fa
 
     Probe files cross every mount both ways and are removed again. Exit code 0, 77 (permission) or 78.
     """
-    seen = achieve(goals.mounted() if fix else goals.settled(), dry_run=dry_run)
+    seen = achieve(goals.mounted(fix=fix), dry_run=dry_run)
     if not dry_run:
         bind_mounts.print_mounts(seen, json=json)
 

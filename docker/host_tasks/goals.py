@@ -12,6 +12,7 @@ from host_tasks.subjects import (
     engine,
     environment,
     environment_lock,
+    identity,
     images,
     link,
     machine,
@@ -29,9 +30,9 @@ def settled() -> tuple[Rule, ...]:
     return (clone.path, clone.moved, clone.taken_over, settings.env_file, settings.private_files)
 
 
-def mounted() -> tuple[Rule, ...]:
-    """Return that the sources of the mounts are there, and can be written."""
-    return (*settled(), mounts.mounts_outside)
+def mounted(*, fix: bool = True) -> tuple[Rule, ...]:
+    """Return that the way through the mounts can be looked at, and with fix that their sources can be written."""
+    return (*settled(), *([mounts.mounts_outside] if fix else []), services.processes)
 
 
 def with_engine() -> tuple[Rule, ...]:
@@ -49,7 +50,7 @@ def stopped() -> tuple[Rule, ...]:
 
 def linked(*, rotate: bool = False) -> tuple[Rule, ...]:
     """Return that a server answers its link, another one where that is asked for."""
-    return (*stopped(), *([link.rotated] if rotate else []), link.answers)
+    return (*stopped(), *([link.rotated] if rotate else []), *services.sound(), link.answers)
 
 
 def ready() -> tuple[Rule, ...]:
@@ -90,7 +91,7 @@ def up() -> tuple[Rule, ...]:
     core = (
         *(*ready(), mounts.mounts_outside, mounts.folders_of_another, settings.compose_files, ports.port),
         *(images.image, services.others_built, services.services, settings.choices_kept),
-        *(mounts.mounts_inside, link.answers),
+        *(services.processes, services.proved, link.answers),
     )
     return _with_extras(core, "up")
 
@@ -98,7 +99,7 @@ def up() -> tuple[Rule, ...]:
 def restarted() -> tuple[Rule, ...]:
     """Return what `invoke restart` wants: that of `up`, with a server that was started anew."""
     wanted = up()
-    at = wanted.index(services.services)
+    at = wanted.index(services.processes)  # behind what starts it, which may have done so
     return (*wanted[:at], services.restarted, *wanted[at:])
 
 
@@ -107,11 +108,12 @@ def doctor() -> tuple[Rule, ...]:
     core = (
         *(clone.path, engine.engine_closely, clone.moved, clone.taken_over),
         *(settings.env_file, settings.private_files, settings.env_owner, settings.shell_unheard),
+        identity.closed_to_others,
         *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
         *(mounts.mounts_outside, planted.planted, ports.port, ports.reach, images.image),
-        *(services.services, mounts.mounts_inside, machine.shared_memory),
+        *(*services.sound(), services.services, mounts.mounts_inside, services.memory, machine.shared_memory),
     )
     return _with_extras(core, "doctor")
 

@@ -21,6 +21,7 @@ from host_tasks.subjects import (
     engine as engines,
     environment,
     environment_lock,
+    identity,
     images,
     link,
     machine,
@@ -37,7 +38,7 @@ from host_tasks.subjects.containers import Binding, Container
 from host_tasks.subjects.engine import Engine
 from host_tasks.subjects.identity import Identity
 from host_tasks.subjects.images import Built, Environment, Image
-from host_tasks.subjects.mounts import FOLDER, Crossing, Place
+from host_tasks.subjects.mounts import FOLDER, Crossing, Held, Place
 from host_tasks.subjects.settings import Settings
 
 PROJECT = "study-1a2b3c4d"
@@ -69,10 +70,12 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "has_compose": compose.is_there,
     "has_sbom_scanner": images.has_sbom_scanner,
     "hashes": compose.hashes,
+    "held": mounts.held,
     "holders": ports.holders,
     "image": images.own,
     "inputs": images.inputs,
     "is_root": clone.is_root,
+    "killed_for_memory": containers.killed_for_memory,
     "lacking_for_gpu": gpu.missing,
     "lacking_images": images.lacking,
     "link": link.link,
@@ -80,11 +83,13 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "lock_inputs": environment_lock.lines_now,
     "model": compose.model,
     "names_at_top": environment.names_at_top,
+    "open_to_all": identity.open_to_all,
     "places": mounts.places,
     "of_former": removal.of_former,
     "own_files": settings_of.own_files,
     "planted": planted.found,
     "ports_free": ports.free,
+    "processes": containers.processes,
     "project": clone.project,
     "pyproject_of_src": environment.source,
     "requirement_texts": environment.beside,
@@ -123,6 +128,10 @@ class Seen(loop.Seen):
             "ports_free": lambda number: number not in taken,
             "holders": lambda number: "node (process 4711)",
             "bundle_bytes": 0,
+            "held": (),
+            "killed_for_memory": 0,
+            "open_to_all": (),
+            "processes": (0, 0),
             "free": {"the clone": (ROOT, 100 * GIB)},
             **known,
         }
@@ -181,6 +190,13 @@ def place(source: Path = ROOT / "data", *, read_only: bool = False, **differs: A
 def crossing(path: Path = ROOT / "data", **differs: Any) -> Crossing:
     """Return that probes went through both ways, but as it is said."""
     return Crossing(**{"source": str(path), "owner": (1815, 1852), **differs})
+
+
+def held(path: Path = ROOT / "data", **differs: Any) -> Held:
+    """Return that the server has an old folder, which was deleted, in the place of one of ADA's, but as it is said."""
+    return Held(
+        **{"target": f"/home/ada/app/{path.name}", "source": path, "same": False, "is_deleted": True, **differs}
+    )
 
 
 def server(**differs: Any) -> Container:

@@ -1,13 +1,17 @@
 """Tests of host_tasks.subjects.containers: what the engine says of a container, and what little is asked of it."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from host_tasks.kit import client
+from host_tasks.loop import Seen
 from host_tasks.subjects import containers
+from host_tasks.subjects.compose import SERVICE
 from host_tasks.subjects.containers import Binding, Container, parsed
 
 INSPECTED: dict[str, Any] = {
@@ -170,3 +174,55 @@ def test_log_that_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch) -> Non
     engine(monkeypatch, logs=refused)
 
     assert containers.last_lines(Container("1")) == ""
+
+
+@pytest.mark.parametrize("id_", ["proc", "0123456789ab"], ids=["the container's process", "another process"])
+def test_paths_in_a_container_are_looked_at_through_its_own_process(tmp_path: Path, id_: str) -> None:
+    """A process in whose mounts the container's id does not stand is another machine's, and tells nothing."""
+    container = Container(id_, pid=os.getpid())
+
+    found = containers.status_inside(container, [str(tmp_path), str(tmp_path / "missing")])
+
+    assert {path: status.st_ino for path, status in found.items()} == (
+        {str(tmp_path): tmp_path.stat().st_ino} if id_ == "proc" else {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        pytest.param(b"low 0\noom 3\noom_kill 2\noom_group_kill 0\n", 2, id="cgroup v2"),
+        pytest.param(b"oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", 1, id="cgroup v1"),
+        pytest.param(b"", 0, id="no shell"),
+    ],
+)
+def test_processes_that_were_killed_for_memory_are_counted(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, count: int
+) -> None:
+    """The kernel counts them, whoever started them."""
+    monkeypatch.setattr(containers, "run_in", lambda container, argv: said)
+
+    seen = Seen({containers.ours: (Container("1", service=SERVICE),)})
+
+    assert containers.killed_for_memory(seen) == count
+
+
+@pytest.mark.parametrize(
+    ("signal", "second", "status"),
+    [
+        pytest.param("15", 20, "ending", id="told to end since its start"),
+        pytest.param("1", 20, "running", id="told something else"),
+        pytest.param("15", 5, "running", id="told before its last start"),
+    ],
+)
+def test_container_that_was_told_to_end_does_not_run(
+    monkeypatch: pytest.MonkeyPatch, signal: str, second: int, status: str
+) -> None:
+    """The engine ends it also where the command that asked for it is gone; until then it looks healthy."""
+    event = {"Actor": {"ID": "1a", "Attributes": {"signal": signal}}, "time": second, "timeNano": second * 10**9 + 7}
+    api = SimpleNamespace(events=lambda **_: iter([event]))
+    monkeypatch.setattr(containers, "client", lambda: SimpleNamespace(api=api))
+    found = (Container("1a", started="1970-01-01T00:00:10.5Z"),)
+    monkeypatch.setattr(containers, "of_project", lambda project: found)
+
+    assert [each.status for each in containers.ours(Seen())] == [status]

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from unittest import mock
@@ -18,7 +18,7 @@ from hypothesis import example, given, settings, strategies as st
 from host_tasks.kit.paths import DOCKER_DIR, ROOT
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.setup.basics import sudo_caller
-from host_tasks.subjects.identity import MAX_ID, HostFacts, decide, safe_user_name
+from host_tasks.subjects.identity import MAX_ID, Identity, decide, safe_user_name
 
 VALID_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 OBSERVE = "from host_tasks.subjects.identity import observe; who = observe(); print(who.user, who.uid, who.gid)"
@@ -31,14 +31,15 @@ def facts(
     owner: tuple[int, int] = (0, 0),
     names: Mapping[int, str] = MappingProxyType({}),
     sudo: tuple[int, int] | None = None,
-) -> HostFacts:
-    """Return facts with a user database of these names."""
-    return HostFacts(uid, gid, owner, lambda uid: names.get(uid, ""), sudo)
+) -> Callable[[], Identity]:
+    """Return what decides from these facts, with a user database of these names."""
+    caller = None if uid is None or gid is None else (uid, gid)
+    return lambda: decide(caller, owner, sudo, lambda uid: names.get(uid, ""))
 
 
-def ids(found: HostFacts) -> tuple[str, int, int]:
+def ids(found: Callable[[], Identity]) -> tuple[str, int, int]:
     """Return what was decided, without its reason."""
-    who = decide(found)
+    who = found()
     return who.user, who.uid, who.gid
 
 
@@ -90,10 +91,10 @@ def test_decide_for_an_ordinary_account_keeps_its_ids(name: str, uid: int, gid: 
         pytest.param(facts(0, 0, owner=(4294967294, 100)), id="owner of the folder"),
     ],
 )
-def test_decide_above_what_the_engine_runs_is_refused(found: HostFacts) -> None:
+def test_decide_above_what_the_engine_runs_is_refused(found: Callable[[], Identity]) -> None:
     """A uid or gid that the engine refuses is refused here, in one line with both values and a fix."""
     with pytest.raises(HostError) as refused:
-        decide(found)
+        found()
 
     assert refused.value.code == ExitCode.CONFIG
     assert str(MAX_ID) in refused.value.problem
@@ -123,7 +124,7 @@ def test_decide_at_the_limit_is_kept() -> None:
         pytest.param(facts(None, None), ("al-khawarizmi", 1000, 100), id="Windows"),
     ],
 )
-def test_decide_for_the_unusual_caller(found: HostFacts, expected: tuple[str, int, int]) -> None:
+def test_decide_for_the_unusual_caller(found: Callable[[], Identity], expected: tuple[str, int, int]) -> None:
     """Without an account, under sudo, as root and on Windows there is one documented answer.
 
     It is the one as whom root writes the files of the clone: the folder's owner, and the caller of sudo where that
@@ -162,7 +163,7 @@ def test_decide_never_answers_root(uid: int, owner: int, sudo_uid: str) -> None:
     with mock.patch.dict(os.environ, {"SUDO_UID": sudo_uid.replace("\0", ""), "SUDO_GID": "5"}):
         sudo = sudo_caller()
     try:
-        who = decide(facts(uid, 5, owner=(owner, 5), sudo=sudo))
+        who = facts(uid, 5, owner=(owner, 5), sudo=sudo)()
     except HostError:
         return
 
@@ -172,7 +173,7 @@ def test_decide_never_answers_root(uid: int, owner: int, sudo_uid: str) -> None:
 
 def test_decide_says_why_it_is_the_default() -> None:
     """The caller reads from the reason that the folders have to be made writable for someone else."""
-    assert decide(facts(0, 0)).reason == "the default, because root runs this and owns the project folder"
+    assert facts(0, 0)().reason == "the default, because root runs this and owns the project folder"
 
 
 @settings(deadline=None)

@@ -19,11 +19,12 @@ from host_tasks import loop
 from host_tasks.kit import paths, words
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import Finding, plan
-from host_tasks.subjects import containers, mounts
+from host_tasks.setup.basics import try_lock
+from host_tasks.subjects import clone, compose, containers, mounts
 from host_tasks.subjects.compose import SERVICE, Mount
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
-from host_tasks.subjects.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Place
+from host_tasks.subjects.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Held, Place
 
 ME = Identity("me", os.getuid(), os.getgid(), "you")
 ADA = Identity("ada", 1815, 1852, "you")
@@ -658,7 +659,7 @@ def test_file_from_outside_that_cannot_be_read_inside_is_told(root: Path, tmp_pa
 
     found = crossed([Mount(root / "data", str(tmp_path / "stale"), read_only=False)])
 
-    assert found == [("data has a file from outside that cannot be read inside", AGAIN, ExitCode.CONFIG)]
+    assert found == [("data has a file from outside that cannot be read inside", "invoke restart", ExitCode.CONFIG)]
 
 
 def test_file_from_inside_that_does_not_show_outside_is_told(root: Path, tmp_path: Path, engine: Engine) -> None:
@@ -669,7 +670,7 @@ def test_file_from_inside_that_does_not_show_outside_is_told(root: Path, tmp_pat
 
     found = crossed([Mount(root / "data", str(copy), read_only=False)])
 
-    assert found == [("data does not show outside what is written inside", AGAIN, ExitCode.CONFIG)]
+    assert found == [("data does not show outside what is written inside", "invoke restart", ExitCode.CONFIG)]
     assert probes(root) == []
 
 
@@ -753,21 +754,74 @@ def test_only_a_folder_gets_a_probe(root: Path, folders: list[Mount], engine: En
     assert str(root / "settings") not in engine.commands[0]
 
 
-@pytest.mark.parametrize("at", ["data/disk", "data/closed", "elsewhere"])
-def test_disk_that_was_mounted_since_the_start_is_told(
-    root: Path, folders: list[Mount], engine: Engine, monkeypatch: pytest.MonkeyPatch, at: str
-) -> None:
-    """The container still sees the folder below it; one that cannot be looked at, or lies elsewhere, is no fault."""
+def old_folders(root: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Callable[..., list[Held]]:
+    """Return what a server has of these folders, which gets them as they are now, and sees nothing later."""
+    found = declared(root, *names)
+    seen = {each.target: each.source.stat() for each in found}
+    inside = lambda server, paths: {path: seen[path] for path in paths if path in seen}  # noqa: E731
+    monkeypatch.setattr(containers, "status_inside", inside)
+
+    def look(*mounted: str) -> list[Held]:
+        server = container(declared(root, *(mounted or names)))
+        return list(mounts.held(loop.Seen({containers.ours: (server,)})))
+
+    return look
+
+
+def test_folder_that_was_replaced_is_told_from_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its inode, whatever its path says; one that was removed is told from one that is elsewhere."""
+    for name in ("same", "renamed", "gone"):
+        (root / name).mkdir()
+    look = old_folders(root, monkeypatch, "same", "renamed", "gone")
+    (root / "renamed").rename(root / "old")
+    (root / "renamed").mkdir()
+    (root / "gone").rmdir()
+
+    found = {each.source.name: (each.same, each.is_there) for each in look()}
+
+    assert found == {"same": (True, True), "renamed": (False, True), "gone": (False, False)}
+
+
+def test_file_that_was_replaced_is_no_fault(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor and a package replace a file as they write it: nothing is saved there by the container."""
+    (root / "settings").write_text("old")
+    look = old_folders(root, monkeypatch, "settings")
+    (root / "settings").unlink()
+
+    assert look() == []
+
+
+@pytest.mark.parametrize("at", ["data/disk", "elsewhere"])
+def test_disk_that_was_mounted_since_the_start_is_seen(root: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """The container still sees the folder below it; one that lies elsewhere is none of its mounts."""
+    (root / "data" / "disk").mkdir(parents=True)
+    look = old_folders(root, monkeypatch, "data", "data/disk")
+    (root / "data" / "disk").rename(root / "below")
     (root / "data" / "disk").mkdir()
     monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
-    answers = {"/bin/stat": b"1\n"}
-    run_in = engine.run_in
-    monkeypatch.setattr(containers, "run_in", lambda server, argv: answers.get(argv[0]) or run_in(server, argv))
 
-    found = crossed(folders)
+    told = [(each.source.name, each.same, each.below) for each in look("data")]
 
-    cause = "data/disk was mounted below data since the start, and the container does not see it"
-    assert found == [(cause, AGAIN, ExitCode.CONFIG) if at == "data/disk" else None, None]
+    assert told == [("data", True, False), *([("disk", False, True)] if at == "data/disk" else [])]
+
+
+def test_probes_of_a_run_that_was_killed_are_removed(folders: list[Mount]) -> None:
+    """Those that nobody holds locked any longer; one of another run, and a file of a person's, stay as they are."""
+    data = folders[0].source
+    kinds = (f"{'a' * 16}.inside", f"{'a' * 16}.outside", f"{'b' * 16}.inside")
+    left, theirs = [f".probe-{kind}" for kind in kinds], [f".probe-{'c' * 16}.{side}" for side in ("outside", "inside")]
+    mine = {f".probe-{'d' * 16}.outside": "a person's", ".probe-mine.inside": ".probe-mine", ".probe": ""}
+    for name in (*left, *theirs):
+        (data / name).write_text(name[: len(".probe-") + 16])
+    for name, text in mine.items():
+        (data / name).write_text(text)
+
+    with (data / theirs[0]).open("r+") as held:
+        assert try_lock(held.fileno())
+        model = {"services": {SERVICE: {"volumes": [{"type": "bind", "source": str(data), "target": "/data"}]}}}
+        mounts.places(loop.Seen({compose.model: model, clone.is_root: False}))
+
+    assert sorted(path.name for path in data.iterdir()) == sorted([*theirs, *mine])
 
 
 def test_container_that_answers_nothing_is_no_traceback(folders: list[Mount], engine: Engine) -> None:

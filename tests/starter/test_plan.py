@@ -24,6 +24,7 @@ from observed import (
     engine,
     examined,
     healthy,
+    held,
     model,
     place,
     server,
@@ -50,6 +51,7 @@ from host_tasks.subjects.ports import OPENED
 from host_tasks.subjects.services import BUILD
 
 UP = goals.up()
+TARGET = "/home/ada/app/data"
 PUSHED = (*goals.shared(), share.pushed("r.example/study"))
 DOWN = f"Cannot connect to the Docker daemon at {SOCKET}. Is the docker daemon running?"
 DENIED = f"permission denied while trying to connect to the Docker daemon socket at {SOCKET}"
@@ -742,9 +744,89 @@ CASES = [
     ),
     case(
         "server of a moved clone in whose place this one stands",
-        lambda: healthy(crossings=(crossing(read=False),), containers=(server(config_hash="h0"),)),
-        "error: study-1a2b3c4d-jupyterlab-server-1 has another folder than data: its clone was moved away from here",
+        lambda: healthy(held=(held(is_deleted=False),), containers=(server(config_hash="h0"),)),
+        "error: the server has another folder than data: its clone was moved away from here",
         "fix: invoke down && invoke up",
+    ),
+    case(
+        "folder that was deleted and made again while the server runs",
+        lambda: healthy(held=(held(), held(ROOT / "doc", same=True))),
+        start("data was replaced while the server runs: what is saved there goes nowhere"),
+    ),
+    case(
+        "folder that was renamed, and another one made",
+        lambda: healthy(held=(held(is_deleted=False), held(ROOT / "doc", same=True))),
+        start("data was replaced while the server runs: what is saved there goes to the old one"),
+    ),
+    case(
+        "all folders deleted with the clone, which was cloned again",
+        lambda: healthy(held=(held(), held(ROOT / "docker" / "secrets", read_only=True))),
+        start("data was replaced while the server runs: what is saved there goes nowhere"),
+    ),
+    case(
+        "folder that may only be read was replaced",
+        lambda: healthy(held=(held(read_only=True),)),
+        start("data was replaced while the server runs: it still has the old one"),
+    ),
+    case(
+        "folder that is missing under a server that runs",
+        lambda: healthy(places=(place(kind=MISSING),), held=(held(is_there=False),)),
+        "make missing folders < data is missing",
+        start("data was removed while the server runs: what is saved there goes nowhere"),
+    ),
+    case(
+        "folder that was replaced, and a restart that failed",
+        lambda: healthy(
+            held=(held(),),
+            tried={START: Ended(ok=False, said="error: no such container")},
+            lacking_images={},
+            before=(server(),),
+        ),
+        "error: no such container; the old jupyterlab-server goes on",
+        "fix: correct what the lines above name, then: invoke up",
+    ),
+    case(
+        "folder of the engine's machine that this one does not have",
+        lambda: healthy(held=(held(is_deleted=False),), tried=(START,), containers=(server(started="2"),), before=()),
+        f"error: the engine has another folder at {ROOT / 'data'} than this machine",
+        "fix: run the tasks where the engine's files are, then: invoke up",
+    ),
+    case(
+        "disk that was mounted below a folder while the server runs",
+        lambda: healthy(
+            held=(held(same=True), held(ROOT / "data" / "disk", target=TARGET, below=True, is_deleted=False))
+        ),
+        "error: data/disk was mounted while the server runs, which does not see it",
+        "fix: invoke restart",
+    ),
+    case(
+        "server whose processes are used up",
+        lambda: healthy(processes=(8190, 8192), crossings=(crossing(read=False),)),
+        "error: no further process can be started in jupyterlab-server: pids limit 8192 (PIDS_LIMIT in docker/.env)",
+        "fix: invoke restart",
+    ),
+    case(
+        "server whose processes are used up, and that is to be started anew",
+        lambda: healthy(processes=(8192, 8192), hashes={SERVICE: "h9"}),
+        start("the Compose files or docker/.env say something else of jupyterlab-server than when it was started"),
+    ),
+    case("server with room for a further process", lambda: healthy(processes=(8189, 8192))),
+    case("server without a limit", lambda: healthy(processes=(8189, 0))),
+    case(
+        "server that a `down` which was killed has told to end",
+        lambda: healthy(containers=(server(status="ending"),), engine=engine()),
+        start("jupyterlab-server is ending"),
+    ),
+    case(
+        "start that failed beside a server that only starts",
+        lambda: healthy(
+            containers=(server(health="starting"),),
+            before=(server(health="starting"),),
+            lacking_images={},
+            tried={START: Ended(ok=False, said="error: Requested CPUs are not available")},
+        ),
+        "error: Requested CPUs are not available; the old jupyterlab-server goes on",
+        "fix: correct what the lines above name, then: invoke up",
     ),
     case(
         "mount that shows another owner",
@@ -911,7 +993,7 @@ def test_plan_is_what_is_missing_and_why(seen: Callable[[], Seen], rules: tuple[
     problem = [f"error: {planned.problem.cause}", f"fix: {planned.problem.fix}"] if planned.problem else []
     assert [*(f"{step.what} < {step.why}" for step in planned.steps), *problem] == told
     for step in planned.steps:
-        assert [step.touches] * any(map(step.what.startswith, TOUCHES)) == [
+        assert [step.touches.removesuffix("; kernels and terminals end")] * any(map(step.what.startswith, TOUCHES)) == [
             touches for begin, touches in TOUCHES.items() if step.what.startswith(begin)
         ]
 
@@ -977,6 +1059,10 @@ def test_restart_is_one_step_for_a_server_that_runs() -> None:
     assert (step.what, step.touches) == (done, "what runs in it ends; its files and its link stay")
     assert str(plan(healthy(tried=(done,), before=(server(),)), goals.restarted())) == "Nothing to do."
     assert [each.name for each in plan(stopped(), goals.restarted()).steps] == [START]
+    again = healthy(tried=(START,), before=(server(started="1"),), containers=(server(started="2"),))
+    assert str(plan(again, goals.restarted())) == "Nothing to do."
+    outdated = plan(healthy(hashes={SERVICE: "h9"}), goals.restarted())
+    assert [each.name for each in outdated.steps] == [START, "restart jupyterlab-server"]
 
 
 def test_restart_that_failed_ends_in_what_compose_said() -> None:
@@ -1178,6 +1264,36 @@ DOCTOR = [
         "      fix: invoke mounts --fix",
         "fail  mounts: doc is owned by 7:8 with mode 0755, so ada (1815:1852) cannot write there",
         "      fix: sudo chown -R 1815:1852 doc",
+        "fail  mounts: data was removed while the server runs",
+        "      fix: invoke restart",
+    ),
+    examination(
+        "folder replaced while the server runs",
+        lambda: examined(held=(held(), held(ROOT / "doc", same=True))),
+        1,
+        "fail  mounts: data was replaced while the server runs: what is saved there goes nowhere",
+        "      fix: invoke up",
+    ),
+    examination(
+        "processes used up, which keeps all from being looked at",
+        lambda: examined(processes=(60, 60), crossings=(crossing(read=False),)),
+        1,
+        "fail  server: no further process can be started in jupyterlab-server: pids limit 60 (PIDS_LIMIT in docker/.env)",
+        "      fix: invoke restart",
+    ),
+    examination(
+        "kernels killed for memory",
+        lambda: examined(killed_for_memory=2, settings=settings(MEMORY_LIMIT="900m")),
+        0,
+        "warn  memory: memory ran out in jupyterlab-server, and 2 of its processes ended: MEMORY_LIMIT=900m",
+        "      fix: set MEMORY_LIMIT in docker/.env, then: invoke up",
+    ),
+    examination(
+        "clone that everybody can write",
+        lambda: examined(open_to_all=(ROOT / "tasks.py", ROOT / "docker")),
+        0,
+        "warn  clone-mode: everybody on this machine can write tasks.py, docker, which runs as you",
+        "      fix: chmod -R o-w .",
     ),
     examination(
         "port busy",

@@ -3,17 +3,24 @@
 from typing import Any
 
 import pytest
-from observed import Seen, beside, server, stopped
+from observed import Seen, beside, crossing, healthy, server, stopped
 
 from host_tasks import goals
 from host_tasks.kit import runner
+from host_tasks.kit.client import UnreachableError
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import plan
 from host_tasks.subjects import compose, containers, services
+from host_tasks.subjects.containers import Container
 
 START = ("start on port 8888",)
 ENDED = server(status="exited", exit_code=1)
 WAITING = server(status="created", health="none")
+
+
+def unreachable() -> None:
+    """Stand in for an engine that has removed the container, or is gone."""
+    raise UnreachableError("gone")
 
 
 @pytest.fixture
@@ -27,6 +34,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise HostError("no answer", fix="docker info", code=ExitCode.TRY_AGAIN)
 
     monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(services, "client", unreachable)
     monkeypatch.setattr(containers, "last_lines", lambda container: f"the log of {container.id}")
     monkeypatch.setattr(compose, "call_by_name", lambda project, *words, **_: found.append(f"{words[0]} {project}"))
     return found
@@ -67,10 +75,10 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             id="the log is that of who is to blame, not of who waits for it",
         ),
         pytest.param(
-            stopped(tried=START, containers=(server(), beside(status="exited"))),
-            [],
+            stopped(tried=START, containers=(server(), beside(status="exited")), before=(server(),)),
+            ["rm --force db"],
             "",
-            id="a job that is done, and a fault elsewhere",
+            id="a job that is done, and a fault elsewhere: what is new goes",
         ),
         pytest.param(
             stopped(tried=START, containers=(server(id="gone", status="dead"),), before=(beside("other"),)),
@@ -88,6 +96,26 @@ def test_what_a_failed_start_left_is_cleared_away(
 
     assert done == expected
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param((), ["rm --force lab", "down study-1a2b3c4d"], id="a server of this start"),
+        pytest.param((server(),), [], id="a server that ran before"),
+    ],
+)
+def test_server_whose_mounts_are_not_proved_does_not_stay(
+    done: list[str], before: tuple[Container, ...], expected: list[str]
+) -> None:
+    """It is healthy, and what is saved in it would not get here; one that ran before is left, and told."""
+    seen = healthy(tried=START, crossings=(crossing(owner=(7, 8)),), before=before)
+    problem = plan(seen, goals.up()).problem
+
+    assert problem
+    assert problem.parting is services.give_up
+    problem.parting(seen)
+    assert done == expected
 
 
 def test_log_that_cannot_be_read_is_not_shown(

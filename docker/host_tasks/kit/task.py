@@ -36,7 +36,11 @@ class UsageError(ParseError, Exit):
         self.context = context
 
     def __str__(self) -> str:
-        return error_text(self.text.rstrip("!"), fix=task_command("--list"))
+        words, fix = sys.argv[1:], "--list"
+        if words[0] == "run" and "--" not in words:
+            options = [word for word in words[1:] if word == "--yes"]
+            fix = shlex.join(["run", *options, "--", *(word for word in words[1:] if word not in options)])
+        return error_text(self.text.rstrip("!"), fix=task_command(fix))
 
 
 # Invoke 3.0.3, program.py: run() ends with Exit.code where the exception is one, else with a fixed 1.

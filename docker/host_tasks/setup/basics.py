@@ -117,8 +117,14 @@ def shell_word(text: str) -> str:
 
 def rightful_owner(folder: str) -> "tuple[int, int]":
     """Return whose a new file in a folder is where root makes it: the folder's owner's, else the sudo caller's."""
-    owner = os.stat(folder)
-    return (sudo_caller() if owner.st_uid == 0 else None) or (owner.st_uid, owner.st_gid)
+    status = os.stat(folder)
+    owner = (status.st_uid, status.st_gid)
+    return root_acts_for(owner, sudo_caller()) or owner
+
+
+def root_acts_for(owner: "tuple[int, int]", sudo: "tuple[int, int] | None") -> "tuple[int, int] | None":
+    """Return for whom root acts: the owner of the folder, else the caller of sudo; None = for nobody else."""
+    return owner if owner[0] else sudo
 
 
 def sudo_caller() -> "tuple[int, int] | None":

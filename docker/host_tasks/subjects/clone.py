@@ -118,7 +118,7 @@ def moved(seen: Seen) -> Iterator[Finding]:
 def taken_over(seen: Seen) -> Iterator[Finding]:
     """Ask for nothing to have the name that this clone had at another place: settings come along, the rest goes."""
     left = removal.of_former(seen)
-    names = ", ".join(f"the {kind.removesuffix('s')} {name}" for kind, found in left.items() for name in found)
+    names = ", ".join(f"the {kind.removesuffix('s')} {name}" for kind, named in left.items() for name in named)
     if not names:
         return
     step = Step(take_over, f"take over what {former(seen)} has", f"{names}; JupyterLab's settings are copied first")
@@ -140,7 +140,7 @@ def take_over(seen: Seen) -> None:
     old, new = former(seen), project(seen)
     left, image = removal.of_former(seen), images.find(f"{old}-{compose.SERVICE}") or base.now(seen).image
     with contextlib.suppress(docker.errors.NotFound), asking():
-        for name in left["volumes"]:
+        for name in left.get("volumes", ()):
             labels = client().volumes.get(name).attrs["Labels"]
             own = {key: new if value == old else value for key, value in labels.items() if "config-hash" not in key}
             copy = client().volumes.create(f"{new}{name.removeprefix(old)}", labels=own).name
@@ -150,7 +150,7 @@ def take_over(seen: Seen) -> None:
             argv = [*words, *places, image.id if image else "none", "--archive", "/from/.", "/to"]
             if runner.run(argv, cwd=ROOT, env=compose.environment({})).ok:
                 client().volumes.get(name).remove()
-        for name in left["images"]:
+        for name in left.get("images", ()):
             if name.startswith(environment := images.environment_repository(old)):
                 client().images.get(name).tag(f"{images.environment_repository(new)}{name.removeprefix(environment)}")
             client().images.remove(name, force=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import os
 import re
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from host_tasks.kit import report, runner
@@ -21,6 +25,8 @@ LOG_LINES = 20
 RUN_S = 10  # for a short command in a container
 RUN_BYTES = 65_536  # of its output, at most
 ROOTS_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # folders of an image that its user cannot write to
+ENDING_S = 60  # from the signal to the end of a container, at most; Compose gives it 10
+OOM_KILLS = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control"  # cgroup v2, v1
 TOKEN = re.compile(r"[A-Za-z0-9_.~-]{1,256}")  # RFC 3986, 2.3: what a link carries as it is
 TOKEN_ARCHIVE_BYTES = 16_384  # a tar archive of one small file is 10,240 bytes; what comes after is not read
 # $0 is the mark. A command that saves its work at Ctrl-C is given the time for it.
@@ -57,7 +63,7 @@ class Container:
     folder: str = ""  # from which Compose started it
     oneoff: bool = False  # made by `docker compose run`
     started: str = ""  # when it was started last, RFC 3339
-    status: str = "running"  # created, running, paused, restarting, removing, exited or dead
+    status: str = "running"  # created, running, ending, paused, restarting, removing, exited or dead
     health: str = "none"  # none, starting, healthy or unhealthy
     last_check: str = ""  # what the last health check said
     exit_code: int = 0
@@ -70,7 +76,9 @@ class Container:
     log_driver: str = ""
     shm_bytes: int = 0  # of /dev/shm, where the engine sizes it; 0 = it does not
     bindings: tuple[Binding, ...] = ()
+    pid: int = 0  # of its first process, as the engine's machine numbers it
     binds: Mapping[str, str] = field(default_factory=dict)  # of its bind mounts: target to source
+    read_only: frozenset[str] = frozenset()  # targets of bind mounts
     environ: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
@@ -104,7 +112,10 @@ class Container:
 def ours(seen: Seen) -> tuple[Container, ...]:
     """Return the containers of this clone, in whatever state; none where no engine answers."""
     with contextlib.suppress(UnreachableError):
-        return of_project(clone.project(seen))
+        found = of_project(clone.project(seen))
+        told = _told_to_end(clone.project(seen)) if any(container.status == "running" for container in found) else {}
+        ends = [each.status == "running" and each.started < told.get(each.id, "") for each in found]
+        return tuple(replace(each, status="ending") if end else each for each, end in zip(found, ends, strict=True))
     return ()
 
 
@@ -145,6 +156,23 @@ def of_project(project: str) -> tuple[Container, ...]:
 def publishing() -> tuple[Container, ...]:
     """Return the running containers of this engine; any of them may hold a port."""
     return _listed(filters={})
+
+
+def _told_to_end(project: str) -> dict[str, str]:
+    """Return when containers were told to end that may still run, RFC 3339: by a `down` that was killed, say.
+
+    The engine keeps what happened last (Engine API 1.45, SystemEvents).
+    """
+    filters, now = {"label": f"{PROJECT_LABEL}={project}", "event": "kill"}, time.time()
+    period: Any = {"since": f"{now - ENDING_S:.9f}", "until": f"{now:.9f}"}
+    events, told = [], {}
+    with contextlib.suppress(UnreachableError), asking():  # one that tells nothing of it (a proxy before its socket)
+        events = list(client().api.events(**period, filters=filters, decode=True))
+    for event in events:
+        if event["Actor"]["Attributes"].get("signal") in ("9", "15"):
+            then = datetime.datetime.fromtimestamp(event["time"], datetime.timezone.utc)
+            told[event["Actor"]["ID"]] = f"{then:%Y-%m-%dT%H:%M:%S}.{event['timeNano'] % 10**9:09}"
+    return told
 
 
 def _listed(**which: Any) -> tuple[Container, ...]:
@@ -189,7 +217,9 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
             for place in places or ()
             if name.endswith("/tcp") and place.get("HostPort")
         ),
+        pid=int(state.get("Pid") or 0),
         binds={mount["Destination"]: mount["Source"] for mount in mounts if mount.get("Type") == "bind"},
+        read_only=frozenset(mount["Destination"] for mount in mounts if not mount.get("RW", True)),
         environ={name: value for name, _, value in (line.partition("=") for line in config.get("Env") or [])},
         command=tuple(config.get("Cmd") or ()),
     )
@@ -210,6 +240,42 @@ def memory(container: Container) -> tuple[int, int]:
     parts = told.get("stats") or {}
     given_back = int(parts.get("inactive_file") or parts.get("total_inactive_file") or 0)
     return max(int(told.get("usage") or 0) - given_back, 0), int(told.get("limit") or 0)
+
+
+@fact
+def processes(seen: Seen) -> tuple[int, int]:
+    """Return how many processes and threads the server runs and may run, 0 = it does not, or may run any number."""
+    import docker.errors
+
+    container = server(seen)
+    if container is None or container.status != "running":
+        return 0, 0
+    with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():
+        told = client().api.stats(container.id, stream=False, one_shot=True).get("pids_stats") or {}
+        return int(told.get("current") or 0), int(told.get("limit") or 0)
+    return 0, 0
+
+
+@fact
+def killed_for_memory(seen: Seen) -> int:
+    """Return how many processes of the running server the kernel has killed because its memory ran out."""
+    container = server(seen)
+    if container is None or container.status != "running":
+        return 0
+    said = run_in(container, ["/bin/sh", "-c", OOM_KILLS]).decode(errors="replace")
+    return sum(int(count) for count in re.findall(r"^oom_kill (\d{1,9})$", said, re.MULTILINE))
+
+
+def status_inside(container: Container, paths: Iterable[str]) -> dict[str, os.stat_result]:
+    """Return what paths lead to in a running container, by its own process; nothing where that cannot be seen."""
+    process, found = Path(f"/proc/{container.pid}"), {}
+    with contextlib.suppress(OSError):
+        # The engine mounts files of a folder of the container's id: it is no process of another machine's number.
+        mounted = (process / "mountinfo").read_text(encoding="utf-8", errors="replace")
+        for path in paths if container.id in mounted else ():
+            with contextlib.suppress(OSError):
+                found[path] = Path(f"{process}/root{path}").stat()
+    return found
 
 
 def run_in(container: Container, argv: Sequence[str]) -> bytes:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from host_tasks.kit.paths import ROOT
-from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.setup.basics import sudo_caller
+from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY
+from host_tasks.kit.words import ExitCode, HostError, path_word
+from host_tasks.loop import Finding, Seen, fact, rule, warn
+from host_tasks.setup.basics import root_acts_for, sudo_caller
 
 DEFAULT_USER = "al-khawarizmi"
 MAX_ID = 2147483647  # moby: "uids and gids must be in range 0-2147483647"
@@ -30,17 +32,6 @@ class Identity:
     reason: str  # why this one, one short sentence without its full stop
 
 
-@dataclass(frozen=True)
-class HostFacts:
-    """What there is to decide from."""
-
-    uid: int | None  # None on Windows, which has no numeric ids
-    gid: int | None  # as uid
-    owner: tuple[int, int]  # uid and gid of the project folder
-    name_of: Callable[[int], str]  # a user's name; "" where the user database does not know the uid
-    sudo: tuple[int, int] | None = None  # uid and gid of the caller of sudo; None where there is none
-
-
 # look
 
 
@@ -50,9 +41,8 @@ def observe() -> Identity:
     Raises:
         HostError: the engine cannot run that uid or gid (78).
     """
-    status = ROOT.stat()
-    uid, gid = (os.getuid(), os.getgid()) if hasattr(os, "getuid") else (None, None)
-    return decide(HostFacts(uid, gid, (status.st_uid, status.st_gid), _name_of, sudo_caller()))
+    status, caller = ROOT.stat(), (os.getuid(), os.getgid()) if hasattr(os, "getuid") else None
+    return decide(caller, (status.st_uid, status.st_gid), sudo_caller(), _name_of)
 
 
 def _name_of(uid: int) -> str:
@@ -65,30 +55,54 @@ def _name_of(uid: int) -> str:
         return ""
 
 
+@fact
+def open_to_all(seen: Seen) -> tuple[Path, ...]:
+    """Return the code of this clone that everybody on this machine can write; () where nobody else comes near it."""
+    reached = os.name != "nt" and all(folder.stat().st_mode & 0o001 for folder in ROOT.parents)
+    code = (ROOT, TASKS_PY, DOCKER_DIR, DOCKER_DIR / "host_tasks")
+    return tuple(path for path in code if reached and path.stat().st_mode & 0o002)
+
+
 # judge
 
 
-def decide(facts: HostFacts) -> Identity:
+@rule("clone-mode")
+def closed_to_others(seen: Seen) -> Iterator[Finding]:
+    """Warn of code that everybody can write, as after `umask 000`: this machine runs it as the caller."""
+    if paths := open_to_all(seen):
+        cause = f"everybody on this machine can write {', '.join(map(path_word, paths))}, which runs as you"
+        yield warn(cause, f"chmod -R o-w {path_word(ROOT)}")
+
+
+def decide(
+    caller: tuple[int, int] | None,
+    owner: tuple[int, int],
+    sudo: tuple[int, int] | None,
+    name_of: Callable[[int], str],
+) -> Identity:
     """Return the user of the container; never uid 0.
 
-    It is the caller; where root calls, the owner of the project's folder, to whom root gives its files too
-    (setup/basics.py, rightful_owner); where root owns that too, the caller of sudo, else the default.
+    It is the caller; where root calls, the one for whom it acts, to whom it gives its files too; else the default.
+
+    Args:
+        caller: uid and gid; None on Windows, which has no numeric ids.
+        owner: uid and gid of the project folder.
+        sudo: uid and gid of the caller of sudo; None where there is none.
+        name_of: a user's name; "" where the user database does not know the uid.
 
     Raises:
         HostError: the uid or gid is above MAX_ID (78).
     """
-    default = Identity(DEFAULT_USER, 1000, 100, "the default, because root runs this and owns the project folder")
-    if facts.uid is None or facts.gid is None:
+    if caller is None:
         return Identity(DEFAULT_USER, 1000, 100, "the default, because this system has no numeric ids")
-    if facts.uid > 0:
-        ids, reason = (facts.uid, facts.gid), "you"
-    elif facts.owner[0] > 0:
-        ids, reason = facts.owner, "the owner of the project folder, because root runs this"
-    elif facts.sudo:
-        ids, reason = facts.sudo, "the caller of sudo, because root owns the project folder"
-    else:
-        return default
-    user = safe_user_name(facts.name_of(ids[0]) or f"u{ids[0]}")
+    ids, reason = caller, "you"
+    if caller[0] == 0:
+        if not (meant := root_acts_for(owner, sudo)):
+            reason = "the default, because root runs this and owns the project folder"
+            return Identity(DEFAULT_USER, 1000, 100, reason)
+        whose = "the owner of the project folder, because root runs this"
+        ids, reason = meant, whose if owner[0] else "the caller of sudo, because root owns the project folder"
+    user = safe_user_name(name_of(ids[0]) or f"u{ids[0]}")
     if max(ids) > MAX_ID:
         problem = f"{user} is {ids[0]}:{ids[1]}, and the engine runs no uid or gid above {MAX_ID}"
         fix = "run this from an account with smaller ids: sudo --user NAME python3 tasks.py up"

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from host_tasks.kit import files, report
 from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY, YOURS, shown
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
 from host_tasks.loop import WARN, Finding, Seen, Step, examined, fact, fail, ok, rule
+from host_tasks.setup.basics import try_lock
 from host_tasks.subjects import clone, compose, containers, identity, planted, settings
 
 FOLDER, FILE, OTHER, DANGLING, MISSING = "folder", "file", "other", "dangling", "missing"
 GIVE = "give"  # the key of the step that gives away what is root's
 USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
+PROBE = re.compile(r"\.probe-[0-9a-f]{16}\.(inside|outside)")
 # For each target: whether a probe could be written inside, and what the probe written outside says.
 PROBE_SCRIPT = """
 name=$1; shift
@@ -67,20 +69,34 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Held:
+    """What the running server has at a path, beside what this machine has there now."""
+
+    target: str  # of the mount
+    source: Path
+    same: bool
+    is_there: bool = True  # whether this machine has anything there
+    is_deleted: bool = False  # whether what the server has is nowhere else
+    read_only: bool = False
+    below: bool = False  # whether it is no mount, but what was mounted below its source on this machine
+
+
+@dataclass(frozen=True)
 class Crossing:
     """What the probes of one mount said."""
 
-    source: str | None  # what the container really has at the target; None = nothing
+    source: str | None  # what the container was started with at the target; None = nothing
     read: bool = True  # whether the file from outside could be read inside
     wrote: bool = True  # whether a file could be written inside
     owner: tuple[int, int] | None = None  # uid and gid of the file from inside, seen outside; None = not seen
-    hidden: Path | None = None  # what is mounted below the source on this machine, and not in the container
 
 
 @fact
 def places(seen: Seen) -> tuple[Place, ...]:
     """Return the sources of the declared mounts on this machine."""
     declared = compose.declared_mounts(compose.model(seen))
+    for mount in declared:
+        sweep(mount.source)  # or root's own would be counted as what is to be given away
     return tuple(place(mount, count_roots=clone.is_root(seen)) for mount in declared)
 
 
@@ -137,36 +153,59 @@ def mount_points() -> frozenset[str]:
 
 
 @fact
+def held(seen: Seen) -> tuple[Held, ...]:
+    """Return what the running server has of each mounted folder; nothing where that cannot be compared."""
+    server = containers.server(seen)
+    if server is None or server.status != "running":
+        return ()
+    paths = {target: (target, Path(source)) for target, source in sorted(server.binds.items())}
+    edges, found = [Path(edge) for edge in sorted(mount_points())], []
+    for target, source in list(paths.values()):
+        real = Path(os.path.realpath(source))
+        for edge in (edge for edge in edges if real in edge.parents):
+            paths.setdefault(f"{target}/{edge.relative_to(real)}", (target, edge))
+    for path, status in containers.status_inside(server, paths).items():
+        target, source = paths[path]
+        with contextlib.suppress(PermissionError):  # one that is not to be looked at (FUSE of another user)
+            here = source.stat() if source.exists() else None
+            if stat.S_ISDIR(status.st_mode) and (here or path == target):
+                same, is_deleted = here is not None and os.path.samestat(here, status), status.st_nlink == 0
+                read_only, below = target in server.read_only, path != target
+                found.append(Held(target, source, same, here is not None, is_deleted, read_only, below))
+    return tuple(found)
+
+
+@fact
 def crossings(seen: Seen) -> tuple[Crossing, ...]:
     """Return what probes through the server, which runs, say of each mount, in the order of `places`.
+
+    A probe is locked until all have crossed, so those of a run that was killed are told from those of another run.
 
     Raises:
         HostError: a probe cannot be written for another reason than permission (74).
     """
     import secrets
 
-    server = containers.server(seen)
-    if not server:
-        return ()
-    name = f".probe-{secrets.token_hex(8)}"
+    server, name = containers.server(seen), f".probe-{secrets.token_hex(8)}"
     probed = [place for place in places(seen) if place.kind == FOLDER]
+    if server is None or server.status != "running":
+        return ()
     targets = [place.mount.target for place in probed]
     try:
-        for place in probed:
-            _write_probe(place.mount.source / f"{name}.outside", name)
-        answer = containers.run_in(server, ["/bin/sh", "-c", PROBE_SCRIPT, "sh", name, *targets]) if probed else b""
+        with contextlib.ExitStack() as locks:
+            for place in probed:
+                _write_probe(place.mount.source / f"{name}.outside", name, locks)
+            answer = containers.run_in(server, ["/bin/sh", "-c", PROBE_SCRIPT, "sh", name, *targets]) if probed else b""
         lines = [*answer.decode(errors="replace").splitlines(), *([""] * len(probed))]
-        told, hidden = dict(zip(targets, lines, strict=False)), _hidden(probed, server)
-        return tuple(_crossing(place, name, told.get(place.mount.target), hidden, server) for place in places(seen))
+        told = dict(zip(targets, lines, strict=False))
+        return tuple(_crossing(place, name, told.get(place.mount.target), server) for place in places(seen))
     finally:
-        sides = [place.mount.source / f"{name}.{side}" for place in probed for side in ("outside", "inside")]
+        sides = [place.mount.source / f"{name}.{side}" for place in probed for side in ("inside", "outside")]
         if len(list(filter(_removed, sides))) < len(sides):  # its owner alone may remove one in some folders
             containers.run_in(server, ["/bin/rm", "-f", *(f"{target}/{name}.inside" for target in targets)])
 
 
-def _crossing(
-    place: Place, name: str, line: str | None, hidden: Mapping[Path, Path], container: containers.Container
-) -> Crossing:
+def _crossing(place: Place, name: str, line: str | None, container: containers.Container) -> Crossing:
     """Return what crosses one mount; line None = it is no folder, and only its source is looked at."""
     source, owner = container.binds.get(place.mount.target), None
     if line is None:
@@ -175,37 +214,40 @@ def _crossing(
         status = os.lstat(place.mount.source / f"{name}.inside")
         owner = (status.st_uid, status.st_gid)
     wrote, _, read = line.partition(" ")
-    return Crossing(source, read=read == name, wrote=wrote == "yes", owner=owner, hidden=hidden.get(place.real))
+    return Crossing(source, read=read == name, wrote=wrote == "yes", owner=owner)
 
 
-def _hidden(places: Sequence[Place], container: containers.Container) -> dict[Path, Path]:
-    """Return what is mounted below a source here, and is another inode in the container, by where the source leads."""
-    edges = [Path(edge) for edge in sorted(mount_points())]
-    below = [(place, edge) for place in places for edge in edges if place.real in edge.parents]
-    inside = [f"{place.mount.target}/{edge.relative_to(place.real)}" for place, edge in below]
-    answer = containers.run_in(container, ["/bin/stat", "--format=%i", "--", *inside]) if below else b""
-    inodes = [*answer.decode(errors="replace").split(), *([""] * len(below))]
-    missed: dict[Path, Path] = {}
-    for (place, edge), inode in zip(below, inodes, strict=False):
-        with contextlib.suppress(OSError):  # one that is not to be looked at (FUSE of another user)
-            if str(edge.stat().st_ino) != inode:
-                missed.setdefault(place.real, edge)
-    return missed
-
-
-def _write_probe(path: Path, text: str) -> None:
-    """Write a probe that anyone may read; a folder that the caller cannot write to goes without."""
+def _write_probe(path: Path, text: str, locks: contextlib.ExitStack) -> None:
+    """Write a probe that anyone may read, and lock it; a folder that the caller cannot write to goes without."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as file:
-            if os.name != "nt":
-                with files.where_modes_are():  # against the umask
-                    os.fchmod(file.fileno(), 0o644)
-            file.write(text)
+        file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        with contextlib.suppress(OSError):  # a file system without locks
+            try_lock(locks.enter_context(file).fileno())
+        if os.name != "nt":
+            with files.where_modes_are():  # against the umask
+                os.fchmod(file.fileno(), 0o644)
+        file.write(text)
+        file.flush()
     except OSError as err:
         if isinstance(err, PermissionError) or err.errno == errno.EROFS:
             return
         fix = f"df {shown(path.parent)}"
         raise HostError(f"{shown(path.parent)} cannot be written: {err.strerror}", fix=fix, code=ExitCode.IO) from err
+
+
+def sweep(folder: Path) -> None:
+    """Remove the probes of a run that was killed: files of that form with their own name in them, and not locked."""
+    for path in [path for path in folder.glob(".probe-*side") if PROBE.fullmatch(path.name)]:
+        marker = path.with_suffix(".outside")
+        with contextlib.suppress(OSError):
+            flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            descriptor = os.open(marker if marker.exists() else path, flags)
+            try:
+                is_left = os.read(descriptor, 100) == path.stem.encode() and try_lock(descriptor)
+            finally:
+                os.close(descriptor)
+            if is_left:
+                path.unlink()
 
 
 def _removed(path: Path) -> bool:
@@ -236,17 +278,59 @@ def mounts_inside(seen: Seen) -> Iterator[Finding]:
 
 
 @rule("mounts")
+def in_place(seen: Seen) -> Iterator[Finding]:
+    """Ask for a running server that has the folders that are here now, and no old ones."""
+    yield from parted(seen).values()
+
+
+@rule("mounts")
 def folders_of_another(seen: Seen) -> Iterator[Finding]:
-    """Refuse to replace a server whose folders only have the names of ours: its clone was moved, and lives on."""
+    """Refuse to replace the server of a clone that was moved away from here, and lives on."""
+    if _is_of_another(seen):
+        yield next(iter(parted(seen).values()))
+
+
+def parted(seen: Seen) -> dict[str, Finding]:
+    """Return why the running server has another folder at a target than there is now, by that target."""
+    findings: dict[str, Finding] = {}
+    for folder in held(seen):
+        name, goes = shown(folder.source), "nowhere" if folder.is_deleted else "to the old one"
+        if folder.same:
+            continue
+        if _is_elsewhere(seen):
+            cause = f"the engine has another folder at {folder.source} than this machine"
+            fix = f"run the tasks where the engine's files are, then: {task_command('up')}"
+        elif _is_of_another(seen):
+            cause, fix = f"the server has another folder than {name}: its clone was moved away from here", _again()
+        elif folder.below:
+            cause = f"{name} was mounted while the server runs, which does not see it"
+            fix = task_command("restart")
+        else:
+            gone = "removed" if folder.is_deleted else "moved away"
+            what = "it still has the old one" if folder.read_only else f"what is saved there goes {goes}"
+            cause = f"{name} was {'replaced' if folder.is_there else gone} while the server runs: {what}"
+            fix = task_command("up")
+        findings.setdefault(folder.target, fail(cause, fix))
+    return findings
+
+
+def replaced(seen: Seen) -> str:
+    """Return why the server has to be restarted, which gives it the folders that are here now; "" where it has them."""
+    old = {folder.target for folder in held(seen) if not (folder.same or folder.below)}
+    return next((finding.cause for target, finding in parted(seen).items() if target in old), "")
+
+
+def _is_elsewhere(seen: Seen) -> bool:
+    """Return whether the server was started by this very call: then nothing was replaced since."""
     server = containers.server(seen)
-    if not (compose.is_there(seen) and server and server.serves):  # one that keeps restarting may end amid the probes
-        return
-    for place, crossing in zip(places(seen), crossings(seen), strict=True):
-        ours = crossing.source is not None and _same(crossing.source, place.mount.source)
-        if ours and place.kind == FOLDER and place.writable and crossing.wrote and not crossing.read:
-            cause = f"{server.name} has another folder than {place.shown}: its clone was moved away from here"
-            yield fail(cause, _again())
-            return
+    before = [container.started for container in seen.first.facts.get(containers.ours, ())]
+    return bool(seen.tried) and server is not None and server.started not in before
+
+
+def _is_of_another(seen: Seen) -> bool:
+    """Return whether all that the server has of this clone is elsewhere: docker/secrets, too, which nobody moves."""
+    own = [folder for folder in held(seen) if ROOT in folder.source.parents and not folder.below]
+    return bool(own) and not any(folder.same or folder.is_deleted for folder in own)
 
 
 def outside(seen: Seen) -> list[Finding | None]:
@@ -259,10 +343,9 @@ def outside(seen: Seen) -> list[Finding | None]:
 
 def inside(seen: Seen) -> list[Finding | None]:
     """Return what is wrong with the way through each mount, None = nothing; [] where the server does not run."""
-    server, who = containers.server(seen), settings.now(seen).identity
-    if server is None or server.status != "running":
-        return []
-    return [crossed(*pair, who) for pair in zip(places(seen), crossings(seen), strict=True)]
+    through, who = crossings(seen), settings.now(seen).identity
+    pairs, old = zip(places(seen) if through else (), through, strict=True), parted(seen)
+    return [old.get(place.mount.target) or crossed(place, crossing, who) for place, crossing in pairs]
 
 
 def _again() -> str:
@@ -347,18 +430,16 @@ def crossed(place: Place, crossing: Crossing, who: identity.Identity, platform: 
     if not _same(crossing.source, mount.source):
         return fail(f"{name} is not what the container has at {mount.target}: that is {crossing.source}", again)
     if place.kind != FOLDER:
-        return None
-    if crossing.hidden:
-        cause = f"{shown(crossing.hidden)} was mounted below {name} since the start"
-        return fail(f"{cause}, and the container does not see it", again)
+        gone = place.kind in (MISSING, DANGLING)
+        return fail(f"{name} was removed while the server runs", task_command("restart")) if gone else None
     if not crossing.read and place.writable and not place.read_only_disk:
-        return fail(f"{name} has a file from outside that cannot be read inside", again)
+        return fail(f"{name} has a file from outside that cannot be read inside", task_command("restart"))
     if mount.read_only:
         return None
     if not crossing.wrote:
         return fail(f"{name} cannot be written inside", _permit(place, who), ExitCode.PERMISSION)
     if crossing.owner is None:
-        return fail(f"{name} does not show outside what is written inside", again)
+        return fail(f"{name} does not show outside what is written inside", task_command("restart"))
     uid, gid = crossing.owner
     # A folder with the setgid bit gives its group to what is made in it (inode(7)). macOS shows every file of a
     # shared folder as the caller's: there, that both sides can read is the proof.

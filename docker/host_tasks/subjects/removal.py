@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from host_tasks.kit import report
@@ -25,17 +25,12 @@ REMOVAL = {
 # look
 
 
-@fact
-def running(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of this clone's containers and networks, by kind."""
-    return {kind: list(map(_name, _listed(clone.project(seen), kind))) for kind in RUNNING}
-
-
-@fact
-def everything(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of all that this clone has on the engine, by kind; also by the name of another place."""
-    of_projects = [_of(project) for project in _projects(seen)]
-    return {kind: [name for named in of_projects for name in named[kind]] for kind in REMOVAL}
+def everything(*projects: str, kinds: Iterable[str] = REMOVAL) -> dict[str, list[str]]:
+    """Return the names of what projects have on the engine, by kind, where there is any."""
+    named = {kind: [_name(listed) for project in projects for listed in _listed(project, kind)] for kind in kinds}
+    if "images" in named:
+        named["images"] += [name for project in projects for name in _beside(project)]
+    return {kind: names for kind, names in named.items() if names}
 
 
 @fact
@@ -43,21 +38,15 @@ def of_former(seen: Seen) -> Mapping[str, list[str]]:
     """Return the names of what this clone has by the name of another place, by kind; no network outlives containers."""
     with contextlib.suppress(UnreachableError):
         if old := clone.former(seen):
-            named = _of(old)
-            mine = [name for name in named["volumes"] if name.startswith(f"{old}_")]  # others have a name of their own
-            return {"containers": named["containers"], "volumes": mine, "images": named["images"]}
+            left = everything(old, kinds=("containers", "volumes", "images"))
+            mine = [name for name in left.pop("volumes", ()) if name.startswith(f"{old}_")]  # others have their own name
+            return {**left, **({"volumes": mine} if mine else {})}
     return {}
 
 
-def _projects(seen: Seen) -> tuple[str, ...]:
-    """Return the name of this clone, and the one that it had at another place."""
-    return tuple(filter(None, (clone.project(seen), clone.former(seen))))
-
-
-def _of(project: str) -> dict[str, list[str]]:
-    """Return the names of all that a project has on the engine, by kind."""
-    named = {kind: list(map(_name, _listed(project, kind))) for kind in REMOVAL}
-    return {**named, "images": [*named["images"], *_beside(project)]}
+def _projects(seen: Seen, words: tuple[str, ...]) -> list[str]:
+    """Return whose things go: this clone's, and with further words also those by the name that it had elsewhere."""
+    return list(filter(None, (clone.project(seen), clone.former(seen) if words else "")))
 
 
 def _listed(project: str, kind: str) -> list[Mapping[str, Any]]:
@@ -106,14 +95,14 @@ def _layers(name: str) -> tuple[str, ...]:
 
 def command(left: Mapping[str, list[str]]) -> str:
     """Return the command that removes what is left of each kind."""
-    return " && ".join(f"{REMOVAL[kind]} {' '.join(names)}" for kind, names in left.items() if names)
+    return " && ".join(f"{REMOVAL[kind]} {' '.join(names)}" for kind, names in left.items())
 
 
-def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str, *words: str) -> Rule:
-    """Return the rule of a task that removes what is there: nothing of it is left."""
+def _gone(code: str, kinds: Iterable[str], what: str, *words: str) -> Rule:
+    """Return the rule of a task that removes what is there: nothing of these kinds is left."""
 
     def gone(seen: Seen) -> Iterator[Finding]:
-        left = {kind: names for kind, names in there(seen).items() if names}
+        left = everything(*_projects(seen, words), kinds=kinds)
         named = [f"the {kind.removesuffix('s')} {name}" for kind, names in left.items() for name in names]
         step = Step(functools.partial(remove, words=words), what, ("\n" + " " * 12).join(named))
         if not left:
@@ -127,8 +116,8 @@ def _gone(code: str, there: Callable[[Seen], Mapping[str, list[str]]], what: str
     return Rule(code, gone)
 
 
-nothing_runs = _gone("down", running, "stop what runs, and remove it with its network")
-nothing_is_left = _gone("clean", everything, "delete what this clone has on the engine", "--volumes")
+nothing_runs = _gone("down", RUNNING, "stop what runs, and remove it with its network")
+nothing_is_left = _gone("clean", REMOVAL, "delete what this clone has on the engine", "--volumes")
 
 # repair
 
@@ -141,7 +130,7 @@ def remove(seen: Seen, *, words: tuple[str, ...]) -> Ended:
     import docker.errors
 
     well = True
-    for project in _projects(seen) if words else (clone.project(seen),):
+    for project in _projects(seen, words):
         well &= compose.call_by_name(project, "down", "--remove-orphans", *words, timeout_s=compose.REMOVE_S).ok
         for image in (*(image["Id"] for image in _listed(project, "images")), *_beside(project)) if words else ():
             with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():

@@ -13,13 +13,14 @@ from host_tasks.kit import report, runner
 from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import ExitCode, HostError, task_command
-from host_tasks.loop import Ended, Finding, Seen, Step, fail, ok, rule
-from host_tasks.subjects import build_failure, clone, compose, containers, images, ports, settings
+from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fail, ok, rule, warn
+from host_tasks.subjects import build_failure, clone, compose, containers, images, mounts, ports, settings
 
 START = "start on port "  # how the key of a start begins: with another port it is another try
 BUILD = "build the other services"  # the key
 WAIT_S = 180.0  # for the services to be healthy; a first start on a slow disk takes 20
 POLL_S = 0.1
+LOOKING = 3  # processes that it takes to look inside: timeout, sh, head
 
 # judge
 
@@ -46,7 +47,9 @@ def services(seen: Seen) -> Iterator[Finding]:
     cause = next(_causes(seen, started=ended is not None), "")
     if cause and not ended:
         broken = any(container.failed for container in containers.services(seen))
-        step = Step(start, what, f"the containers and the network of {clone.project(seen)}", key=key)
+        server = containers.server(seen)
+        ends = "; kernels and terminals end" if server and server.serves and _outdated(server, seen) else ""
+        step = Step(start, what, f"the containers and the network of {clone.project(seen)}{ends}", key=key)
         yield fail(cause, task_command("up"), ExitCode.SOFTWARE if broken else ExitCode.CONFIG, step=step)
     elif not ended or (ended.ok and not cause):
         more = len(compose.hashes(seen)) - 1
@@ -57,16 +60,48 @@ def services(seen: Seen) -> Iterator[Finding]:
 
 @rule("restart")
 def restarted(seen: Seen) -> Iterator[Finding]:
-    """Ask for a server that ran to be started anew, once; `services` starts one that did not run."""
+    """Ask for a server that ran to be started anew, once, where no other rule has done so."""
     step = Step(restart, f"restart {compose.SERVICE}", "what runs in it ends; its files and its link stay")
-    server, ended = containers.server(seen.first), seen.tried.get(step.name)
-    if server is None or server.status != "running" or (ended and ended.ok):
+    server, before, ended = containers.server(seen), containers.server(seen.first), seen.tried.get(step.name)
+    ran = server is not None and server.status == "running" and before is not None
+    if not ran or (before and server and before.started != server.started) or (ended and ended.ok):
         yield ok(f"{compose.SERVICE} needs no restart")
     elif ended:
         cause = f"{compose.SERVICE} was not restarted: {build_failure.cause_of_failed_build(ended.said)}"
         yield fail(cause, task_command("logs"), ExitCode.SOFTWARE)
     else:
         yield fail("it was asked for", task_command("restart"), step=step)
+
+
+@rule("server", upon=("env-file", "engine"), afterwards=True)
+def processes(seen: Seen) -> Iterator[Finding]:
+    """Ask for room for a further process in the server, without which nothing there can be looked at."""
+    used, limit = containers.processes(seen)
+    if limit and used + LOOKING > limit:
+        cause = (
+            f"no further process can be started in {compose.SERVICE}: pids limit {limit} (PIDS_LIMIT in docker/.env)"
+        )
+        yield fail(cause, task_command("restart"), ExitCode.UNAVAILABLE)
+
+
+@rule("memory", upon=("env-file", "engine", "server"))
+def memory(seen: Seen) -> Iterator[Finding]:
+    """Warn of kernels, and other processes of the server, that were killed because its memory ran out."""
+    if count := containers.killed_for_memory(seen):
+        limit = settings.now(seen).values.get("MEMORY_LIMIT", "none")
+        cause = f"memory ran out in {compose.SERVICE}, and {count} of its processes ended: MEMORY_LIMIT={limit}"
+        yield warn(cause, f"set MEMORY_LIMIT in docker/.env, then: {task_command('up')}")
+
+
+def sound() -> tuple[Rule, ...]:
+    """Return what is to be true of a server that answers, and is asked where there is no time for probes."""
+    return (processes, mounts.in_place)
+
+
+@rule("mounts", upon=("server",), afterwards=True)
+def proved(seen: Seen) -> Iterator[Finding]:
+    """Ask for a way through each mount; a server that was started without one does not stay."""
+    yield from (replace(finding, parting=give_up) for finding in mounts.inside(seen) if finding)
 
 
 def _causes(seen: Seen, *, started: bool) -> Iterator[str]:
@@ -109,7 +144,7 @@ def _outdated(container: containers.Container, seen: Seen) -> str:
         then = images.last_build(seen).services.get(name, "")
     if then != hashes.get(name, then):
         return f"the Compose files or docker/.env say something else of {name} than when it was started"
-    return ""
+    return mounts.replaced(seen) if name == compose.SERVICE else ""
 
 
 def _outlived(container: containers.Container, seen: Seen) -> containers.Container | None:
@@ -156,7 +191,10 @@ def _before(seen: Seen) -> set[str]:
 
 def _failed(seen: Seen, cause: str, ended: Ended) -> Finding:
     """Return what keeps the services from running, after they were started."""
-    first, before, up = next(iter(_ill(seen)), None), _before(seen), task_command("up")
+    before, up = _before(seen), task_command("up")
+    # What was there before, and only starts still, is not what a start failed of.
+    blamed = (each for each in _ill(seen) if ended.ok or each.id not in before or each.health != "starting")
+    first = next(blamed, None)
     full = not ended.ok and build_failure.is_full_disk(ended.said)
     if first is None and not ended.ok and not full and (lacking := images.lacking(seen)):
         name, image = next(iter(lacking.items()))
@@ -165,7 +203,7 @@ def _failed(seen: Seen, cause: str, ended: Ended) -> Finding:
     silent = first is None or (first.status == "created" and not first.error)  # then only Compose's words tell why
     if full or (silent and not ended.ok):
         server = containers.server(seen)
-        goes_on = server is not None and server.serves and server.id in before
+        goes_on = server is not None and server.status == "running" and server.id in before
         return _in_its_words(ended, f"; the old {compose.SERVICE} goes on" if goes_on else "")
     if first is None:
         return fail(cause, f"correct it in your Compose files, then: {up}", ExitCode.SOFTWARE)
@@ -202,13 +240,16 @@ def start(seen: Seen) -> Ended:
     for container in containers.services(seen):
         # What never ran, or cannot, has a name that is in the way of the next. What is no longer declared is no orphan
         # for Compose where a file still names it in a profile, as docker-compose.hardened.yml names Dask's services.
-        useless = container.status in ("created", "dead") or container.service not in compose.hashes(seen)
-        if useless or _outlived(container, seen):
+        useless = container.status in ("created", "dead", "ending", "removing")
+        if useless or container.service not in compose.hashes(seen) or _outlived(container, seen):
             _removed(container)
         elif container.status == "paused":
             report.note(f"{container.name} is paused: it goes on.")
             with asking():
                 client().containers.get(container.id).unpause()
+    # The engine looks for the folders again where a container starts again; what was installed in it stays.
+    if mounts.replaced(seen) and not (ended := restart(seen)).ok:
+        return ended
     words = ("up", "--no-build", "--detach", "--remove-orphans")
     finished = compose.call(settings.now(seen).values, *words, keep=True)
     deadline = time.monotonic() + WAIT_S
@@ -229,24 +270,33 @@ def restart(seen: Seen) -> Ended:
 
 
 def give_up(seen: Seen) -> None:
-    """Show why, and remove what a start made and does not serve; what ran before may hold a person's kernels."""
+    """Show why, and remove what a start made and does not serve; what ran before may hold a person's kernels.
+
+    Where all are at work it is their mounts that are not proved: what is saved there would not get here.
+    """
     if not any(name.startswith(START) for name in seen.tried):
         return
     ill, before = _ill(seen), _before(seen)
     for line in containers.last_lines(ill[0]).splitlines() if ill else ():
         report.note(f"{ill[0].service} | {line}")
-    for container in ill:
+    useless = ill or containers.services(seen)
+    for container in useless:
         if container.id not in before:
             _removed(container)
-    if not before and len(ill) == len(containers.services(seen)):  # only the network is left of this start
+    if not before and len(useless) == len(containers.services(seen)):  # only the network is left of this start
         compose.call_by_name(clone.project(seen), "down", capture=True, announce=False, timeout_s=compose.REMOVE_S)
 
 
 def _removed(container: containers.Container) -> None:
     """Have the engine remove a container, and wait until it has: Compose would meet one that is half removed."""
-    with contextlib.suppress(HostError):  # the engine no longer answers: what failed before is the news
+    import docker.errors
+
+    # An engine that no longer answers is not the news: what failed before is.
+    with contextlib.suppress(HostError, docker.errors.NotFound):
         argv = ["docker", "rm", "--force", container.id]
         runner.run(argv, cwd=ROOT, capture=True, announce=False, timeout_s=compose.REMOVE_S)
+        with asking():  # somebody else may be removing it, which the command does not wait for
+            client().api.wait(container.id, timeout=int(compose.REMOVE_S), condition="removed")
 
 
 # show

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from host_tasks import choices
 from host_tasks.kit import report
 from host_tasks.kit.words import HostError
-from host_tasks.loop import Seen
+from host_tasks.loop import Seen, examined
 from host_tasks.subjects import base, clone, containers, images, link, machine, services, settings
 
 GIB = 1024**3
@@ -65,12 +65,13 @@ def _server(seen: Seen) -> str:
     server = containers.server(seen)
     if server is None:
         return "not started"
-    return "healthy" if server.serves and server.health == "healthy" else services.described(server)
+    wrong = next((f", but {finding.cause}" for finding in examined(seen, services.sound())), "")
+    return ("healthy" if server.serves and server.health == "healthy" else services.described(server)) + wrong
 
 
 def _link(seen: Seen) -> str:
     with contextlib.suppress(HostError):
-        return link.link(seen)
+        return "" if examined(seen, services.sound()) else link.link(seen)
     return ""
 
 

@@ -613,6 +613,31 @@ def mounted_below(stage: Stage) -> Iterator[World]:
 
 
 @contextmanager
+def folder_replaced(stage: Stage) -> Iterator[World]:
+    """Delete a folder that the server has, and put its copy there, as git and a backup do."""
+    folder, copy = stage.clone.root / "results", stage.clone.root / "copy"
+    shutil.copytree(folder, copy, symlinks=True, copy_function=copied)
+    owned_alike(folder, copy)
+    shutil.rmtree(folder)
+    copy.rename(folder)
+    yield stage.world()
+
+
+@contextmanager
+def processes_used_up(stage: Stage) -> Iterator[World]:
+    """Start processes in the server until none can be started."""
+    container = stage.clone.container_id()
+    docker("update", "--pids-limit", "60", container)
+    docker("exec", "--detach", container, "/bin/sh", "-c", "while true; do sleep 600 & done")
+    stats = ("stats", "--no-stream", "--format", "{{.PIDs}}", container)
+    wait_until(lambda: int(docker(*stats)) >= 58, timeout_s=60, what="the last process")
+    try:
+        yield stage.world()
+    finally:
+        docker("update", "--pids-limit", "8192", container)
+
+
+@contextmanager
 def service_of_a_profile(stage: Stage) -> Iterator[World]:
     """Start a service of a profile by hand: what Compose declares without the profile does not have it."""
     text = "services: {extra: {image: IMAGE, pull_policy: never, profiles: [more], entrypoint: [sleep, '600']}}\n"

@@ -187,3 +187,19 @@ def test_up_works_after_a_start_was_killed(calm: Clone, round_: int) -> None:
     assert leftovers(calm) == []
     state = json.loads(docker("inspect", "--format", "{{json .State}}", calm.container_id()))
     assert state["Running"] is True
+
+
+@pytest.mark.parametrize("round_", range((ROUNDS + 1) // 2))
+def test_up_works_after_a_down_was_killed(calm: Clone, round_: int) -> None:
+    """`kill -9` of a `down` while the engine ends the server: the next `up` takes none for healthy that is ending."""
+    calm.succeed("up", "--yes")
+    task = start(calm, "down")
+    wait_until(lambda: "Stopping" in task.said(), timeout_s=20, what="the end of the server to be asked for")
+
+    os.kill(task.pid, signal.SIGKILL)
+    task.ended()
+    done = calm.task("up", "--yes")
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert status_of(done.stdout.splitlines()[-1]) == 200
+    assert leftovers(calm) == []
