@@ -8,6 +8,13 @@ from typing import Any
 # Invoke puts only this file's folder on sys.path; from any subfolder, host_tasks must be found too.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "docker"))
 
+# Of an upgrade that was killed while it put its files in their places, the rest is done first.
+swap = Path(__file__).resolve().parent / "docker" / ".upgrade" / "swap.py"
+if swap.is_file():
+    import runpy
+
+    runpy.run_path(str(swap))
+
 from host_tasks.setup import basics
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),
     "ssh": ((), ("pull",), ("--on",)),
-    "upgrade": ((), ("upgrade",), ()),
+    "upgrade": (("docker/host_tasks/extras/_swap.py",), ("upgrade",), ()),
     "workers": (("docker/docker-compose.workers.yml",), (), ("--workers",)),
 }
 INFO = {"ServerVersion": "28.0", "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "1"}]}}
