@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from host_tasks.extras import _git
 from host_tasks.kit import report, runner
 from host_tasks.kit.paths import DOCKER_DIR, ROOT, STARTER_FILES, STARTER_SETTINGS, shown
 from host_tasks.kit.task import task
@@ -33,8 +34,6 @@ READY = DOCKER_DIR / ".upgrade"  # all that an upgrade changes, once nothing of 
 SWAP = READY / "swap.py"
 DIFFERENCE = ("diff-tree", "-r", "--no-renames")  # plumbing: no setting of a person's own changes what it prints
 CLASHES = ("DD", "AU", "UD", "UA", "DU", "AA", "UU")  # git-status(1), "Short Format"
-RETARGETING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")  # set where a hook of git's calls us
-QUIET = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")  # git runs nothing that a setting names
 TAKING = "upgrade"  # the key of the step
 KINDS = {"A": "new", "D": "deleted"}  # every other kind is a change
 
@@ -99,7 +98,7 @@ def source(seen: Seen) -> str:
     _prefix()
     ways = (
         seen.asked.get(KEPT),
-        *(_git("config", "--get", key, capture=True).stdout.strip() for key in (KEPT, *REMOTES)),
+        *(_git.run("config", "--get", key, capture=True).stdout.strip() for key in (KEPT, *REMOTES)),
     )
     if said := next(filter(None, ways), ""):
         return said
@@ -126,7 +125,7 @@ def versions(there: str) -> Mapping[str, str]:
     tags = git("-C", there, "for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", f"{REFS}v*").splitlines()
     found = {}
     for tag, commit in (*commits, *(tuple(line.split()) for line in tags)):
-        said = version(_git("-C", there, "show", f"{commit}:{shown(STARTER_SETTINGS)}", capture=True).stdout)
+        said = version(_git.run("-C", there, "show", f"{commit}:{shown(STARTER_SETTINGS)}", capture=True).stdout)
         if number(said) and tag in ("", said):
             found[said] = commit
     return found
@@ -166,27 +165,23 @@ def git(*words: str, seeing: str = "", staged: Path | None = None) -> str:
     """
     fetches = "fetch" in words
     how: dict[str, Any] = {"capture": not fetches, "interactive": fetches, "announce": fetches}
-    finished = _git(*words, seeing=seeing, staged=staged, timeout_s=300.0 if fetches else 60.0, **how)
+    finished = _git_in(*words, seeing=seeing, staged=staged, timeout_s=300.0 if fetches else 60.0, **how)
     if finished.ok:
         return finished.stdout.removesuffix("\n")
-    problem, fix = f"git {words[0]} failed: {finished.last_line}", "git status"
-    if not any((folder / ".git").exists() for folder in (ROOT, *ROOT.parents)):
-        problem, fix = f"{ROOT} is no git repository", "git init && git add --all && git commit --message 'Begin'"
-    elif fetches:
+    if fetches:
         where = words[words.index("--") + 1]
         problem, fix = f"the starter cannot be fetched from {where}", f"git ls-remote {shlex.quote(where)}"
-    raise HostError(problem, fix=fix, code=ExitCode.UNAVAILABLE)
+        raise HostError(problem, fix=fix, code=ExitCode.UNAVAILABLE)
+    raise _git.refused(words[0], finished.last_line)
 
 
-def _git(*words: str, seeing: str = "", staged: Path | None = None, **how: Any) -> runner.Finished:
-    """Run a git command, which finds the repository by the folder in which it runs."""
-    environ = {name: value for name, value in os.environ.items() if name not in RETARGETING}
-    if seeing:
-        environ["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(Path(seeing, "objects"))
+def _git_in(*words: str, seeing: str = "", staged: Path | None = None, **how: Any) -> runner.Finished:
+    """Run a git command, with more or other than the clone's own repository in sight."""
+    environ = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(Path(seeing, "objects"))} if seeing else {}
     if staged:
-        environ["GIT_DIR"] = git("rev-parse", "--absolute-git-dir")
-        environ |= {"GIT_WORK_TREE": str(staged), "GIT_INDEX_FILE": f"{staged}-index"}
-    return runner.run(["git", *QUIET, *words], cwd=staged or ROOT, env=environ, **{"announce": False, **how})
+        environ = {"GIT_DIR": git("rev-parse", "--absolute-git-dir"), "GIT_WORK_TREE": str(staged)}
+        environ["GIT_INDEX_FILE"] = f"{staged}-index"
+    return _git.run(*words, env=environ, cwd=staged or ROOT, **how)
 
 
 def _prefix() -> str:
@@ -211,7 +206,7 @@ def _names(command: str, *words: str, **where: Any) -> list[str]:
 def kept(seen: Seen) -> Iterator[Finding]:
     """Ask for what is said of the starter's place to be kept, until another is said."""
     where = source(seen)
-    if seen.asked.get(KEPT) and _git("config", "--get", KEPT, capture=True).stdout.strip() != where:
+    if seen.asked.get(KEPT) and _git.run("config", "--get", KEPT, capture=True).stdout.strip() != where:
         step = Step(keep, f"keep {where} as the place of the starter", f"{KEPT} of this repository's git config")
         yield fail("another place was asked for", task_command("upgrade"), step=step)
     else:
@@ -309,7 +304,7 @@ def take(seen: Seen) -> Ended:
     here = [prefix + change.name for change in changes if change.name in starter.tracked]
     git("checkout-index", "--index", "--", *here, staged=tree)
     words = ("apply", "--3way", "--whitespace=nowarn", f"--directory={prefix}", str(patch))
-    finished = _git(*words, staged=tree, keep=True, announce=True)
+    finished = _git_in(*words, staged=tree, keep=True, announce=True)
     changed = _names("diff-index", "--cached", "--name-only", "HEAD", staged=tree)
     if not changed:
         return Ended(ok=False, said=finished.last_line)

@@ -64,10 +64,13 @@ def bring_elsewhere(look: Callable[[], Elsewhere | None]) -> None:
     _brought.append(look)
 
 
-def task(*, elsewhere: bool = False, hidden: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def task(
+    plain: Callable[..., Any] | None = None, *, elsewhere: bool = False, hidden: bool = False, **options: Any
+) -> Callable[..., Any]:
     """Return a decorator that makes a function an Invoke task, without short options that Invoke makes up.
 
     Args:
+        plain: the function, where it stands without brackets, as Invoke's own decorator may.
         elsewhere: it can be done on another machine, by --on, where something was brought that does so.
         hidden: it can be called, and is not in the list of tasks.
         options: those of invoke.task.
@@ -103,7 +106,7 @@ def task(*, elsewhere: bool = False, hidden: bool = False, **options: Any) -> Ca
         made.hidden = hidden  # for setup/program.py
         return made
 
-    return decorate
+    return decorate(plain) if plain else decorate
 
 
 def _dry(name: str) -> HostError:
