@@ -133,7 +133,7 @@ def mounts(c: Context, fix: bool = False, dry_run: bool = False, json: bool = Fa
         bind_mounts.print_mounts(seen, json=json)
 
 
-@task(help={"rotate": "Make another token first: the old link stops working."})
+@task(elsewhere=True, help={"rotate": "Make another token first: the old link stops working."})
 def url(c: Context, rotate: bool = False) -> None:
     """Print the link of the running JupyterLab.
 
@@ -148,13 +148,16 @@ def open_link(c: Context) -> None:
     link.open_in_browser(link.link(achieve(goals.linked())))
 
 
-@task(help={"follow": "Go on as new lines come; Ctrl-C ends it.", "tail": "How many of the last lines; default all."})
+@task(
+    elsewhere=True,
+    help={"follow": "Go on as new lines come; Ctrl-C ends it.", "tail": "How many of the last lines; default all."},
+)
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
     """Print the log of the server, and of what runs beside it."""
     ended(containers.logs(Seen(), follow=follow, tail=tail))
 
 
-@task(help={"yes": YES})
+@task(elsewhere=True, help={"yes": YES})
 def shell(c: Context, yes: bool = False) -> None:
     """Open a shell in the environment.
 
@@ -163,7 +166,7 @@ def shell(c: Context, yes: bool = False) -> None:
     ended(inside.run_inside(["bash"], goals.runnable, yes=yes))
 
 
-@task(help={"yes": YES})
+@task(elsewhere=True, help={"yes": YES})
 def run(c: Context, yes: bool = False) -> None:
     """Run a command in the environment: run -- <command>.
 
@@ -172,13 +175,13 @@ def run(c: Context, yes: bool = False) -> None:
     ended(inside.run_inside(after_dashes(), goals.runnable, yes=yes))
 
 
-@task(help={"json": JSON})
+@task(elsewhere=True, help={"json": JSON})
 def status(c: Context, json: bool = False) -> None:
     """Print what runs, on which image, as whom, and where."""
     facts.print_status(Seen(), json=json)
 
 
-@task(help={"json": "Print for programs: a list of code, state, cause and fix."})
+@task(elsewhere=True, help={"json": "Print for programs: a list of code, state, cause and fix."})
 def doctor(c: Context, json: bool = False) -> None:
     """Check everything, and print what repairs what is wrong.
 
@@ -206,7 +209,7 @@ def lock(c: Context, check: bool = False, update: str | bool = "", yes: bool = F
     achieve(goals.locked("*" if update is True else str(update)), yes=yes, dry_run=dry_run)
 
 
-@task(help={"yes": YES})
+@task(elsewhere=True, help={"yes": YES})
 def test(c: Context, yes: bool = False) -> None:
     """Run the tests in tests/ inside the environment.
 

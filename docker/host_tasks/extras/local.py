@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from host_tasks.kit import report
 from host_tasks.kit.paths import ROOT
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = ROOT / "tasks_local.py"
 
 
-def _tasks() -> Iterator[Task]:
+def _tasks() -> Iterator[Task[Any]]:
     """Yield the tasks of the file; where it cannot be loaded, one error says why, and all other tasks are there."""
     from invoke.tasks import Task
 

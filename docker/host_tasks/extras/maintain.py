@@ -138,6 +138,7 @@ def have_auditors() -> bool:
 
 @task(
     name="test",
+    elsewhere=True,
     help={
         "yes": YES,
         "starter": "The starter's own checkers and tests instead of yours.",

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aids import executable, wait_until
-from conftest import Clone, cloned, git, removed
+from conftest import PROGRAM, Clone, cloned, git, removed
 from debian import missing
 from faults import World
 from lab import executed, status_of
@@ -244,6 +245,52 @@ def test_what_fails_there_is_told_with_a_shell_there(far: Far, link: str) -> Non
     assert shell.returncode == 0, shell.stderr
 
 
+def test_every_task_of_the_day_is_done_there(far: Far, link: str) -> None:
+    """`url` is of this machine, and the others say what they say there; what stands behind -- comes through."""
+    words = ["python", "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "a b", "$HOME"]
+
+    ran = far.task("run", "--on", far.on, "--", *words)
+
+    assert (ran.returncode, ran.stdout) == (7, "['a b', '$HOME']\n")
+    assert far.succeed("url", "--on", far.on) == f"{link}\n"
+    assert str(far.folder) in json.dumps(json.loads(far.succeed("status", "--json", "--on", far.on)))
+    assert {"engine", "mounts"} <= {
+        each["code"] for each in json.loads(far.task("doctor", "--json", "--on", far.on).stdout)
+    }
+    assert "jupyterlab" in far.succeed("logs", "--tail", "5", "--on", far.on).lower()
+    assert far.clone.run("true").returncode == 0
+
+
+@pytest.mark.parametrize("task", ["run", "logs"])
+def test_line_that_is_cut_ends_nothing_there(far: Far, link: str, task: str) -> None:
+    """A command goes on to its end, and the log's follower is told how to come back."""
+    late = far.folder / "results" / "late"
+    script = "echo begun >results/begun; sleep 5; echo done >results/late"
+    words = (
+        ["run", "--on", far.on, "--", "bash", "-c", script] if task == "run" else ["logs", "--follow", "--on", far.on]
+    )
+    began = (far.folder / "results" / "begun").exists if task == "run" else far.connections
+    argv = [sys.executable, "-I", str(far.clone.root / PROGRAM), *words]
+    with subprocess.Popen(
+        argv,
+        cwd=far.clone.root,
+        env={**os.environ, **far.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(began, timeout_s=60, what="what runs there")
+        for each in far.connections():
+            os.kill(each, signal.SIGKILL)
+        said = process.communicate(timeout=60)[1]
+
+    assert process.returncode == ExitCode.UNAVAILABLE
+    assert f"error: no connection to {far.on}; what runs there goes on" in said
+    if task == "run":
+        wait_until(late.exists, timeout_s=60, what="the end of what ran there")
+    assert far.succeed("up", "--on", far.on) == f"{link}\n"
+
+
 def test_fix_of_a_refused_docker_host_is_up_on_that_machine(far: Far, link: str) -> None:
     """An engine elsewhere would see that machine's files; its error's fix, pasted, starts the project there."""
     on = f"ssh://{far.on}"
@@ -269,6 +316,26 @@ def test_down_ends_server_and_connection_and_leaves_the_files(far: Far, link: st
     assert far.connections() == []
     assert Clone(far.folder).container_id() == ""
     assert (far.folder / "src" / "mine.py").is_file()
+
+
+def test_failed_up_leaves_no_connection(far: Far, link: str) -> None:
+    """Where none was there before; a machine without Python is told as that."""
+    far.succeed("down", "--on", far.on)
+    bashrc = far.home / ".bashrc"
+    before = bashrc.read_text(encoding="utf-8") if bashrc.exists() else ""
+    bashrc.write_text("PATH=/nonexistent\n" + before, encoding="utf-8")
+
+    done = far.task("run", "--on", far.on, "--", "true")
+    bashrc.write_text("echo Welcome\n" + before, encoding="utf-8")
+    failed = far.task("up", "--on", far.on)
+    fixed = far.fix(failed.stderr)
+
+    assert f"error: {far.on} has no python3 on its PATH" in done.stderr
+    assert "prints something before each command" in failed.stderr
+    assert far.connections() == []
+    assert fixed.returncode == 0
+    assert bashrc.read_text(encoding="utf-8").startswith("case $- in")
+    bashrc.write_text(before, encoding="utf-8")
 
 
 def test_machine_that_is_not_there_is_one_error(far: Far) -> None:
