@@ -17,11 +17,11 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "gpu": (("docker/docker-compose.gpu.yml",), (), ("--gpu", "--no-gpu")),
     "hardened": (("docker/docker-compose.hardened.yml",), (), ("--hardened", "--no-hardened")),
     "local": ((), (), ()),
-    "maintain": ((), ("bench",), ()),
     "record": ((), ("diff", "record"), ()),
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),
     "ssh": ((), ("pull",), ("--on",)),
+    "starter": ((), ("bench",), ()),
     "upgrade": (("docker/host_tasks/extras/_swap.py",), ("upgrade",), ()),
     "workers": (("docker/docker-compose.workers.yml",), (), ("--workers",)),
 }

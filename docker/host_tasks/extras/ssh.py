@@ -68,6 +68,11 @@ class Far(NamedTuple):
         return clone.project(Seen())
 
     @property
+    def guards(self) -> str:
+        """What a task there begins with: it ends with a code of its own where something is missing."""
+        return f"cd {self.folder} 2>/dev/null || exit {NO_PROJECT}; command -v python3 >/dev/null || exit {NO_PYTHON}"
+
+    @property
     def socket(self) -> str:
         """The control socket, without its port: in ~/.ssh, or where that cannot hold one, in a folder of this login."""
         name = f"starter-{files.digest(f'{self.folder} {self.named}'.encode())[:8]}-"
@@ -106,8 +111,7 @@ class Far(NamedTuple):
         """Have a task done in the project there; it goes on where the connection is lost."""
         does = shlex.join(["python3", "tasks.py", *words])
         report.command(f"ssh {self.named} {shlex.quote(f'cd {self.folder} && {does}')}")
-        guards = f"cd {self.folder} 2>/dev/null || exit {NO_PROJECT}; command -v python3 >/dev/null || exit {NO_PYTHON}"
-        return self.run(f"{guards}; trap '' HUP; {does}", capture=capture, quiet=quiet)
+        return self.run(f"{self.guards}; trap '' HUP; {does}", capture=capture, quiet=quiet)
 
     def failed(self, code: int | str, cause: str = "", fix: str = "", how: ExitCode = ExitCode.UNAVAILABLE) -> Finding:
         """Return why a command failed: by its exit code, where it tells what is missing."""
@@ -303,8 +307,10 @@ def hand_over(name: str, on: str, said: Mapping[str, Any]) -> None:
     else:
         behind = after_dashes(default=())
         finished = far.task(name, *words, *(["--", *behind] if behind else []))
-        if finished.returncode in (LOST, NO_PROJECT, NO_PYTHON):
-            raise far.failed(finished.returncode).error()
+        code = finished.returncode
+        # A program of the person's may end with any of these.
+        if code == LOST or (code in (NO_PROJECT, NO_PYTHON) and far.run(far.guards, capture=True).returncode == code):
+            raise far.failed(code).error()
         ended(finished)
 
 
