@@ -263,23 +263,15 @@ def test_every_task_of_the_day_is_done_there(far: Far, link: str) -> None:
 
 @pytest.mark.parametrize("task", ["run", "logs"])
 def test_line_that_is_cut_ends_nothing_there(far: Far, link: str, task: str) -> None:
-    """A command goes on to its end, and the log's follower is told how to come back."""
-    late = far.folder / "results" / "late"
-    script = "echo begun >results/begun; sleep 5; echo done >results/late"
-    words = (
-        ["run", "--on", far.on, "--", "bash", "-c", script] if task == "run" else ["logs", "--follow", "--on", far.on]
-    )
-    began = (far.folder / "results" / "begun").exists if task == "run" else far.connections
-    argv = [sys.executable, "-I", str(far.clone.root / PROGRAM), *words]
-    with subprocess.Popen(
-        argv,
-        cwd=far.clone.root,
-        env={**os.environ, **far.environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        wait_until(began, timeout_s=60, what="what runs there")
+    """A command goes on to its end, and who follows a log is told that what runs there goes on."""
+    script = "echo begun; sleep 5; echo done >results/late"
+    words = {"run": ["run", "--on", far.on, "--", "bash", "-c", script], "logs": ["logs", "--follow", "--on", far.on]}
+    argv = [sys.executable, "-I", str(far.clone.root / PROGRAM), *words[task]]
+    pipe, environ = subprocess.PIPE, {**os.environ, **far.environ}
+    process = subprocess.Popen(argv, cwd=far.clone.root, env=environ, stdout=pipe, stderr=pipe, text=True)
+    with ending(process):
+        assert process.stdout
+        process.stdout.readline()  # it has come through
         for each in far.connections():
             os.kill(each, signal.SIGKILL)
         said = process.communicate(timeout=60)[1]
@@ -287,7 +279,7 @@ def test_line_that_is_cut_ends_nothing_there(far: Far, link: str, task: str) -> 
     assert process.returncode == ExitCode.UNAVAILABLE
     assert f"error: no connection to {far.on}; what runs there goes on" in said
     if task == "run":
-        wait_until(late.exists, timeout_s=60, what="the end of what ran there")
+        wait_until((far.folder / "results" / "late").exists, timeout_s=60, what="the end of what ran there")
     assert far.succeed("up", "--on", far.on) == f"{link}\n"
 
 
