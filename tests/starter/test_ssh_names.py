@@ -6,7 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from host_tasks.subjects import ports
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without a connection."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".ssh").mkdir()
-    return tmp_path
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home without a connection, whose path is short enough for one."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("HOME", folder)
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        Path(folder, ".ssh").mkdir()
+        yield Path(folder)
 
 
 @pytest.mark.parametrize(
@@ -316,12 +319,12 @@ def test_project_that_is_not_there_yet_is_told(project: Path) -> None:
     assert (refused.value.problem, refused.value.fix) == ("the project is not on big yet", "invoke up --on big")
 
 
-def test_shell_that_speaks_is_not_taken_for_an_old_rsync(project: Path) -> None:
+def test_shell_that_speaks_is_not_taken_for_an_old_rsync(project: Path, home: Path) -> None:
     """What a .bashrc prints comes before rsync's first bytes; the fix quietens it where nobody types."""
     noisy = executable(project.parent / "bin" / "ssh", "echo Welcome\n" + SSH.format(home=project.parent / "far"))
 
     ended = ssh.bring(Seen(), far=ssh.machine("big"), name="results")
-    bashrc = project.parent / ".bashrc"
+    bashrc = home / ".bashrc"
     bashrc.write_text("echo Welcome\n", encoding="utf-8")
     subprocess.run(["bash", "-c", ssh.QUIETEN], check=True)
     said = subprocess.run(["bash", "-c", f". {bashrc}; echo on"], capture_output=True, text=True, check=True)

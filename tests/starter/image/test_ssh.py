@@ -253,12 +253,11 @@ def test_every_task_of_the_day_is_done_there(far: Far, link: str) -> None:
 
     assert (ran.returncode, ran.stdout) == (7, "['a b', '$HOME']\n")
     assert far.succeed("url", "--on", far.on) == f"{link}\n"
-    assert str(far.folder) in json.dumps(json.loads(far.succeed("status", "--json", "--on", far.on)))
+    assert json.loads(far.succeed("status", "--json", "--on", far.on))["project"] == Clone(far.folder).project
     assert {"engine", "mounts"} <= {
         each["code"] for each in json.loads(far.task("doctor", "--json", "--on", far.on).stdout)
     }
     assert "jupyterlab" in far.succeed("logs", "--tail", "5", "--on", far.on).lower()
-    assert far.clone.run("true").returncode == 0
 
 
 @pytest.mark.parametrize("task", ["run", "logs"])
@@ -268,13 +267,13 @@ def test_line_that_is_cut_ends_nothing_there(far: Far, link: str, task: str) -> 
     words = {"run": ["run", "--on", far.on, "--", "bash", "-c", script], "logs": ["logs", "--follow", "--on", far.on]}
     argv = [sys.executable, "-I", str(far.clone.root / PROGRAM), *words[task]]
     pipe, environ = subprocess.PIPE, {**os.environ, **far.environ}
-    process = subprocess.Popen(argv, cwd=far.clone.root, env=environ, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(argv, cwd=far.clone.root, env=environ, stdout=pipe, stderr=pipe)
     with ending(process):
         assert process.stdout
         process.stdout.readline()  # it has come through
         for each in far.connections():
             os.kill(each, signal.SIGKILL)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=60)[1].decode()
 
     assert process.returncode == ExitCode.UNAVAILABLE
     assert f"error: no connection to {far.on}; what runs there goes on" in said
