@@ -8,6 +8,13 @@ from typing import Any
 # Invoke puts only this file's folder on sys.path; from any subfolder, host_tasks must be found too.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "docker"))
 
+# Of an upgrade that was killed while it put its files in their places, the rest is done first.
+swap = Path(__file__).resolve().parent / "docker" / ".upgrade" / "swap.py"
+if swap.is_file():
+    import runpy
+
+    runpy.run_path(str(swap))
+
 from host_tasks.setup import basics
 
 if __name__ == "__main__":
@@ -33,6 +40,8 @@ from host_tasks.subjects import (
     run as inside,
     status as facts,
 )
+
+ELSEWHERE = extras.elsewhere()
 
 
 @task(help={"dry-run": DRY_RUN})
@@ -66,7 +75,7 @@ def build(c: Context, yes: bool = False, no_cache: bool = False, dry_run: bool =
 
 
 @task(
-    elsewhere=extras.elsewhere(),
+    elsewhere=ELSEWHERE,
     help={
         "yes": YES,
         "attach": "Then follow the log; Ctrl-C stops following, not the server.",
@@ -90,7 +99,7 @@ def up(
         ended(containers.logs(seen, follow=True, tail="20"))
 
 
-@task(elsewhere=extras.elsewhere())
+@task(elsewhere=ELSEWHERE)
 def down(c: Context) -> None:
     """Stop JupyterLab and remove its containers and network.
 
@@ -125,7 +134,7 @@ def mounts(c: Context, fix: bool = False, dry_run: bool = False, json: bool = Fa
         bind_mounts.print_mounts(seen, json=json)
 
 
-@task(help={"rotate": "Make another token first: the old link stops working."})
+@task(elsewhere=ELSEWHERE, help={"rotate": "Make another token first: the old link stops working."})
 def url(c: Context, rotate: bool = False) -> None:
     """Print the link of the running JupyterLab.
 
@@ -140,13 +149,16 @@ def open_link(c: Context) -> None:
     link.open_in_browser(link.link(achieve(goals.linked())))
 
 
-@task(help={"follow": "Go on as new lines come; Ctrl-C ends it.", "tail": "How many of the last lines; default all."})
+@task(
+    elsewhere=ELSEWHERE,
+    help={"follow": "Go on as new lines come; Ctrl-C ends it.", "tail": "How many of the last lines; default all."},
+)
 def logs(c: Context, follow: bool = False, tail: str = "all") -> None:
     """Print the log of the server, and of what runs beside it."""
     ended(containers.logs(Seen(), follow=follow, tail=tail))
 
 
-@task(help={"yes": YES})
+@task(elsewhere=ELSEWHERE, help={"yes": YES})
 def shell(c: Context, yes: bool = False) -> None:
     """Open a shell in the environment.
 
@@ -155,7 +167,7 @@ def shell(c: Context, yes: bool = False) -> None:
     ended(inside.run_inside(["bash"], goals.runnable, yes=yes))
 
 
-@task(help={"yes": YES})
+@task(elsewhere=ELSEWHERE, help={"yes": YES})
 def run(c: Context, yes: bool = False) -> None:
     """Run a command in the environment: run -- <command>.
 
@@ -164,13 +176,13 @@ def run(c: Context, yes: bool = False) -> None:
     ended(inside.run_inside(after_dashes(), goals.runnable, yes=yes))
 
 
-@task(help={"json": JSON})
+@task(elsewhere=ELSEWHERE, help={"json": JSON})
 def status(c: Context, json: bool = False) -> None:
     """Print what runs, on which image, as whom, and where."""
     facts.print_status(Seen(), json=json)
 
 
-@task(help={"json": "Print for programs: a list of code, state, cause and fix."})
+@task(elsewhere=ELSEWHERE, help={"json": "Print for programs: a list of code, state, cause and fix."})
 def doctor(c: Context, json: bool = False) -> None:
     """Check everything, and print what repairs what is wrong.
 
@@ -198,7 +210,7 @@ def lock(c: Context, check: bool = False, update: str | bool = "", yes: bool = F
     achieve(goals.locked("*" if update is True else str(update)), yes=yes, dry_run=dry_run)
 
 
-@task(help={"yes": YES})
+@task(elsewhere=ELSEWHERE, help={"yes": YES})
 def test(c: Context, yes: bool = False) -> None:
     """Run the tests in tests/ inside the environment.
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2016,SC2154,SC2329
-# The end of the batch script that `invoke slurm` prints. Before it stand the #SBATCH lines and what is set here:
+# What the batch script that `invoke slurm` prints does: it is read there, behind the #SBATCH lines and what is set here:
 # project, kept and image (folders), folders (the six), environment, options, login, workers (how many), and command;
 # none = JupyterLab. A worker's job is the same script with two words more: the job that it works for, and the address there.
 set -euo pipefail
@@ -13,12 +13,19 @@ clean_up() {
     rm --force ${issued:+"${issued}"}
     if ((${#children[@]})); then
         kill "${children[@]}" 2>/dev/null || true
+        # Slurm kills what is there after KillWait, this script too: by then nothing is to be left on the node.
+        (for _ in {1..100}; do sleep 0.1; done && kill -s KILL "${children[@]}") 2>/dev/null &
         wait "${children[@]}" 2>/dev/null || true
+        kill "$!" 2>/dev/null || true
     fi
     chmod --recursive u+w "${own}" && rm --recursive --force "${own}"
 }
 trap clean_up EXIT
 trap 'exit 143' TERM
+for name in USR1 USR2; do # of --signal=B:USR1@30, which is for the program
+    # shellcheck disable=SC2064
+    trap "kill -s ${name} \"\${main:-}\" 2>/dev/null || true" "${name}"
+done
 
 if [[ -d "${image}/conda-meta" ]]; then # an environment and no system: made of a lock, for this node's own system
     app="${project}" home="${own}/home" tmp="${own}/tmp"
@@ -54,16 +61,21 @@ else
     esac
 fi
 
-# Nothing of this node's environment goes in, and a token is in no argument, which everybody on the node can read.
+# What Slurm says of the job goes in, and nothing else of this node's environment; a token is in no argument, which
+# everybody on the node can read.
 # A Dask scheduler that listens on this node is a stranger's, whom `Client()` is not to find (project_startup.py).
 words=(
     "${environment[@]}" "HOME=${home}" "TMPDIR=${tmp}" "USER=$(id --user --name)" "PROJECT_DIR=${app}"
     "JUPYTER_RUNTIME_DIR=${home}/runtime" "JUPYTER_TOKEN_FILE=${home}/token"
-    "SLURM_JOB_ID=${SLURM_JOB_ID}" "SLURM_CPUS_ON_NODE=${SLURM_CPUS_ON_NODE:-1}" DASK_SCHEDULER_ADDRESS=None
+    "SLURM_CPUS_ON_NODE=${SLURM_CPUS_ON_NODE:-1}" DASK_SCHEDULER_ADDRESS=None
 )
+for name in "${!SLURM_@}" CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES OMP_NUM_THREADS; do
+    if [[ -n "${!name+set}" && "${name}" != SLURM_JWT ]]; then words+=("${name}=${!name}"); fi
+done
+where=.
 begin() { # a command in the environment, in the background
     "${enter[@]}" /usr/bin/env --ignore-environment "${words[@]}" \
-        /bin/bash -c 'cd "${PROJECT_DIR}" && exec "$@"' bash "$@" &
+        /bin/bash -c 'cd "${PROJECT_DIR}/$1" && exec "${@:2}"' bash "${where}" "$@" &
     children+=($!)
 }
 
@@ -83,6 +95,7 @@ if ((workers)); then
     words+=("DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES=[]" "DASK_DISTRIBUTED__WORKER__HTTP__ROUTES=[]")
 fi
 if (($#)); then
+    if ! ((${#command[@]})); then where=notebooks; fi # as its kernels
     memory="${SLURM_MEM_PER_NODE:+${SLURM_MEM_PER_NODE}MiB}"
     command=(
         dask worker --nworkers 1 --nthreads "${SLURM_CPUS_ON_NODE:-1}" --memory-limit "${memory:-auto}"
@@ -121,11 +134,12 @@ else
 fi
 
 if ((${#children[@]} > 1)); then
-    wait -n && code=0 || code=$?
+    while kill -0 "${main}" && kill -0 "${children[0]}"; do wait -n && code=0 || code=$?; done 2>/dev/null # a signal too
     if kill -0 "${main}" 2>/dev/null; then
         echo "error: Dask's scheduler has ended with ${code}; what runs here goes on without it" >&2
         echo "fix: scancel ${SLURM_JOB_ID}; then submit the script again" >&2
     fi
 fi
-wait "${main}" && code=0 || code=$?
+code=0
+until wait "${main}" && code=0 || code=$? && ! kill -0 "${main}" 2>/dev/null; do :; done
 exit "${code}"

@@ -43,7 +43,7 @@ def called(c):
     print(os.environ["HOST_TASKS_CALLED_AS"])
 @invoke.task
 def test(c):
-    "Test, as host_tasks.extras.maintain does."
+    "Test, as tests/starter/suite.py does."
     from host_tasks.setup import bootstrap
     bootstrap.ensure(bootstrap.TESTS)
     print("tested")

@@ -16,12 +16,13 @@ from host_tasks.kit.paths import ROOT, YOURS
 EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "gpu": (("docker/docker-compose.gpu.yml",), (), ("--gpu", "--no-gpu")),
     "hardened": (("docker/docker-compose.hardened.yml",), (), ("--hardened", "--no-hardened")),
-    "maintain": ((), ("bench",), ()),
+    "local": ((), (), ()),
     "record": ((), ("diff", "record"), ()),
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),
     "ssh": ((), ("pull",), ("--on",)),
-    "upgrade": ((), ("upgrade",), ()),
+    "starter": ((), ("bench",), ()),
+    "upgrade": (("docker/host_tasks/extras/_swap.py",), ("upgrade",), ()),
     "workers": (("docker/docker-compose.workers.yml",), (), ("--workers",)),
 }
 INFO = {"ServerVersion": "28.0", "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "1"}]}}
@@ -92,3 +93,46 @@ def test_extra_goes_with_all_that_it_brings(tree: Path, task: Task, name: str) -
     assert (help_after.returncode, config.returncode) == (0, 0), help_after.stderr + config.stderr
     assert config.stdout == "compose config\n"
     assert {"engine", "env-file", "mounts"} <= {finding["code"] for finding in json.loads(doctor.stdout)}, doctor.stderr
+
+
+LOCAL = 'from invoke import task\n\n@task\ndef hello(c, name=\'you\'):\n    """Greet."""\n    print(\'hello\', name)\n'
+
+
+def test_own_tasks_are_listed_and_run(tree: Path, task: Task) -> None:
+    """A plain task of tasks_local.py is one like the others."""
+    (tree / "tasks_local.py").write_text(LOCAL, encoding="utf-8")
+
+    listing, said = task("--list"), task("hello", "--name", "ada")
+
+    assert "hello" in listing.stdout
+    assert "Greet." in listing.stdout
+    assert (said.returncode, said.stdout) == (0, "hello ada\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "why"),
+    [
+        ("import sys\nimport no_such\n", 2, "ModuleNotFoundError: No module named 'no_such'"),
+        ("def a(:\n", 1, "SyntaxError: "),
+        ("\n\nraise SystemExit(3)\n", 3, "SystemExit: 3"),
+        ("from invoke import task\n@task\ndef f():\n    pass\n", 2, "TypeError: "),
+    ],
+)
+def test_own_tasks_that_cannot_be_loaded_are_one_error(tree: Path, task: Task, text: str, line: int, why: str) -> None:
+    """The line and the reason are told, and every other task works."""
+    (tree / "tasks_local.py").write_text(text, encoding="utf-8")
+
+    done = task("config")
+
+    assert (done.returncode, done.stdout) == (0, "compose config\n")
+    assert f"error: tasks_local.py:{line}: {why}" in done.stderr
+    assert f"fix: correct line {line} of tasks_local.py" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_plain_task_in_tasks_py_is_a_task(tree: Path, task: Task) -> None:
+    """Invoke's own decorator needs no brackets, and neither does the one of tasks.py."""
+    with (tree / "tasks.py").open("a", encoding="utf-8") as file:
+        file.write("\n\n@task\ndef greet(c):\n    print('hello')\n")
+
+    assert task("greet").stdout == "hello\n"

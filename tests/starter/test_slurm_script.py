@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -17,7 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from aids import executable
+from aids import executable, wait_until
 from invoke.context import Context
 
 from host_tasks.extras import slurm
@@ -286,10 +287,88 @@ def test_runtime_gets_the_image_the_folders_and_nothing_of_the_node(
     assert done.returncode == 0
     assert argv[: len(before)] == [str(root) if word == "IMAGE" else word for word in before]
     assert argv[len(before) : len(before) + 4] == ["/usr/bin/env", "--ignore-environment", *ENVIRONMENT]
-    assert argv[-6:] == ["/bin/bash", "-c", 'cd "${PROJECT_DIR}" && exec "$@"', "bash", "python", "a b"]
+    assert argv[-7:] == ["/bin/bash", "-c", 'cd "${PROJECT_DIR}/$1" && exec "${@:2}"', "bash", ".", "python", "a b"]
     assert not [each for each in argv if "of the node" in each]
     assert "DASK_SCHEDULER_ADDRESS=None" in argv  # a stranger's may listen on this node
     assert not Path(own).exists()
+
+
+OF_THE_JOB = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_SUBMIT_DIR": "/a b",
+    "CUDA_VISIBLE_DEVICES": "1",
+    "ROCR_VISIBLE_DEVICES": "0",
+    "OMP_NUM_THREADS": "4",
+}
+
+
+def run_by_stub(folder: Path, body: str, **environ: str) -> "subprocess.Popen[str]":
+    """Start a script in a runtime that is the node itself, with a command of shell."""
+    image(folder, {"a": "1"})
+    enter = "while [[ $1 != /usr/bin/env ]]; do case $1 in *:/mnt) ;; esac; shift; done; shift 2\n"
+    enter += 'words=(); while [[ $1 == *=* ]]; do words+=("$1"); shift; done\n'
+    enter += 'exec env -i "${words[@]}" PROJECT_DIR=/tmp "$@"'
+    executable(folder / "bin" / "apptainer", enter, interpreter=str(shutil.which("bash")))
+    text = script("bash", "-c", body)
+    argv, path = ["bash", "-c", text], f"{folder}/bin:{os.environ['PATH']}"
+    return subprocess.Popen(
+        argv, env={"PATH": path, **environ}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_program_is_told_of_its_job(folder: Path) -> None:
+    """A part of an array knows which one it is, and of a GPU which one; no other word of the node's goes in."""
+    told = run_by_stub(folder, "env -0", SLURM_JWT="of Slurm", NODE="of the node", **OF_THE_JOB).communicate(
+        timeout=60
+    )[0]
+
+    found = dict(line.partition("=")[::2] for line in told.split("\0"))
+    assert {name: found.get(name) for name in OF_THE_JOB} == OF_THE_JOB
+    assert {"SLURM_JWT", "NODE"}.isdisjoint(found)
+
+
+def test_signal_for_the_shell_reaches_the_program(folder: Path) -> None:
+    """`--signal=B:USR1@30` asks the program to save its work; it goes on, and its exit code is that of the job."""
+    body = f"trap 'echo saved; exit 7' USR1; touch {folder}/begun; while :; do sleep 0.1; done"
+    process = run_by_stub(folder, body, SLURM_JOB_ID="7")
+    wait_until((folder / "begun").exists, what="the program")
+
+    process.send_signal(signal.SIGUSR1)
+
+    assert process.communicate(timeout=60)[0] == "saved\n"
+    assert process.returncode == 7
+
+
+@pytest.mark.slow
+def test_program_that_does_not_end_leaves_nothing_on_the_node(folder: Path) -> None:
+    """It is killed before Slurm kills the script, so that there is somebody to clear up."""
+    (folder / "own").mkdir()
+    process = run_by_stub(
+        folder,
+        f"trap '' TERM; touch {folder}/begun; while :; do sleep 0.1; done",
+        SLURM_JOB_ID="7",
+        TMPDIR=str(folder / "own"),
+    )
+    wait_until((folder / "begun").exists, what="the program")
+    began = list((folder / "own").iterdir())
+
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert len(began) == 1
+    assert list((folder / "own").iterdir()) == []
+    assert process.returncode == 143
+
+
+def test_script_is_short(folder: Path) -> None:
+    """An administrator reads what is asked for; what is done with it is a file of the clone."""
+    image(folder, {"a": "1"})
+
+    lines = script().splitlines()
+
+    assert len(lines) <= 20
+    assert lines[-1] == f"source {slurm.BODY}"
 
 
 def test_workers_need_dask_in_the_environment(folder: Path) -> None:

@@ -2,16 +2,22 @@
 
 import functools
 import os
+import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aids import executable
+from invoke.context import Context
+from invoke.exceptions import Exit
 
 from host_tasks.extras import ssh
+from host_tasks.kit import git
 from host_tasks.kit import lock, runner
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import ExitCode, HostError
@@ -20,11 +26,13 @@ from host_tasks.subjects import ports
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without a connection."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".ssh").mkdir()
-    return tmp_path
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home without a connection, whose path is short enough for one."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("HOME", folder)
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        Path(folder, ".ssh").mkdir()
+        yield Path(folder)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_connection_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lost.step
     assert lost.step.touches == f"port {was} here"
     assert (vain.cause, vain.fix, vain.exit_code, vain.step) == (
-        *("no connection to big", "ssh big true", ExitCode.UNAVAILABLE, None),
+        *("no connection to big; what runs there goes on", "ssh big true", ExitCode.UNAVAILABLE, None),
     )
 
 
@@ -132,7 +140,11 @@ def test_what_fails_is_told_by_its_exit_code() -> None:
     named = "ssh://ada@big:2222"
     sent, task = ssh.moved(far, "send it", lambda _: Ended(), "up --on big"), ssh.done(far, "up", "--yes")
 
-    assert failed(sent, 255) == ("no connection to ada@big:2222", f"ssh {named} true", ExitCode.UNAVAILABLE)
+    assert failed(sent, 255) == (
+        "no connection to ada@big:2222; what runs there goes on",
+        f"ssh {named} true",
+        ExitCode.UNAVAILABLE,
+    )
     assert failed(sent, 4) == (
         "rsync is not 3.1 or newer, here or on ada@big:2222: it ended with 4",
         "install rsync there, then try again",
@@ -143,7 +155,10 @@ def test_what_fails_is_told_by_its_exit_code() -> None:
         f"ssh {named} df -h .",
         ExitCode.IO,
     )
-    assert failed(task, 255)[0] == "no connection to ada@big:2222"
+    assert failed(task, 255)[0] == "no connection to ada@big:2222; what runs there goes on"
+    assert failed(task, ssh.NO_PYTHON)[0] == "ada@big:2222 has no python3 on its PATH"
+    assert failed(task, ssh.NO_PROJECT)[1] == "invoke up --on ada@big:2222"
+    assert failed(sent, ssh.NOISE)[1] == f"ssh {named} {shlex.quote(ssh.QUIETEN)}"
     assert failed(task, 78) == (
         "`up` ended with 78 on ada@big:2222, where you paste the fix above",
         f"ssh -t {named} 'cd {far.folder}; exec bash'",
@@ -167,7 +182,7 @@ def test_port_that_leads_nowhere_is_told_by_what_ssh_did(monkeypatch: pytest.Mon
         told.append((finding.cause, finding.exit_code))
 
     assert told == [
-        ("no connection to big", ExitCode.UNAVAILABLE),
+        ("no connection to big; what runs there goes on", ExitCode.UNAVAILABLE),
         ("big does not let ssh forward a port", ExitCode.PERMISSION),
     ]
 
@@ -191,7 +206,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     executable(tmp_path / "bin" / "ssh", SSH.format(home=home))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     root = tmp_path / "near"
-    monkeypatch.setattr(ssh, "ROOT", root)
+    for module in (ssh, git):
+        monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.setattr(ssh.Far, "folder", "project-0a1b2c3d")
     monkeypatch.setattr(lock, "held", functools.partial(lock.held, tmp_path / ".lock"))
     for name in ("docker/kept", "src/kept.py", "src/gone.py", "old/a", "with\nbreak", "moved é"):
@@ -244,7 +260,9 @@ def test_dry_run_that_reaches_nobody_says_so(project: Path) -> None:
     with pytest.raises(HostError) as refused:
         ssh.hand_over("up", "gone", {"dry_run": True})
 
-    assert (refused.value.problem, refused.value.code) == ("no connection to gone", ExitCode.UNAVAILABLE)
+    assert (refused.value.problem, refused.value.code) == (
+        *("no connection to gone; what runs there goes on", ExitCode.UNAVAILABLE),
+    )
 
 
 def test_folder_that_is_no_repository_is_told(project: Path) -> None:
@@ -254,5 +272,96 @@ def test_folder_that_is_no_repository_is_told(project: Path) -> None:
     with pytest.raises(HostError) as refused:
         ssh.send(Seen(), far=ssh.machine("big"))
 
-    assert refused.value.problem.startswith("git does not say which files are the project's: ")
-    assert (refused.value.fix, refused.value.code) == (f"git init {project}", ExitCode.CONFIG)
+    assert (refused.value.problem, refused.value.code) == (f"{project} is no git repository", ExitCode.UNAVAILABLE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_clone_of_another_owner_is_told_with_its_cure(project: Path, home: Path) -> None:
+    """`git init` would not help: git asks to be told that the folder may be read, and the fix, pasted, says so."""
+    for path in (project / ".git", *(project / ".git").rglob("*"), project):
+        os.chown(path, 4711, 4711)
+
+    with pytest.raises(HostError) as refused:
+        ssh.send(Seen(), far=ssh.machine("big"))
+    subprocess.run(["bash", "-c", refused.value.fix], check=True)
+
+    assert refused.value.problem == f"{project} belongs to another user, uid 4711, so git does not read it"
+    assert ssh.send(Seen(), far=ssh.machine("big")).ok
+
+
+@pytest.mark.parametrize("name", ["run", "shell", "logs", "status", "doctor", "test"])
+def test_task_is_done_there_with_its_words(name: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options and what stands behind -- come through as they were; its exit code is the one of there."""
+    there = project.parent / "far" / ssh.machine("big").folder
+    there.mkdir()
+    (there / "tasks.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)\n", encoding="utf-8")
+    told: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["invoke", name, "--on", "big", "--", "a b", "$HOME"])
+    run = runner.run
+
+    def captured(argv: list[str], **how: Any) -> runner.Finished:
+        finished = run(argv, **{**how, "capture": True, "interactive": False})
+        told.append(finished.stdout)
+        return finished
+
+    monkeypatch.setattr(runner, "run", captured)
+
+    with pytest.raises(Exit) as ended:
+        ssh.hand_over(name, "big", {"yes": True})
+
+    assert (ended.value.code, told) == (7, [f"{[name, '--yes', '--', 'a b', '$HOME']}\n"])
+
+
+def test_project_that_is_not_there_yet_is_told(project: Path) -> None:
+    """No message of a shell's."""
+    with pytest.raises(HostError) as refused:
+        ssh.hand_over("status", "big", {})
+
+    assert (refused.value.problem, refused.value.fix) == ("the project is not on big yet", "invoke up --on big")
+
+
+def test_shell_that_speaks_is_not_taken_for_an_old_rsync(project: Path, home: Path) -> None:
+    """What a .bashrc prints comes before rsync's first bytes; the fix quietens it where nobody types."""
+    noisy = executable(project.parent / "bin" / "ssh", "echo Welcome\n" + SSH.format(home=project.parent / "far"))
+
+    ended = ssh.bring(Seen(), far=ssh.machine("big"), name="results")
+    bashrc = home / ".bashrc"
+    bashrc.write_text("echo Welcome\n", encoding="utf-8")
+    subprocess.run(["bash", "-c", ssh.QUIETEN], check=True)
+    said = subprocess.run(["bash", "-c", f". {bashrc}; echo on"], capture_output=True, text=True, check=True)
+
+    assert noisy.is_file()
+    assert (ended.ok, ended.said) == (False, str(ssh.NOISE))
+    assert said.stdout == "on\n"
+
+
+def test_socket_is_where_it_fits(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home with a long path, or a ~/.ssh that is a file of somebody's, leads to the folder of this login."""
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/x")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != home / ".ssh")
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    unwritable = Path(ssh.machine("big").socket).parent
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    monkeypatch.setenv("HOME", str(home / ("long" * 20)))
+    long = Path(ssh.machine("big").socket).parent
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    [told] = ssh.connected(ssh.machine("big")).found(Seen())
+
+    assert unwritable == long == Path("/run/x")
+    assert (told.exit_code, told.step) == (ExitCode.CANNOT_CREATE, None)
+    assert "cannot hold ssh's control socket" in told.cause
+
+
+def test_folders_of_pull_may_have_blanks(project: Path) -> None:
+    """`notebooks, src` are two of the six."""
+    there = project.parent / "far" / ssh.machine("big").folder
+    for name in ("notebooks", "src"):
+        (there / name).mkdir(parents=True)
+        (there / name / "made").touch()
+
+    ssh.pull(Context(), on="big", folders="notebooks, src")
+
+    assert (project / "notebooks" / "made").is_file()
+    assert (project / "src" / "made").is_file()

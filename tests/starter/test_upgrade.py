@@ -1,22 +1,27 @@
 """`invoke upgrade`, by git on a starter and a project of its own, and the rule that it goes by."""
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from invoke.context import Context
 from observed import Seen
 
-from host_tasks.extras.upgrade import Change, Starter, entry, newest, number, taken
+from host_tasks.extras import upgrade
+from host_tasks.extras.upgrade import Change, Starter, newest, number, taken, version
 from host_tasks.kit.paths import ROOT, STARTER_SETTINGS
+from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import OK, plan
 
 PROGRAM = "docker/host_tasks/setup/program.py"
-STARTER = Starter("https://example.org/starter.git", "v1.0.0", "v1.1.0", known=True)
+STARTER = Starter("/srv/starter.git", "v1.0.0", "v1.1.0", ("a", "b"))
 FOLDERS = ("docker", "tests/starter", ".ci", ".github", ".devcontainer")
 NEW = [f"{folder}/new" for folder in FOLDERS]
 YOURS = {
@@ -82,10 +87,9 @@ class Project:
 
 
 def released(starter: Path, version: str) -> dict[str, str]:
-    """Return the starter's settings with a version and its own address."""
+    """Return the starter's settings with a version."""
     text = (starter / "docker/pyproject.toml").read_text(encoding="utf-8")
     text = re.sub(r'^version = ".*"', f'version = "{version}"', text, flags=re.MULTILINE)
-    text = re.sub(r'^urls.Repository = ".*"', f'urls.Repository = "{starter}"', text, flags=re.MULTILINE)
     return {"docker/pyproject.toml": text}
 
 
@@ -104,6 +108,7 @@ def project(tmp_path: Path) -> Project:
     # "Use this template" copies the files without their history.
     shutil.copytree(starter, mine, ignore=shutil.ignore_patterns(".git"))
     git(tmp_path, "init", "--quiet", "--initial-branch=main", str(mine))
+    git(mine, "remote", "add", "upstream", str(starter))
     commit(mine, {})
     git(mine, "tag", "v1.1.0")  # one of the person's own
     changed = {
@@ -144,7 +149,10 @@ def test_upgrade_takes_the_starters_news_and_nothing_else(project: Project) -> N
     assert after["docker/Dockerfile"] == b"# news\n" + before["docker/Dockerfile"]
     git(project.root, "commit", "--quiet", "--message", "Upgrade the starter")
     again = project.upgrade()
-    assert (again.returncode, again.stderr.splitlines()[-1]) == (0, "The starter is up to date.")
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (
+        0,
+        f"The starter is up to date with {project.starter}.",
+    )
     assert git(project.root, "tag") == "v1.1.0\n"
 
 
@@ -178,11 +186,11 @@ def test_project_in_a_folder_of_a_repository_is_upgraded(project: Project) -> No
     commit(top, {"docker/Dockerfile": "FROM another\n"})
     inside = Project(top / "study", project.starter)
 
-    listed = inside.upgrade("--dry-run")
+    listed = inside.upgrade("--from", str(project.starter), "--dry-run")
     assert (listed.returncode, git(top, "status", "--porcelain", "--untracked-files=no")) == (0, ""), listed.stderr
     assert "new: docker/new\n" in listed.stdout
 
-    done = inside.upgrade()
+    done = inside.upgrade("--from", str(project.starter))
 
     assert done.returncode == 0, done.stderr
     assert (top / "study/docker/new").is_file()
@@ -190,17 +198,147 @@ def test_project_in_a_folder_of_a_repository_is_upgraded(project: Project) -> No
     assert inside.upgrade("--dry-run").stdout == "Nothing to do.\n"
 
 
+# A version whose modules cannot be mixed with those before: `new` is there, and everything asks for it.
+REDESIGNED = {"docker/host_tasks/kit/new.py": "NEW = 1\n"}
+ASKS = "from host_tasks.kit.new import NEW as NEW\n"
+MIXED = ("docker/host_tasks/loop.py", "docker/host_tasks/setup/bootstrap.py", "docker/host_tasks/goals.py", "tasks.py")
+# What stands in for a kill: the process ends at a step of putting files in their places.
+KILLED = """
+import os, pathlib, runpy, sys
+left, replace = [int(sys.argv[2])], pathlib.Path.replace
+def step(self, target):
+    if not left[0]: os._exit(137)
+    left[0] -= 1
+    return replace(self, target)
+pathlib.Path.replace = step
+runpy.run_path(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def redesigned(project: Project) -> Project:
+    """A project to whose starter v2.0.0 has come, with a module on which the others stand."""
+    for name in MIXED:
+        text = (project.starter / name).read_text(encoding="utf-8")
+        at = re.search(r"^(?:from|import) (?!__future__|host_tasks\.setup import basics)", text, re.MULTILINE)
+        assert at
+        commit(project.starter, {name: text[: at.start()] + text[at.start() :] + ASKS.replace("\n", "  # noqa\n")})
+    commit(
+        project.starter,
+        {**released(project.starter, "2.0.0"), **REDESIGNED},
+        delete=("docker/host_tasks/extras/gpu.py",),
+    )
+    return project
+
+
+def state_of(root: Path) -> tuple[str, str]:
+    """Return what git knows of a project, and how its files differ from that."""
+    return git(root, "ls-files", "--stage"), git(root, "status", "--porcelain")
+
+
+@pytest.mark.slow
+def test_upgrade_that_is_killed_amid_its_files_goes_on(redesigned: Project, tmp_path: Path) -> None:
+    """At whatever file it ends, tasks.py is there, and the next upgrade does what is left of it, and nothing else."""
+    swap = "docker/host_tasks/extras/_swap.py"
+    real = (redesigned.root / swap).read_text(encoding="utf-8")
+    commit(redesigned.root, {swap: "import os\nos._exit(137)\n"})
+    assert redesigned.upgrade().returncode == 137
+    ready = "docker/.upgrade/swap.py"
+    (redesigned.root / ready).write_text(real, encoding="utf-8")
+    whole = tmp_path / "whole"
+    shutil.copytree(redesigned.root, whole, symlinks=True)
+    subprocess.run([sys.executable, "-I", str(whole / ready)], env=person(), check=True)
+    steps = len([path for path in (redesigned.root / "docker/.upgrade/files").rglob("*") if path.is_file()]) + 1
+
+    for at in sorted({*range(0, steps, 4), steps - 2, steps - 1}):
+        broken = Project(tmp_path / f"at {at}", redesigned.starter)
+        shutil.copytree(redesigned.root, broken.root, symlinks=True)
+        ended = subprocess.run(
+            [sys.executable, "-c", KILLED, str(broken.root / ready), str(at)], env=person(), check=False
+        )
+        there = (broken.root / "tasks.py").is_file()
+        again = broken.upgrade()
+
+        assert (ended.returncode, there, again.returncode) == (137, True, 0), f"{at} of {steps}: {again.stderr}"
+        assert state_of(broken.root) == state_of(whole)
+        assert not list((broken.root / "docker").glob(".upgrade*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda each: each.name)
+def test_upgrade_that_is_killed_at_any_moment_goes_on(redesigned: Project, tmp_path: Path, how: signal.Signals) -> None:
+    """Whatever it was at, the same command once more ends as if nothing had been."""
+    whole = Project(tmp_path / "whole", redesigned.starter)
+    shutil.copytree(redesigned.root, whole.root, symlinks=True)
+    assert whole.upgrade().returncode == 0
+
+    for number_of_files in range(0, 30, 6):  # of docker/.upgrade.new, by which the moment is chosen
+        killed = Project(tmp_path / f"{number_of_files}", redesigned.starter)
+        shutil.copytree(redesigned.root, killed.root, symlinks=True)
+        argv = [sys.executable, "-I", str(killed.root / PROGRAM), "upgrade"]
+        process = subprocess.Popen(
+            argv, cwd=killed.root, env=person(), stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        fresh = [killed.root / "docker" / name for name in (".upgrade.new", ".upgrade")]
+        while (
+            process.poll() is None
+            and sum(len(names) for folder in fresh for *_, names in os.walk(folder)) < number_of_files
+        ):
+            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        process.wait(timeout=60)
+        there = (killed.root / "tasks.py").is_file()
+        again = killed.upgrade()
+
+        assert (there, again.returncode) == (True, 0), again.stderr
+        assert state_of(killed.root) == state_of(whole.root)
+
+
+@pytest.mark.slow
+def test_versions_without_tags_are_those_of_the_settings(redesigned: Project, tmp_path: Path) -> None:
+    """From 1.0.0 to 2.0.0, which has no tag, by way of 1.1.0, from a bare repository, each upgrade committed."""
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "clone", "--quiet", "--bare", str(redesigned.starter), str(bare))
+    for tag in ("v1.0.0", "v1.1.0"):
+        git(bare, "tag", "--delete", tag)
+    git(redesigned.root, "remote", "remove", "upstream")
+
+    unknown = redesigned.upgrade()
+    git(redesigned.root, "remote", "add", "origin", str(redesigned.starter / "no such"))
+    lost = redesigned.upgrade()
+    first = redesigned.upgrade("--from", str(bare))
+    git(redesigned.root, "commit", "--quiet", "--message", "Upgrade the starter")
+    again = redesigned.upgrade()
+
+    assert (unknown.returncode, lost.returncode) == (78, 69)
+    assert "fix: invoke upgrade --from <the address of its repository>" in unknown.stderr
+    assert f"the starter cannot be fetched from {redesigned.starter}/no such" in lost.stderr
+    assert first.returncode == 0, first.stderr
+    assert (redesigned.root / "docker/host_tasks/kit/new.py").is_file()
+    assert again.stderr.splitlines()[-1] == f"The starter is up to date with {bare}."
+
+
+@pytest.mark.parametrize("word", ["-oProxyCommand=id", "a\nb"])
+def test_address_is_no_option(word: str) -> None:
+    """Nothing reaches git as an option of its own."""
+    with pytest.raises(HostError) as refused:
+        upgrade.upgrade_task(Context(), from_=word)
+
+    assert refused.value.code == ExitCode.USAGE
+
+
 @pytest.mark.parametrize(
     ("unfinished", "starter", "cause"),
     [
         pytest.param(("src/a.py",), {}, "changed since the last commit: src/a.py", id="uncommitted change"),
-        pytest.param((), {"known": False}, "says v1.0.0, and https://example.org/starter.git has no", id="no such tag"),
+        pytest.param((), {"commits": ("", "b")}, "says v1.0.0, and /srv/starter.git has no", id="no such tag"),
         pytest.param((), {"untracked": frozenset({"docker/a"})}, "brings a file docker/a", id="a file in the way"),
     ],
 )
 def test_upgrade_is_refused(unfinished: tuple[str, ...], starter: dict[str, object], cause: str) -> None:
     """Nothing is begun that git could not give back, or that has no beginning."""
-    found = Starter(STARTER.source, "v1.0.0", "v1.1.0", **{"known": True, **starter})  # type: ignore[arg-type]
+    found = Starter(STARTER.source, "v1.0.0", "v1.1.0", **{"commits": ("a", "b"), **starter})  # type: ignore[arg-type]
 
     planned = plan(Seen(unfinished=(unfinished, ()), starter=found), [newest])
 
@@ -211,7 +349,7 @@ def test_upgrade_is_refused(unfinished: tuple[str, ...], starter: dict[str, obje
 
 def test_newest_starter_is_left_alone() -> None:
     """Whoever has the newest version may have changed files."""
-    found = Starter(STARTER.source, "v1.1.0", "v1.1.0", known=True)
+    found = Starter(STARTER.source, "v1.1.0", "v1.1.0", ("a", "a"))
 
     assert [each.state for each in newest.found(Seen(unfinished=(("a",), ()), starter=found))] == [OK]
 
@@ -249,7 +387,6 @@ def test_versions_are_compared_by_their_numbers() -> None:
     assert number("v1.10.0") > number("v1.9.0") > number("v2-draft")
 
 
-def test_settings_name_version_and_address() -> None:
-    """A clone knows what it came from."""
-    assert number(f"v{entry('version')}")
-    assert entry("urls.Repository"), STARTER_SETTINGS
+def test_settings_name_the_version() -> None:
+    """A clone knows which one it is."""
+    assert number(version(STARTER_SETTINGS.read_text(encoding="utf-8")))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from host_tasks.kit.paths import ROOT
 
-FAR = "ada@big.example.org"  # stands for another machine
+FAR = "ada@big"  # stands for another machine
 CLUSTER = "sbatch"  # what only a cluster has
 ARCHIVE = "save image.tar"  # what goes there, of a gigabyte
-FORK = "https://example.org/your/fork.git"  # stands for the person's repository
-REGISTRY = "registry.example.org"  # stands for a registry
+FORK = "ADDRESS-OF-YOUR-COPY"  # stands for the person's repository
+REGISTRY = "registry.example"  # stands for a registry
 # Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.
 FIRST_LINES = {
     "README.md": "# Conda + pip + Docker Compose, driven by Invoke",

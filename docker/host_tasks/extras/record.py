@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from host_tasks.kit import files, report
-from host_tasks.kit.paths import ENVIRONMENT_YML, ROOT
+from host_tasks.kit.paths import ENVIRONMENT_YML, ROOT, shown
 from host_tasks.kit.task import DRY_RUN, JSON, task
-from host_tasks.kit.words import ExitCode, HostError, task_command
-from host_tasks.loop import Finding, Seen, Step, achieve, fact, fail, ok, rule
+from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
+from host_tasks.loop import Finding, Seen, Step, achieve, fact, fail, ok, rule, warn
 from host_tasks.subjects import clone, containers, engine, environment, environment_lock
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ HISTORY = "/opt/env/conda-meta/history"
 # compiled where they are used, since each start of a task loads this module.
 CONDA = r"(?a)/opt/env/conda-meta/(?P<name>[\w.-]+)-(?P<version>[\w.!+]+)-[\w.]+\.json"
 PIP = r"(?a)(/opt/env/lib/[\w./-]+/(?P<name>[\w.]+)-(?P<version>[\w.!+]+)\.dist-info/)REQUESTED"
+# Where a package comes from that is of no index (PEP 610): an address without a password, and the state there.
+ADDRESS = r"(?a)(?:https?|ssh)://(?:git@)?[\w.:-]+/[\w./~%+-]+"
+STATE = r"(?a)[0-9a-f]{40,64}"
+INDEX, NOWHERE = "an index", "no address that a build reaches"
 NAME = r"(?a)['\"](?:[\w:/.-]+::)?([\w.-]+)"  # of a specification: "pandas >=2"
 READS_IT = r"(?:-r|--requirement)[\s=]*requirements\.txt\s*"
 REQUIREMENTS_TXT = ROOT / "requirements.txt"
@@ -41,11 +47,15 @@ class Package(NamedTuple):
     by: str  # conda or pip
     name: str
     version: str
+    source: str = INDEX  # or where it came from, as pip takes it, or NOWHERE
 
     @property
     def line(self) -> str:
-        """The line that asks for it, or a newer one, in environment.yml and in a requirement file."""
-        return f"{self.name} >={self.version}"
+        """The line that asks for it, in environment.yml and in a requirement file; "" = there is none.
+
+        By its name alone, what is of no index would become a stranger's package of that name.
+        """
+        return {INDEX: f"{self.name} >={self.version}", NOWHERE: ""}.get(self.source, f"{self.name} @ {self.source}")
 
 
 @fact
@@ -69,11 +79,29 @@ def _by_conda(server: containers.Container, paths: Sequence[str]) -> Iterator[Pa
 
 def _by_pip(server: containers.Container, paths: Sequence[str]) -> Iterator[Package]:
     """Yield what pip was asked for: it leaves a file REQUESTED (PEP 376), as conda's packages may have it too."""
-    records = {f"{record[1]}INSTALLER": record for path in paths if (record := re.fullmatch(PIP, path))}
+    records = [record for path in paths if (record := re.fullmatch(PIP, path))]
     if records:
-        grep = ["grep", "--files-with-matches", "--line-regexp", "pip", *records]
-        by_pip = containers.run_in(server, grep).decode(errors="replace").splitlines()
-        yield from (Package("pip", each["name"], each["version"]) for path, each in records.items() if path in by_pip)
+        names = [f"{record[1]}{name}" for record in records for name in ("direct_url.json", "INSTALLER")]
+        output = containers.run_in(server, ["grep", "--text", "--no-messages", "--with-filename", "", *names])
+        told = dict(line.partition(":")[::2] for line in output.decode(errors="replace").splitlines())
+        for record in records:
+            if told.get(f"{record[1]}INSTALLER") == "pip":
+                origin = told.get(f"{record[1]}direct_url.json")
+                yield Package("pip", record["name"], record["version"], INDEX if origin is None else source(origin))
+
+
+def source(origin: str) -> str:
+    """Return where a package came from, as pip takes it, by its direct_url.json; a subdirectory is told to no build."""
+    try:
+        read: Mapping[str, Any] = json.loads(origin)
+        if re.fullmatch(ADDRESS, read["url"]) and "subdirectory" not in read:
+            git = read.get("vcs_info", {})
+            state = git["commit_id"] if git else read["archive_info"]["hashes"]["sha256"]
+            if re.fullmatch(STATE, state) and git.get("vcs", "git") == "git":
+                return f"git+{read['url']}@{state}" if git else f"{read['url']}#sha256={state}"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        pass  # nothing that pip has written
+    return NOWHERE
 
 
 # judge
@@ -82,14 +110,19 @@ def _by_pip(server: containers.Container, paths: Sequence[str]) -> Iterator[Pack
 @rule("by-hand", upon=("engine",))
 def by_hand(seen: Seen) -> Iterator[Finding]:
     """Ask for a line for each package that was installed by hand."""
-    packages = unrecorded(seen)
-    if not packages:
+    lines = ", ".join(f"`{package.line}` ({package.by})" for package in unrecorded(seen) if package.line)
+    if lines:
+        step = Step(record, f"add {lines}", "environment.yml, requirements.txt")
+        names = ", ".join(f"{package.name} {package.version}" for package in unrecorded(seen) if package.line)
+        yield fail(f"installed by hand and named in no file: {names}", task_command("record"), step=step)
+    elif not unrecorded(seen):
         yield ok("nothing was installed by hand that no file names")
-        return
-    lines = ", ".join(f"`{package.line}` ({package.by})" for package in packages)
-    step = Step(record, f"add {lines}", "environment.yml, requirements.txt")
-    names = ", ".join(f"{package.name} {package.version}" for package in packages)
-    yield fail(f"installed by hand and named in no file: {names}", task_command("record"), step=step)
+    for package in unrecorded(seen):
+        if not package.line:
+            cause = (
+                f"{package.name} {package.version} is of {package.source}, so no file can name it, and `down` ends it"
+            )
+            yield warn(cause, f"bring it to an index, or its code to src/, then: {task_command('down')}")
 
 
 def unrecorded(seen: Seen) -> tuple[Package, ...]:
@@ -115,29 +148,46 @@ def record(seen: Seen) -> None:
     """Add a line for each package that no file names; every other byte of the files stays.
 
     Raises:
-        HostError: environment.yml has no list to add to (65), or a file cannot be written.
+        HostError: environment.yml has no list to add to, or would not be itself and these lines (65), or a file cannot
+            be written.
     """
-    conda = [package.line for package in unrecorded(seen) if package.by == "conda"]
-    pip = [package.line for package in unrecorded(seen) if package.by == "pip"]
-    before = text = ENVIRONMENT_YML.read_bytes().decode("utf-8")
+    packages = [package for package in unrecorded(seen) if package.line]
+    conda = [package.line for package in packages if package.by == "conda"]
+    pip = [package.line for package in packages if package.by == "pip"]
+    text = old = _text(ENVIRONMENT_YML)
+    requirements = ""
     if conda:
         text = with_conda(text, conda)
     if pip and (changed := with_pip(text, pip)) is not None:
         text = changed
     elif pip:
-        old = REQUIREMENTS_TXT.read_bytes().decode("utf-8") if REQUIREMENTS_TXT.exists() else ""
-        files.write(REQUIREMENTS_TXT, appended(old, pip).encode(), private=False)
-    if text != before:
+        requirements = appended(_text(REQUIREMENTS_TXT), pip)
+    if text != old:
         files.write(ENVIRONMENT_YML, text.encode(), private=False)
+    if requirements:
+        files.write(REQUIREMENTS_TXT, requirements.encode(), private=False)
 
 
-def with_conda(text: str, lines: Iterable[str]) -> str:
+def _text(path: Path) -> str:
+    """Return the text of a file, with its ends of lines as they are; "" where there is none.
+
+    Raises:
+        HostError: it is not UTF-8 (65).
+    """
+    try:
+        return path.read_bytes().decode("utf-8") if path.exists() else ""
+    except UnicodeDecodeError as err:
+        fix = f"save {path_word(path)} as UTF-8, then: {task_command('record')}"
+        raise HostError(f"{shown(path)} is not UTF-8", fix=fix, code=ExitCode.DATA) from err
+
+
+def with_conda(text: str, lines: Sequence[str]) -> str:
     """Return an environment.yml with further conda packages, after the last of them, and before pip."""
     conda = [node for node in _dependencies(text) if not isinstance(node.value, list)]
-    return _inserted(text, [node for node in conda if node.value.strip() != "pip"] or conda, lines)
+    return _inserted(text, [node for node in conda if node.value.strip() != "pip"] or conda, lines, "dependencies")
 
 
-def with_pip(text: str, lines: Iterable[str]) -> str | None:
+def with_pip(text: str, lines: Sequence[str]) -> str | None:
     """Return an environment.yml with further lines for pip; None where its pip section reads requirements.txt.
 
     Raises:
@@ -145,13 +195,35 @@ def with_pip(text: str, lines: Iterable[str]) -> str | None:
     """
     sections = [node for node in _dependencies(text) if isinstance(node.value, list)]
     items = [item for section in sections for _, value in section.value for item in value.value]
-    return None if any(re.fullmatch(READS_IT, item.value) for item in items) else _inserted(text, items, lines)
+    reads_it = any(re.fullmatch(READS_IT, item.value) for item in items)
+    return None if reads_it else _inserted(text, items, lines, "dependencies", "pip")
 
 
-def appended(text: str, lines: Iterable[str]) -> str:
+def appended(text: str, lines: Sequence[str]) -> str:
     """Return a requirement file with further lines at its end."""
     end = _line_end(text)
-    return text + ("" if not text or text.endswith("\n") else end) + "".join(f"{line}{end}" for line in lines)
+    after = text + ("" if not text or text.endswith("\n") else end) + "".join(f"{line}{end}" for line in lines)
+    _prove("requirements.txt", _requirements(text), _requirements(after), lines)
+    return after
+
+
+def _requirements(text: str) -> list[str]:
+    """Return the lines of a requirement file, as pip joins and parts them (pip 26, req_file.py)."""
+    return [line for line in re.sub(r"\\(\r\n|\r|\n)", "", text).splitlines() if line]
+
+
+def _prove(name: str, before: Sequence[Any], after: Sequence[Any], added: Sequence[Any]) -> None:
+    """See to it that what is read of a file is what was read of it before, and what was added, in one place.
+
+    Raises:
+        HostError: it is not: the file is written in a way that is not known here (65).
+    """
+    pairs = enumerate(zip(before, after, strict=False))
+    at = next((number for number, (old, new) in pairs if old != new), len(before))
+    if list(after) != [*before[:at], *added, *before[at:]]:
+        line = added[0] if isinstance(added[0], str) else added[0][-1]
+        fix = f"add `{line}` there by hand, then: {task_command('record')}"
+        raise HostError(f"{name} is written in a way that `record` cannot add to", fix=fix, code=ExitCode.DATA)
 
 
 def _dependencies(text: str) -> Sequence[yaml.Node]:
@@ -163,24 +235,48 @@ def _dependencies(text: str) -> Sequence[yaml.Node]:
     return items
 
 
-def _inserted(text: str, items: Sequence[yaml.Node], lines: Iterable[str]) -> str:
+def _read(text: str) -> list[Any]:
+    """Return all that YAML reads in a text, each value behind its names; an alias is read as what it stands for."""
+    import yaml
+
+    def parts(node: Any, *names: str) -> Iterator[Any]:
+        if isinstance(node, yaml.ScalarNode):
+            yield *names, node.value
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                yield from parts(value, *names, str(key.value))
+        else:
+            for item in node.value:
+                yield from parts(item, *names)
+
+    try:
+        return list(parts(yaml.compose(text, Loader=yaml.BaseLoader)))
+    except (yaml.YAMLError, RecursionError):
+        return []
+
+
+def _inserted(text: str, items: Sequence[yaml.Node], lines: Sequence[str], *names: str) -> str:
     """Return a text with further items after the last of some: in their column, or on their line in [a, b].
 
     Raises:
-        HostError: there is none (65).
+        HostError: there is none, or the text would not be itself and these items (65).
     """
     if not items:
         fix = f"add `- pip: [--requirement requirements.txt]` to its dependencies, then: {task_command('record')}"
         raise HostError("environment.yml has no list to add to", fix=fix, code=ExitCode.DATA)
     last = items[-1]
-    dash = text[text.rfind("\n", 0, last.start_mark.index) + 1 : last.start_mark.index]
-    if dash.strip() != "-":
-        at = last.end_mark.index
-        return text[:at] + "".join(f", {line}" for line in lines) + text[at:]
-    at = text.find("\n", last.end_mark.index) + 1 or len(text)
-    end = _line_end(text)
-    head = text[:at] if text[:at].endswith("\n") else text[:at] + end
-    return head + "".join(f"{dash}{line}{end}" for line in lines) + text[at:]
+    at, dash = last.end_mark.index, text[text.rfind("\n", 0, last.start_mark.index) + 1 : last.start_mark.index]
+    if dash.strip() == "-":
+        end = _line_end(text)
+        at = text.find("\n", at) + 1 or len(text)
+        added = "".join(f"{dash}{line}{end}" for line in lines)
+        if not text[:at].endswith("\n"):
+            added = end + added
+    else:
+        added = "".join(f", {line}" for line in lines)
+    after = text[:at] + added + text[at:]
+    _prove("environment.yml", _read(text), _read(after), [(*names, line) for line in lines])
+    return after
 
 
 def _line_end(text: str) -> str:
@@ -203,8 +299,8 @@ def diff(c: Context, *, json: bool = False) -> None:
     if json:
         report.as_json([package._asdict() for package in packages])
     elif packages:
-        rows = [(package.name, package.version, package.by) for package in packages]
-        report.lines(report.table(("package", "version", "installed by"), rows))
+        rows = [(package.name, package.version, package.by, package.source) for package in packages]
+        report.lines(report.table(("package", "version", "installed by", "from"), rows))
     else:
         report.result("Nothing was installed by hand that no file names.")
 
@@ -215,7 +311,10 @@ def record_task(c: Context, *, dry_run: bool = False) -> None:
 
     A line for each package, in environment.yml or requirements.txt; every other line stays. Safe to repeat.
     """
-    achieve((clone.path, environment.environment_yml, engine.engine, by_hand), dry_run=dry_run)
+    seen = achieve((clone.path, environment.environment_yml, engine.engine, by_hand), dry_run=dry_run)
+    for package in unrecorded(seen):
+        if not package.line:
+            report.note(f"Left out: {package.name} {package.version}, of {package.source}.")
 
 
 TASKS = (diff, record_task)

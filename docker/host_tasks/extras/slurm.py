@@ -1,8 +1,9 @@
 """A batch script for Slurm that runs JupyterLab, or a command, in the environment on a compute node.
 
-Its end is docker/slurm.sh. It starts from an archive of `save`, unpacked once on the cluster's shared disk: a folder is
-what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it. Where there is no such runtime, conda
-and pip make the same environment of the lock; without apt.txt, for system packages are that machine's own.
+What it does is in docker/slurm.sh. It starts from an archive of `save`, unpacked once on the cluster's shared disk: a
+folder is what Apptainer, Charliecloud and Podman all take, and no daemon is needed for it. Where there is no such
+runtime, conda and pip make the same environment of the lock; without apt.txt, for system packages are that machine's
+own.
 """
 
 from __future__ import annotations
@@ -297,7 +298,7 @@ def script(seen: Seen, words: Sequence[str], asked: Mapping[str, str], workers: 
     lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in sbatch.items()]
     lines += [settings["setup"]] if settings.get("setup") else []
     lines += [f"{name}=({shlex.join(values)})" for name, values in held.items()]
-    return "\n".join(["#!/bin/bash", *lines, BODY.read_text("utf-8")])
+    return "\n".join(["#!/bin/bash", *lines, f"source {shlex.quote(str(BODY))}"])
 
 
 # tasks

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from host_tasks import choices
 from host_tasks.kit import files, git, report, runner
 from host_tasks.kit.paths import ROOT, YOURS
-from host_tasks.kit.task import Elsewhere, ended, task
-from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
+from host_tasks.kit.task import Elsewhere, after_dashes, ended, task
+from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, achieve, fail, ok, once
 from host_tasks.subjects import clone, link, ports
 
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 REPLACED = "docker/.replaced"  # on both machines: what a transfer replaced or removed
 SENT = "docker/.sent"  # there: the names of what was sent last
 LOST = 255  # ssh's own exit code (ssh(1), "EXIT STATUS"); any other is that of the command there
+NO_PYTHON, NO_PROJECT = 67, 68  # of the line that starts a task there
+NOISE = 66  # of a transfer whose protocol met the words of a shell
 TOO_OLD = (1, 2, 4, 127)  # rsync's exit codes: options or protocols that it does not know; the shell's: not there
+SOCKET_BYTES = 108 - 1 - 17  # unix(7), and what ssh adds while it makes one (OpenSSH 9, mux.c)
 # Over the person's own settings for this host, which may start something else, or take ports.
 OWN = ("ControlMaster=no", "RemoteCommand=none", "LogLevel=ERROR")
 LASTING = ("ControlMaster=yes", "ControlPersist=yes", "ClearAllForwardings=yes", "ServerAliveInterval=15")
@@ -40,8 +43,8 @@ RSYNC = (
     *("rsync", "--recursive", "--links", "--times", "--executability", "--info=name,skip,del"),
     *("--update", "--backup"),  # never over a newer file, and an older one is kept
 )
-TASK = ("python3", "tasks.py")
 OF_HERE = ("port", "open", "attach", "dry_run")  # options of `up` that are about this machine
+QUIETEN = "sed -i '1i case $- in *i*) ;; *) return ;; esac' ~/.bashrc"  # where nobody types, it then says nothing
 
 # look
 
@@ -64,9 +67,16 @@ class Far(NamedTuple):
         return clone.project(Seen())
 
     @property
+    def guards(self) -> str:
+        """What a task there begins with: it ends with a code of its own where something is missing."""
+        return f"cd {self.folder} 2>/dev/null || exit {NO_PROJECT}; command -v python3 >/dev/null || exit {NO_PYTHON}"
+
+    @property
     def socket(self) -> str:
-        """The control socket, without its port."""
-        return f"{Path.home()}/.ssh/starter-{files.digest(f'{self.folder} {self.named}'.encode())[:8]}-"
+        """The control socket, without its port: in ~/.ssh, or where that cannot hold one, in a folder of this login."""
+        name = f"starter-{files.digest(f'{self.folder} {self.named}'.encode())[:8]}-"
+        folders = [Path.home() / ".ssh", *map(Path, filter(None, [os.environ.get("XDG_RUNTIME_DIR")]))]
+        return str(next(filter(holds_sockets, folders), folders[0]) / name)
 
     @property
     def sockets(self) -> list[Path]:
@@ -89,20 +99,37 @@ class Far(NamedTuple):
         argv = [*self.ssh("-O", word, *options), self.host]
         return runner.run(argv, cwd=ROOT, capture=True, announce=False).ok
 
-    def run(self, *words: str, capture: bool = False, announce: bool = True, quiet: bool = False) -> runner.Finished:
-        """Run a command in the project there, on a terminal where there is one here."""
-        command = f"cd {self.folder} && {shlex.join(words)}"
-        if announce:
-            report.command(f"ssh {self.named} {shlex.quote(command)}")
-        terminal = ["-t"] if sys.stdin.isatty() and sys.stderr.isatty() and not capture else []
-        argv = [*self.ssh(*terminal), self.host, command + " >/dev/null" * quiet]
+    def run(self, line: str, *, capture: bool = False, quiet: bool = False) -> runner.Finished:
+        """Run a line of shell there, on a terminal where there is one here."""
+        ends = (sys.stdin, sys.stderr, *([] if quiet else [sys.stdout]))
+        terminal = ["-t"] if not capture and all(stream.isatty() for stream in ends) else []
+        argv = [*self.ssh(*terminal), self.host, line + " >/dev/null" * quiet]
         return runner.run(argv, cwd=ROOT, interactive=not capture, capture=capture, announce=False)
 
+    def task(self, *words: str, capture: bool = False, quiet: bool = False) -> runner.Finished:
+        """Have a task done in the project there; it goes on where the connection is lost."""
+        does = shlex.join(["python3", "tasks.py", *words])
+        report.command(f"ssh {self.named} {shlex.quote(f'cd {self.folder} && {does}')}")
+        return self.run(f"{self.guards}; trap '' HUP; {does}", capture=capture, quiet=quiet)
+
     def failed(self, code: int | str, cause: str = "", fix: str = "", how: ExitCode = ExitCode.UNAVAILABLE) -> Finding:
-        """Return why a command failed: by its exit code, because there is no connection; what runs there goes on."""
-        if int(code) == LOST:
-            return fail(f"no connection to {self.on}", f"ssh {self.named} true", ExitCode.UNAVAILABLE)
-        return fail(cause, fix, how)
+        """Return why a command failed: by its exit code, where it tells what is missing."""
+        known = {
+            LOST: (f"no connection to {self.on}; what runs there goes on", f"ssh {self.named} true"),
+            NO_PROJECT: (f"the project is not on {self.on} yet", task_command(f"up --on {self.on}")),
+            NO_PYTHON: (f"{self.on} has no python3 on its PATH", f"ssh -t {self.named} 'sudo apt-get install python3'"),
+            NOISE: (
+                f"a shell on {self.on} prints something before each command, so rsync cannot be understood",
+                f"ssh {self.named} {shlex.quote(QUIETEN)}",
+            ),
+        }
+        return fail(*known.get(int(code), (cause, fix)), ExitCode.UNAVAILABLE if int(code) in known else how)
+
+
+def holds_sockets(folder: Path) -> bool:
+    """Return whether a folder can hold a control socket: its path is short, and it can be written or made."""
+    short = len(os.fsencode(f"{folder}/starter-01234567-65535")) <= SOCKET_BYTES
+    return short and os.access(folder if folder.exists() else folder.parent, os.W_OK)
 
 
 def machine(on: str) -> Far:
@@ -133,6 +160,10 @@ def connected(far: Far, wanted: int = 0) -> Rule:
         elif os.name == "nt":
             cause = "ssh on Windows cannot keep a connection for several commands"
             yield fail(cause, "wsl # and there the same command", ExitCode.UNAVAILABLE)
+        elif not holds_sockets(folder := Path(far.socket).parent):
+            short = "export XDG_RUNTIME_DIR=/tmp/ssh-$USER && mkdir -p -m 700 $XDG_RUNTIME_DIR"
+            cause = f"{folder} cannot hold ssh's control socket: it cannot be written, or its path is too long"
+            yield fail(cause, f"{short} && {again}", ExitCode.CANNOT_CREATE)
         elif step.name in seen.tried:
             yield far.failed(LOST)
         elif not ports.is_free(number):
@@ -203,14 +234,13 @@ def send(_: Seen, *, far: Far, dry_run: bool = False) -> Ended:
     """Send what git tracks, or would track, and remove there what was sent before and is no longer here.
 
     Raises:
-        HostError: git cannot tell what that is (78).
+        HostError: git cannot tell what that is (69).
     """
     words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    listed = git.run(*words, cwd=ROOT, capture=True, announce=False)
+    listed = git.run(*words, capture=True)
     if not listed.ok:
-        problem = f"git does not say which files are the project's: {listed.last_line}"
-        raise HostError(problem, fix=f"git init {path_word(ROOT)}", code=ExitCode.CONFIG)
-    before = far.run("cat", SENT, capture=True, announce=False).stdout
+        raise git.refused(words[0], listed.last_line)
+    before = far.run(f"cat {far.folder}/{SENT}", capture=True).stdout
     names = [name for name in listed.stdout.split("\0") if name and os.path.lexists(ROOT / name)]
     gone = [name for name in before.split("\0") if name and not os.path.lexists(ROOT / name)]
     with tempfile.TemporaryDirectory() as folder:
@@ -231,13 +261,16 @@ def bring(_: Seen, *, far: Far, name: str) -> Ended:
 def _rsync(far: Far, *argv: str) -> Ended:
     """Run rsync, which shows what it copies, and tell its exit code, or that there is no connection."""
     finished = runner.run([argv[0], f"--rsh={shlex.join(far.ssh())}", *argv[1:]], cwd=ROOT, announce=False)
-    lost = not finished.ok and far.run("true", capture=True, announce=False).returncode == LOST
-    return Ended(finished.ok, str(LOST if lost else finished.returncode))
+    if finished.ok:
+        return Ended()
+    heard = far.run("true", capture=True)
+    cause = LOST if heard.returncode == LOST else NOISE if heard.stdout else finished.returncode
+    return Ended(ok=False, said=str(cause))
 
 
 def have(_: Seen, *, far: Far, words: tuple[str, ...]) -> Ended:
     """Have a task done there; once nothing runs there, no connection is needed."""
-    finished = far.run(*TASK, *words, quiet=True)
+    finished = far.task(*words, quiet=True)
     if finished.ok and words == ("down",):
         far.control("exit")
     return Ended(finished.ok, str(finished.returncode))
@@ -262,35 +295,58 @@ def hand_over(name: str, on: str, said: Mapping[str, Any]) -> None:
     words = [word.removesuffix("=True") for word in words]
     if name == "down":
         achieve([done(far, "down")])
+    elif name in ("up", "url"):
+        had = bool(far.port) and far.control("check")
+        try:
+            _bring_up(far, words, said) if name == "up" else report.result(_link(far, words, (connected(far),), 0))
+        except BaseException:
+            if not had:
+                far.control("exit")
+            raise
     else:
-        _bring_up(far, words, said)
+        behind = after_dashes(default=())
+        finished = far.task(name, *words, *(["--", *behind] if behind else []))
+        code = finished.returncode
+        # A program of the person's may end with any of these.
+        if code == LOST or (code in (NO_PROJECT, NO_PYTHON) and far.run(far.guards, capture=True).returncode == code):
+            raise far.failed(code).error()
+        ended(finished)
 
 
 def _bring_up(far: Far, words: list[str], said: Mapping[str, Any]) -> None:
     """Send the project, bring it up there, and tell the link of this machine that leads there."""
-
-    @functools.cache
-    def there() -> str:
-        finished = far.run(*TASK, "url", capture=True)
-        if finished.ok:
-            return finished.stdout.splitlines()[-1]
-        raise far.failed(finished.returncode, f"no link of {far.on}: {finished.last_line}", again).error()
-
-    again, dry_run = task_command(f"up --on {far.on}"), "dry_run" in said
+    again, dry_run = f"up --on {far.on}", "dry_run" in said
     port = int(choices.asked(said).get(ports.KEY) or 0)
-    sent = moved(far, f"send {ROOT.name}/ to {far.on}", functools.partial(send, far=far), f"up --on {far.on}")
-    achieve((connected(far, port), sent, done(far, "up", *words), opened(far, port, there)), dry_run=dry_run)
+    sent = moved(far, f"send {ROOT.name}/ to {far.on}", functools.partial(send, far=far), again)
+    rules = (connected(far, port), sent, done(far, "up", *words))
     if dry_run:
+        achieve(rules, dry_run=True)
         listed = functools.partial(send, far=far, dry_run=True)
-        achieve([moved(far, f"list what would be sent to {far.on}", listed, f"up --on {far.on} --dry-run")])
+        achieve([moved(far, f"list what would be sent to {far.on}", listed, f"{again} --dry-run")])
         return
-    here = urlsplit(there())._replace(netloc=f"127.0.0.1:{far.port}").geturl()
-    link.ask(here)
+    here = _link(far, [], rules, port)
     report.result(here)
     if "open" in said:
         link.open_in_browser(here)
     if "attach" in said:
-        ended(far.run(*TASK, "logs", "--follow", "--tail", "20"))
+        ended(far.task("logs", "--follow", "--tail", "20"))
+
+
+def _link(far: Far, words: list[str], rules: tuple[Rule, ...], port: int) -> str:
+    """Return the link of this machine that leads to the server there, once the rules hold."""
+
+    @functools.cache
+    def there() -> str:
+        finished = far.task("url", *words, capture=True)
+        if finished.ok:
+            return finished.stdout.splitlines()[-1]
+        cause = f"no link of {far.on}: {finished.last_line}"
+        raise far.failed(finished.returncode, cause, task_command(f"up --on {far.on}")).error()
+
+    achieve((*rules, opened(far, port, there)))
+    here = urlsplit(there())._replace(netloc=f"127.0.0.1:{far.port}").geturl()
+    link.ask(here, f"127.0.0.1:{far.port}")
+    return here
 
 
 # tasks
@@ -305,7 +361,7 @@ def pull(c: Context, *, on: str, folders: str = "results") -> None:
 
     No newer file here is touched, and an older one is kept in docker/.replaced. Safe to repeat.
     """
-    far, names, again = machine(on), folders.split(","), f"pull --on {on}"
+    far, names, again = machine(on), [name.strip() for name in folders.split(",")], f"pull --on {on}"
     if strange := sorted(set(names) - set(YOURS)):
         raise HostError(f"{strange[0]} is none of {' '.join(YOURS)}", fix=task_command(again), code=ExitCode.USAGE)
     bringing = {name: functools.partial(bring, far=far, name=name) for name in names}

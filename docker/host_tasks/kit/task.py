@@ -60,11 +60,16 @@ class Elsewhere(NamedTuple):
 
 
 def task(
-    *, elsewhere: Elsewhere | None = None, hidden: bool = False, **options: Any
-) -> Callable[[Callable[..., Any]], Any]:
+    plain: Callable[..., Any] | None = None,
+    *,
+    elsewhere: Elsewhere | None = None,
+    hidden: bool = False,
+    **options: Any,
+) -> Callable[..., Any]:
     """Return a decorator that makes a function an Invoke task, without short options that Invoke makes up.
 
     Args:
+        plain: the function, where it stands without brackets, as Invoke's own decorator may.
         elsewhere: what does it on another machine, by --on.
         hidden: it can be called, and is not in the list of tasks.
         options: those of invoke.task.
@@ -100,7 +105,7 @@ def task(
         made.hidden = hidden  # for setup/program.py
         return made
 
-    return decorate
+    return decorate(plain) if plain else decorate
 
 
 def after_dashes(default: Sequence[str] | None = None) -> list[str]:

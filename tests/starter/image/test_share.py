@@ -101,3 +101,47 @@ def test_stand_in_that_nobody_needs_goes_with_its_clone(other: Clone) -> None:
     assert would.splitlines()[-1].strip() == f"touches: the image {STAND_IN}:superseded"
     assert "superseded" not in left
     assert "of-another" in left
+
+
+@pytest.mark.engines
+def test_archive_with_a_name_more_changes_nothing(other: Clone, tmp_path: Path) -> None:
+    """It is refused whole, before the engine reads it; the same archive without that name is taken."""
+    theirs, file = f"theirs-{tmp_path.name}-jupyterlab-server".lower(), tmp_path / "environment.tar"
+    base = re.findall(r"^ARG BASE_IMAGE=(\S+)$", (other.root / "docker/Dockerfile").read_text("utf-8"), re.MULTILINE)[0]
+
+    def built(name: str, content: str) -> None:
+        argv = [
+            "docker",
+            "build",
+            "--quiet",
+            "--label",
+            f"org.opencontainers.image.base.name={base}",
+            "--tag",
+            name,
+            "-",
+        ]
+        subprocess.run(argv, input=f"FROM scratch\nWORKDIR /{content}\n", text=True, check=True, capture_output=True)
+
+    built("made-elsewhere-environment:unknown", "environment")
+    docker("save", "--output", str(file), "made-elsewhere-environment:unknown")
+    [tag] = re.findall(r"the files here make (\S+)", other.task("load", str(file)).stderr)
+    name = f"made-elsewhere-environment:{tag}"
+    docker("tag", "made-elsewhere-environment:unknown", name)
+    built(theirs, "hostile")
+    docker("save", "--output", str(file), name, theirs)
+    docker("image", "rm", "made-elsewhere-environment:unknown", name, theirs)
+    built(theirs, "theirs")
+    before = docker("images", "--quiet", "--no-trunc", theirs)
+
+    refused = other.task("load", str(file))
+    after, known = docker("images", "--quiet", "--no-trunc", theirs), docker("images", "--quiet", name)
+    docker("image", "rm", theirs)
+    built(name, "environment")
+    docker("save", "--output", str(file), name)
+    docker("image", "rm", name)
+    taken = other.succeed("load", str(file))
+
+    assert (refused.returncode, after, known) == (65, before, "")
+    assert f"also holds '{theirs}:latest'" in refused.stderr
+    assert taken == f"{other.project}-environment:{tag}\n"
+    assert docker("images", "--quiet", name) == ""

@@ -223,6 +223,45 @@ def test_command_keeps_its_words_and_exit_code(cluster: Cluster) -> None:
     assert cluster.said(number) == "['a b', '$HOME', \"'\"]\n"
 
 
+PART = (
+    "import os, pathlib; part = os.environ['SLURM_ARRAY_TASK_ID']; pathlib.Path('results/part' + part).write_text(part)"
+)
+
+
+def in_parts(cluster: Cluster) -> None:
+    """Run an array of three, and see that each has written its own result."""
+    parts = [cluster.clone.root / "results" / f"part{number}" for number in (1, 2, 3)]
+    for path in parts:
+        path.unlink(missing_ok=True)
+
+    done = cluster.run(f"python3 tasks.py slurm -- {shlex.join(['python', '-c', PART])} | sbatch --wait --array=1-3")
+
+    assert done.returncode == 0, done.stderr
+    assert [path.read_text(encoding="utf-8") for path in parts] == ["1", "2", "3"]
+
+
+def test_array_writes_different_results(cluster: Cluster, job: str) -> None:
+    """Each part of it is told which one it is."""
+    in_parts(cluster)
+
+
+def test_signal_before_the_end_reaches_the_program(cluster: Cluster, job: str) -> None:
+    """`--signal=B:USR1` of sbatch is for the shell of the batch script, which hands it on."""
+    code = """
+import signal, time
+signal.signal(signal.SIGUSR1, lambda *_: exit(7))
+print("begun", flush=True)
+time.sleep(600)
+"""
+    number = cluster.submitted(f"python3 tasks.py slurm -- {shlex.join(['python', '-c', code])} | sbatch")
+    wait_until(lambda: "begun" in cluster.said(number), timeout_s=120, what="the program")
+
+    cluster.run(f"scancel --batch --signal=USR1 {number}")
+
+    exit_code = "scontrol show job {} | grep -o 'ExitCode=[0-9:]*'"
+    wait_until(lambda: "ExitCode=7:0" in cluster.run(exit_code.format(number)).stdout, timeout_s=60, what="its end")
+
+
 @pytest.fixture(scope="module")
 def locked(cluster: Cluster, job: str) -> Iterator[str]:
     """The lines of slurm.yml that take the lock; conda is that of the image, which `setup` brings to the login node."""
@@ -262,6 +301,9 @@ def test_lock_alone_gives_the_same_packages_without_a_runtime(cluster: Cluster, 
 
     prefix = next((cluster.clone.root / "docker" / ".slurm").glob("environment-*"))
     image = docker("images", "--format={{.Repository}}:{{.Tag}}", f"{cluster.clone.project}-environment")
+    settings.write_text(before + locked, encoding="utf-8")
+    in_parts(cluster)
+    settings.write_text(before, encoding="utf-8")
     in_job = cluster.submitted(f"python3 tasks.py slurm -- {shlex.join(listed)} | sbatch --wait")
     of_lock = cluster.run(f"{cluster.user.folder}/bin/conda list --prefix={prefix} --json")
     found = [docker("run", "--rm", image, *listed), cluster.said(in_job), of_lock.stdout]
@@ -275,7 +317,7 @@ import os, pathlib
 from distributed import Client
 
 def told(i):
-    pathlib.Path(f"results/part-{i}").write_text("x")
+    pathlib.Path(f"../results/part-{i}").write_text("x")
     return os.environ["SLURM_JOB_ID"]
 
 with Client(timeout="30s") as client:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aids import executable, wait_until
-from conftest import Clone, cloned, git, removed
+from conftest import PROGRAM, Clone, cloned, git, removed
 from debian import missing
 from faults import World
 from lab import executed, status_of
@@ -244,6 +245,43 @@ def test_what_fails_there_is_told_with_a_shell_there(far: Far, link: str) -> Non
     assert shell.returncode == 0, shell.stderr
 
 
+def test_every_task_of_the_day_is_done_there(far: Far, link: str) -> None:
+    """`url` is of this machine, and the others say what they say there; what stands behind -- comes through."""
+    words = ["python", "-c", "import sys; print(sys.argv[1:]); sys.exit(7)", "a b", "$HOME"]
+
+    ran = far.task("run", "--on", far.on, "--", *words)
+
+    assert (ran.returncode, ran.stdout) == (7, "['a b', '$HOME']\n")
+    assert far.succeed("url", "--on", far.on) == f"{link}\n"
+    assert json.loads(far.succeed("status", "--json", "--on", far.on))["project"] == Clone(far.folder).project
+    assert {"engine", "mounts"} <= {
+        each["code"] for each in json.loads(far.task("doctor", "--json", "--on", far.on).stdout)
+    }
+    assert "jupyterlab" in far.succeed("logs", "--tail", "5", "--on", far.on).lower()
+
+
+@pytest.mark.parametrize("task", ["run", "logs"])
+def test_line_that_is_cut_ends_nothing_there(far: Far, link: str, task: str) -> None:
+    """A command goes on to its end, and who follows a log is told that what runs there goes on."""
+    script = "echo begun; sleep 5; echo done >results/late"
+    words = {"run": ["run", "--on", far.on, "--", "bash", "-c", script], "logs": ["logs", "--follow", "--on", far.on]}
+    argv = [sys.executable, "-I", str(far.clone.root / PROGRAM), *words[task]]
+    pipe, environ = subprocess.PIPE, {**os.environ, **far.environ}
+    process = subprocess.Popen(argv, cwd=far.clone.root, env=environ, stdout=pipe, stderr=pipe)
+    with ending(process):
+        assert process.stdout
+        process.stdout.readline()  # it has come through
+        for each in far.connections():
+            os.kill(each, signal.SIGKILL)
+        said = process.communicate(timeout=60)[1].decode()
+
+    assert process.returncode == ExitCode.UNAVAILABLE
+    assert f"error: no connection to {far.on}; what runs there goes on" in said
+    if task == "run":
+        wait_until((far.folder / "results" / "late").exists, timeout_s=60, what="the end of what ran there")
+    assert far.succeed("up", "--on", far.on) == f"{link}\n"
+
+
 def test_fix_of_a_refused_docker_host_is_up_on_that_machine(far: Far, link: str) -> None:
     """An engine elsewhere would see that machine's files; its error's fix, pasted, starts the project there."""
     on = f"ssh://{far.on}"
@@ -269,6 +307,26 @@ def test_down_ends_server_and_connection_and_leaves_the_files(far: Far, link: st
     assert far.connections() == []
     assert Clone(far.folder).container_id() == ""
     assert (far.folder / "src" / "mine.py").is_file()
+
+
+def test_failed_up_leaves_no_connection(far: Far, link: str) -> None:
+    """Where none was there before; a machine without Python is told as that."""
+    far.succeed("down", "--on", far.on)
+    bashrc = far.home / ".bashrc"
+    before = bashrc.read_text(encoding="utf-8") if bashrc.exists() else ""
+    bashrc.write_text("PATH=/nonexistent\n" + before, encoding="utf-8")
+
+    done = far.task("run", "--on", far.on, "--", "true")
+    bashrc.write_text("echo Welcome\n" + before, encoding="utf-8")
+    failed = far.task("up", "--on", far.on)
+    fixed = far.fix(failed.stderr)
+
+    assert f"error: {far.on} has no python3 on its PATH" in done.stderr
+    assert "prints something before each command" in failed.stderr
+    assert far.connections() == []
+    assert fixed.returncode == 0
+    assert bashrc.read_text(encoding="utf-8").startswith("case $- in")
+    bashrc.write_text(before, encoding="utf-8")
 
 
 def test_machine_that_is_not_there_is_one_error(far: Far) -> None:

@@ -18,7 +18,7 @@ import os
 from distributed import Client
 
 def told(i):
-    path = f"{os.environ['PROJECT_DIR']}/results/part-{i}"
+    path = f"../results/part-{i}"
     open(path, "w").write(open(f"{os.environ['PROJECT_DIR']}/disk/large.csv").read())
     return os.getpid()
 
@@ -93,6 +93,22 @@ def test_notebook_computes_on_the_workers_and_files_are_the_callers(clone: Clone
     parts = [clone.root / "results" / f"part-{number}" for number in range(8)]
     assert {(str(each.stat().st_uid), str(each.stat().st_gid)) for each in parts} == {(values["UID"], values["GID"])}
     assert {each.read_text(encoding="utf-8") for each in parts} == {"x"}
+
+
+def test_workers_share_the_limit(clone: Clone, lab: str) -> None:
+    """Two have half of it each: both together may not take more than the machine has."""
+    code = """
+import distributed
+with distributed.Client(timeout="30s") as client:
+    client.wait_for_workers(2, timeout=60)
+    print([worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()])
+"""
+    limit = json.loads(docker("inspect", lab))[0]["HostConfig"]["Memory"]
+
+    said = clone.succeed("run", "--", "python", "-c", code)
+
+    assert limit
+    assert [abs(each - limit / 2) < limit / 100 for each in json.loads(said)] == [True, True]
 
 
 @pytest.mark.engines

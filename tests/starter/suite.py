@@ -9,22 +9,16 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
 from host_tasks import goals
 from host_tasks.kit import paths, report, runner
 from host_tasks.kit.paths import DOCKER_DIR, LINT_DIR, LINT_ENVIRONMENT, ROOT, STARTER_SETTINGS, STARTER_TESTS
-from host_tasks.kit.task import YES, after_dashes, task
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import achieve
 from host_tasks.setup import bootstrap, host_packages
 from host_tasks.setup.basics import error_text
-from host_tasks.subjects import run
-
-if TYPE_CHECKING:
-    from invoke.context import Context
 
 SHOWN_CHARACTERS = 160  # of a command; some name every file
 PINS = ("requirements.txt", "package-lock.json", "package.json")
@@ -75,11 +69,8 @@ def run_starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, eng
     With `engines`, what has to hold on each engine is tried on those too that this machine has not installed.
 
     Raises:
-        HostError: the starter's tests were deleted (78), or what they need cannot be had.
+        HostError: what they need cannot be had.
     """
-    if not STARTER_TESTS.is_dir():
-        problem = f"{paths.shown(STARTER_TESTS)} is not here: the starter's tests were deleted"
-        raise HostError(problem, fix=task_command("test"), code=ExitCode.CONFIG)
     bootstrap.ensure(bootstrap.TESTS, yes=yes)
     if not (fast or lint):
         achieve(goals.ready(), yes=yes)  # the base image too: two tests that need it would both make it
@@ -133,48 +124,14 @@ def have_auditors() -> bool:
     return True
 
 
-# tasks
-
-
-@task(
-    name="test",
-    help={
-        "yes": YES,
-        "starter": "The starter's own checkers and tests instead of yours.",
-        "all": "Yours and the starter's.",
-        "fast": "The starter's, without what needs an engine or patience.",
-        "lint": "The starter's checkers only.",
-    },
-)
-def run_all(
-    c: Context, *, yes: bool = False, starter: bool = False, all_: bool = False, fast: bool = False, lint: bool = False
-) -> None:
-    """Run the tests in tests/ inside the environment.
-
-    In a container of its own, which cannot change them. Everything after -- goes to pytest.
-    """
-    words, others, failed = after_dashes(default=()), starter or fast or lint, []
-    if all_ or not others:
-        failed += [] if run.run_tests(words, goals.runnable, yes=yes).ok else ["your tests"]
-    if all_ or others:
-        failed += run_starters(words, yes=yes, fast=fast, lint=lint, engines=all_ and not words)
-    if failed:
-        raise Exit(message=error_text(f"failed: {', '.join(failed)}", fix="see the lines of each above"), code=1)
-    report.note("All that was run has passed.")
-
-
-@task(hidden=True)
-def bench(c: Context) -> None:
+def bench() -> None:
     """Measure a bare machine's first start, and the tasks' cost.
 
-    In clones of their own, which are removed afterwards; some eight minutes. The first is a table of its parts; the
-    others are ratios to Docker's own commands, and it ends with 1 where one is over its bound.
+    Raises:
+        Exit: a ratio is over its bound (1).
     """
     bootstrap.ensure(bootstrap.TESTS)
     achieve(goals.stopped())
     scripts = [STARTER_TESTS / "benchmarks" / name for name in ("bare.py", "overhead.py")]
     if not all(runner.run([sys.executable, str(script)], cwd=ROOT, interactive=True).ok for script in scripts):
         raise Exit(message=error_text("a ratio is over its bound", fix=task_command("bench")), code=1)
-
-
-TASKS = (run_all, bench)  # the first takes the place of the core's `test`
