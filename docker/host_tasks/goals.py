@@ -12,6 +12,7 @@ from host_tasks.subjects import (
     engine,
     environment,
     environment_lock,
+    idmap,
     images,
     link,
     machine,
@@ -37,7 +38,7 @@ def mounted() -> tuple[Rule, ...]:
 def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
-        *(clone.path, environment.environment_yml, engine.engine, clone.moved),
+        *(clone.path, environment.environment_yml, engine.engine, clone.moved, idmap.ids_fit),
         *(settings.env_file, settings.private_files),
     )
 
@@ -99,8 +100,8 @@ def restarted() -> tuple[Rule, ...]:
 def doctor() -> tuple[Rule, ...]:
     """Return every check."""
     core = (
-        *(clone.path, engine.engine_closely, clone.moved),
-        *(settings.env_file, settings.private_files, settings.env_owner, settings.shell_unheard),
+        *(clone.path, engine.engine_closely, clone.moved, idmap.limits),
+        *(settings.env_file, idmap.ids_fit, settings.private_files, settings.env_owner, settings.shell_unheard),
         *(network.proxy, network.reachable, network.certificates_fit),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),

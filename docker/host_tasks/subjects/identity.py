@@ -28,6 +28,7 @@ class Identity:
     uid: int
     gid: int
     reason: str  # why this one, one short sentence without its full stop
+    rootless: bool = False  # whether the engine knows this user as uid 0, and none of their further groups
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _name_of(uid: int) -> str:
 
 
 def decide(facts: HostFacts) -> Identity:
-    """Return the user of the container; never uid 0.
+    """Return the user of the container on this machine; never uid 0.
 
     It is the caller; where root calls, the owner of the project's folder, to whom root gives its files too
     (setup/basics.py, rightful_owner); where root owns that too, the caller of sudo, else the default.
