@@ -10,16 +10,23 @@
 #   3. the engine is started: by systemd, else by the init script, else as a daemon that logs to /var/log/dockerd.log
 #   4. run through sudo: the calling user joins the group docker, which is as good as root on this machine
 #
+# With --rootless nothing of this is done, and nobody needs to be root: an engine of the caller's own is started from
+# what is installed, by a unit of their systemd (~/.config/systemd/user/docker.service) where they have one, else as a
+# daemon that ends with the machine; docker's context "rootless" names it, and is chosen.
+#
 # usage: sudo docker/install-engine.sh [--dry-run]
-# Exit codes: 0 an engine answers, 64 usage, 69 unavailable (unsupported system, apt or the engine failed), 77 not root.
+#        docker/install-engine.sh --rootless [--dry-run]
+# Exit codes: 0 an engine answers, 64 usage, 69 unavailable (unsupported system, apt or the engine failed), 77 not root,
+# or root where nobody needs to be.
 set -Eeuo pipefail
 
 readonly SOURCES=/etc/apt/sources.list.d/conda-pip-docker.sources
 readonly PREFERENCES=/etc/apt/preferences.d/conda-pip-docker
-readonly SOCKET=unix:///var/run/docker.sock
 readonly LOG=/var/log/dockerd.log
 readonly SYSTEM_LOG=/var/log/docker.log # of Debian's init script
 
+socket=unix:///var/run/docker.sock
+again="sudo docker/install-engine.sh"
 errors=""   # a file: what the last apt-get said
 rollback=() # the files to delete again where apt fails
 
@@ -45,7 +52,7 @@ clean_up() {
 engine_answers() {
     # By its socket, so that no context of root's gets in between; "version" fails where no server answers,
     # "info" does not always.
-    timeout --kill-after=1 10 docker --host "${SOCKET}" version >/dev/null 2>&1
+    timeout --kill-after=1 10 docker --host "${socket}" version >/dev/null 2>&1
 }
 
 has() {
@@ -242,21 +249,114 @@ clear_stale_pid_files() {
 
 not_started() {
     say "$1"
-    fail 69 "the engine did not answer within 30 s" "see the lines above, then run: sudo docker/install-engine.sh"
+    fail 69 "the engine did not answer within 30 s" "see the lines above, then run: ${again}"
+}
+
+# An engine of the caller's own.
+
+readonly ROOTLESS_SCRIPTS=/usr/share/docker.io/contrib # of Debian's and Ubuntu's docker.io; Docker's are on the PATH
+readonly UNIT=${XDG_CONFIG_HOME:-${HOME:-/nonexistent}/.config}/systemd/user/docker.service
+
+has_user_systemd() {
+    systemctl --user show-environment >/dev/null 2>&1
+}
+
+# An administrator has to do what is printed here, once: newuidmap(1) is what only root can install.
+lacks_for_rootless() {
+    local -A package_of=([rootlesskit]=rootlesskit [slirp4netns]=slirp4netns [newuidmap]=uidmap)
+    local name packages=() ids me
+    me=$(id -un 2>/dev/null) || me=${EUID}
+    if ! has dockerd || ! docker compose version >/dev/null 2>&1 || ! docker buildx version >/dev/null 2>&1; then
+        printf 'sudo docker/install-engine.sh\n'
+    fi
+    for name in rootlesskit slirp4netns newuidmap; do
+        has "${name}" || packages+=("${package_of[${name}]}")
+    done
+    if ((${#packages[@]})); then printf 'sudo apt-get install %s\n' "${packages[*]}"; fi
+    for ids in uid gid; do
+        grep --quiet --extended-regexp "^(${me}|${EUID}):" "/etc/sub${ids}" 2>/dev/null ||
+            printf 'sudo usermod --add-sub%ss 524288-589823 %s\n' "${ids}" "${me}"
+    done
+}
+
+start_rootless() {
+    local -r script=$1 log=${XDG_RUNTIME_DIR}/dockerd-rootless.log
+    if has_user_systemd; then
+        if [[ ! -e ${UNIT} ]]; then
+            mkdir -p "${UNIT%/*}"
+            write_file "${UNIT}" "# Written by docker/install-engine.sh --rootless, as Docker's own setup tool writes it.
+[Service]
+Environment=PATH=${PATH}
+ExecStart=${script}
+Restart=always
+RestartSec=2
+Delegate=yes
+Type=notify
+NotifyAccess=all
+KillMode=mixed
+LimitNOFILE=infinity
+TasksMax=infinity
+
+[Install]
+WantedBy=default.target"
+            systemctl --user daemon-reload
+        fi
+        say "$ systemctl --user enable --now docker"
+        systemctl --user enable --now docker >&2 </dev/null && wait_for_engine 30 && return
+        not_started "$(journalctl --user --unit docker --lines 5 --no-pager --output cat 2>&1)"
+    fi
+    say "$ ${script} (log: ${log})"
+    setsid "${script}" </dev/null >"${log}" 2>&1 &
+    wait_for_engine 30 || not_started "$(tail -n 5 "${log}")"
+}
+
+rootless() {
+    local -r dry_run=$1
+    local script fix lacking context=(docker context create rootless --docker "host=${socket}")
+    ((EUID != 0)) || fail 77 "a rootless engine is nobody's but its user's, and you are root" "docker/install-engine.sh"
+    PATH=${PATH}:/usr/sbin:/sbin:${ROOTLESS_SCRIPTS}
+    mapfile -t lacking < <(lacks_for_rootless)
+    if ((${#lacking[@]})); then
+        printf -v fix ' && %s' "${lacking[@]}"
+        fail 69 "a rootless engine needs what an administrator has to add" "${fix# && }"
+    fi
+    script=$(command -v dockerd-rootless.sh) || fail 69 "there is no dockerd-rootless.sh" "sudo docker/install-engine.sh"
+    if docker context inspect rootless >/dev/null 2>&1; then context[2]=update; fi
+    say "This changes:"
+    engine_answers || say "  - start ${script} as you$(has_user_systemd && printf ', by %s' "${UNIT}")"
+    say "  - docker's context: rootless, ${socket}"
+    [[ ${dry_run} == no ]] || return 0
+    [[ -d ${XDG_RUNTIME_DIR} ]] || install --directory --mode 0700 "${XDG_RUNTIME_DIR}"
+    engine_answers || start_rootless "${script}"
+    "${context[@]}" >/dev/null
+    docker context use rootless >/dev/null
+    rollback=()
+    say "Your own engine answers: $(docker --host "${socket}" version --format '{{.Server.Version}}')"
+    has_user_systemd || say "To end it: kill \$(cat ${XDG_RUNTIME_DIR}/docker.pid); to start it again: ${again}"
 }
 
 main() {
     local dry_run=no packages changes=()
+    # The words of docker's environment would ask another engine than this machine's.
+    unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
     case "$*" in
     "") ;;
     --dry-run) dry_run=yes ;;
+    --rootless | "--rootless --dry-run")
+        # moby's own place where no systemd gives one ("Run the Docker daemon as a non-root user").
+        export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-${HOME}/.docker/run}
+        again="docker/install-engine.sh --rootless"
+        socket=unix://${XDG_RUNTIME_DIR}/docker.sock
+        [[ $* == --rootless ]] || dry_run=yes
+        rootless "${dry_run}"
+        return
+        ;;
     *)
         say "usage: sudo docker/install-engine.sh [--dry-run]"
+        say "       docker/install-engine.sh --rootless [--dry-run]"
         exit 64
         ;;
     esac
-    # The words of docker's environment would ask another engine than this machine's.
-    unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
 
     if engine_answers && docker compose version >/dev/null 2>&1 && docker buildx version >/dev/null 2>&1 &&
         ! joins_docker; then
@@ -288,7 +388,7 @@ main() {
     if ((${#packages[@]})); then install_packages "${packages[@]}"; fi
     engine_answers || start_engine
     if joins_docker; then gpasswd --add "${SUDO_USER}" docker >&2; fi
-    say "The engine answers: $(docker --host "${SOCKET}" version --format '{{.Server.Version}}')," \
+    say "The engine answers: $(docker --host "${socket}" version --format '{{.Server.Version}}')," \
         "Compose $(docker compose version --short), buildx $(docker buildx version | cut -d ' ' -f 2)."
 }
 

@@ -82,6 +82,9 @@ c.ServerApp.ip = "0.0.0.0"  # noqa: S104
 c.ServerApp.port = 8888
 c.ServerApp.port_retries = 0
 c.ServerApp.open_browser = False
+# In a rootless engine's container root is the person, without any right of root's (user_namespaces(7)); it stays
+# refused where it is root of the machine.
+c.ServerApp.allow_root = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[1] != "0"
 
 # With ip 0.0.0.0 Jupyter would accept any Host header, and so DNS rebinding.
 c.ServerApp.allow_remote_access = False

@@ -13,6 +13,7 @@ from host_tasks.subjects import (
     environment,
     environment_lock,
     identity,
+    idmap,
     images,
     link,
     machine,
@@ -38,7 +39,7 @@ def mounted(*, fix: bool = True) -> tuple[Rule, ...]:
 def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
-        *(clone.path, environment.environment_yml, engine.engine, clone.moved),
+        *(clone.path, environment.environment_yml, engine.engine, clone.moved, idmap.ids_fit),
         *(clone.taken_over, settings.compose_names, settings.env_file, settings.private_files),
     )
 
@@ -106,8 +107,8 @@ def restarted() -> tuple[Rule, ...]:
 def doctor() -> tuple[Rule, ...]:
     """Return every check."""
     core = (
-        *(clone.path, engine.engine_closely, clone.moved, clone.taken_over),
-        *(settings.env_file, settings.private_files, settings.env_owner, settings.shell_unheard),
+        *(clone.path, engine.engine_closely, clone.moved, clone.taken_over, idmap.limits),
+        *(settings.env_file, idmap.ids_fit, settings.private_files, settings.env_owner, settings.shell_unheard),
         identity.closed_to_others,
         *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),

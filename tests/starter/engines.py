@@ -13,12 +13,13 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docker"))
 import pytest
 import tried
 from conftest import ROOT, Clone
-from debian import UnreachableError, unpacked
+from debian import HERE, ROOTLESS, UnreachableError, unpacked
 from private import SETTINGS, TOOLS, Private, lacks, private_engine
 from texts import still_ours
+from users import second_user
 
 from host_tasks.kit.paths import STARTER_SETTINGS, STARTER_TESTS
 
@@ -40,7 +42,10 @@ PACKAGES = (
     *("libc6", "libseccomp2"),  # runc needs newer ones than a stable suite has
     *("docker-registry", "libslirp0", "slirp4netns"),  # of the tests
 )
+OWN_ENGINE = STARTER_TESTS / "image" / "test_offline.py"  # which only root can start
 Ask = Callable[..., str]
+# git reads another user's repository only where it is told to (git-config(1), safe.directory).
+OF_ANOTHER = ("GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", f"GIT_CONFIG_VALUE_0={ROOT}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Row:
     """An engine with its programs."""
 
     suite: str = ""  # of the distribution, "" = what this machine has
+    packages: Sequence[str] = PACKAGES
+    rootless: bool = False  # run, as the tests are then, by an ordinary user who is made for it
     settings: Mapping[str, object] = field(default_factory=dict)  # its daemon.json
     compose: Path | None = None  # another Compose than the suite's
 
@@ -57,10 +64,12 @@ THIS = "this"
 ROWS = {
     THIS: Row(),
     "newest": Row(NEWEST),
-    "newest-containerd": Row(NEWEST, CONTAINERD),
-    "newest-compose": Row(NEWEST, CONTAINERD, Path(sys.executable).with_name("docker-compose")),
+    "newest-containerd": Row(NEWEST, settings=CONTAINERD),
+    "newest-compose": Row(NEWEST, settings=CONTAINERD, compose=Path(sys.executable).with_name("docker-compose")),
+    "rootless": Row(HERE, (*ROOTLESS, "docker-registry"), rootless=True),
+    "newest-rootless": Row(NEWEST, (*PACKAGES, "rootlesskit", "uidmap"), rootless=True),
 }
-USUAL = ("newest", "newest-compose")  # both image stores, and two Composes
+USUAL = ("newest", "newest-compose", "rootless")  # both image stores, two Composes, both maps of ids
 
 
 def passed(row: Row, words: Sequence[str]) -> dict[str, str] | None:
@@ -75,9 +84,12 @@ def passed(row: Row, words: Sequence[str]) -> dict[str, str] | None:
     with _started(row) as engine, tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         path = Path(folder, "docker")  # /usr/local/bin may have one that comes before the engine's
         path.symlink_to("/usr/bin/docker")
-        environ = [f"PATH={folder}:{os.environ['PATH']}", f"{SETTINGS}={json.dumps(row.settings)}"]
+        if engine.person:
+            shutil.chown(folder, engine.person.name)
+        environ = [f"PATH={folder}:{os.environ['PATH']}", f"{SETTINGS}={json.dumps(row.settings)}", *OF_ANOTHER]
         told = versions(lambda *asked: _printed(*engine.argv(*environ, *asked)))
-        tests = engine.argv(f"--chdir={ROOT}", *environ, *_tests(f"--basetemp={folder}/t", *words))
+        passed_over = [f"--ignore={OWN_ENGINE}"] if row.rootless else []
+        tests = engine.argv(f"--chdir={ROOT}", *environ, *_tests(f"--basetemp={folder}/t", *passed_over, *words))
         done = subprocess.run(tests, check=False)
     return told if done.returncode == 0 else None
 
@@ -87,8 +99,10 @@ def _started(row: Row) -> Iterator[Private]:
     """Start a row's engine; it has this machine's base image, and reaches what this machine reaches."""
     if reason := lacks([each for each in TOOLS if each != "dockerd"]):
         raise UnreachableError(reason)
-    programs = [unpacked(row.suite, PACKAGES)]
-    with tempfile.TemporaryDirectory() as folder:
+    programs = [unpacked(row.suite, row.packages)]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        person = stack.enter_context(second_user()) if row.rootless else None
         if row.compose:
             if not row.compose.exists():
                 raise UnreachableError(f"no {row.compose}")
@@ -96,16 +110,17 @@ def _started(row: Row) -> Iterator[Private]:
             plugins.mkdir(parents=True)
             (plugins / "docker-compose").symlink_to(row.compose)
             programs.insert(0, Path(folder))
-        with private_engine(programs=programs, settings=json.dumps(row.settings)) as engine:
-            engine.reach_out()
-            if base := Clone(ROOT).values().get("BASE_IMAGE"):
-                engine.load(base)
-            yield engine
+        settings = json.dumps(row.settings)
+        engine = stack.enter_context(private_engine(programs=programs, settings=settings, person=person))
+        engine.reach_out()
+        if base := Clone(ROOT).values().get("BASE_IMAGE"):
+            engine.load(base)
+        yield engine
 
 
 def _tests(*more: str) -> list[str]:
     """Return the command that runs the tests."""
-    settings = [f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", "-m", "engines"]
+    settings = [f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", "-m", "engines", "-p", "no:cacheprovider"]
     spread = ["--numprocesses=2", "--dist=loadfile"]
     return [sys.executable, "-m", "pytest", *settings, *spread, *more, str(STARTER_TESTS / "image")]
 
@@ -121,7 +136,7 @@ def versions(ask: Ask) -> dict[str, str]:
     system = platform.freedesktop_os_release()
     containerd = any("containerd" in value for _, value in info["DriverStatus"])
     return {
-        "engine": _number(info["ServerVersion"]),
+        "engine": _number(info["ServerVersion"]) + " rootless" * ("name=rootless" in info["SecurityOptions"]),
         "Compose": _number(ask("docker", "compose", "version", "--short")),
         "buildx": _number(ask("docker", "buildx", "version")),
         "image store": "containerd" if containerd else info["Driver"],

@@ -1,9 +1,14 @@
-"""docker/install-engine.sh: what it writes for apt on Debian 12, by a copy that has its apt folder elsewhere."""
+"""docker/install-engine.sh: what it writes for apt on Debian 12, by a copy that has its apt folder elsewhere.
 
+And what has to be there for a rootless engine.
+"""
+
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
+from aids import executable
 
 from host_tasks.kit.paths import INSTALL_ENGINE
 
@@ -72,3 +77,39 @@ def test_trixie_that_somebody_chose_stays_as_it_is(apt: Path) -> None:
 
     assert sources == ""
     assert preferences.strip() == FOUR.strip()
+
+
+def as_somebody(folder: Path, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Run the script as an ordinary user whose home is a folder, with the programs in its bin/ before the system's."""
+    environ = {"HOME": str(folder), "PATH": f"{folder}/bin:/usr/bin:/bin", **environ}
+    ids = os.getuid() or 1234  # of nobody that has subordinate ids
+    become = [] if os.getuid() else ["setpriv", f"--reuid={ids}", f"--regid={ids}", "--clear-groups"]
+    argv = [*become, "bash", "-c", INSTALL_ENGINE.read_text(encoding="utf-8"), "install-engine.sh", *words]
+    return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_rootless_names_what_an_administrator_has_to_add_and_changes_nothing(tmp_path: Path) -> None:
+    """What only root can install is one command for whoever is; the person's home stays as it is."""
+    for name in ("docker", "dockerd", "rootlesskit"):
+        executable(tmp_path / "bin" / name, "exit 0")
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+
+    done = as_somebody(tmp_path, "--rootless")
+
+    error, fix = done.stderr.splitlines()
+    assert (done.returncode, error) == (69, "error: a rootless engine needs what an administrator has to add")
+    assert fix.startswith("fix: sudo apt-get install slirp4netns uidmap && sudo usermod --add-subuids 524288-589823 ")
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, which is refused")
+def test_rootless_engine_of_root_is_refused(tmp_path: Path) -> None:
+    """Root has an engine by the usual way, and a rootless one would be nobody's."""
+    done = subprocess.run(["bash", INSTALL_ENGINE, "--rootless"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 77
+    assert done.stderr.splitlines() == [
+        "error: a rootless engine is nobody's but its user's, and you are root",
+        "fix: docker/install-engine.sh",
+    ]

@@ -110,6 +110,14 @@ PULLED = f"{PULL} < base:1 is not on this engine"
 BUILT = "build the image, from the cache where nothing changed < this clone has no image yet"
 
 
+ROOTLESS = {
+    "SecurityOptions": ["name=seccomp", "name=rootless"],
+    "CgroupVersion": "1",
+    "MemoryLimit": False,
+    "PidsLimit": False,
+}
+
+
 def case(name: str, seen: Callable[[], Seen], *told: str, rules: tuple[Rule, ...] = UP) -> Any:
     """Return a world and its plan: each step as "what < why", and the problem that no step cures, with its fix."""
     return pytest.param(seen, rules, list(told), id=name)
@@ -181,10 +189,28 @@ CASES = [
         "fix: upgrade it, see docs.docker.com/compose/install",
     ),
     case(
-        "engine rootless",
-        lambda: stopped(engine=engine(info={"SecurityOptions": ["name=rootless"]})),
-        "error: rootless engine at unix:///var/run/docker.sock: container ids are mapped, so files cannot belong to you; this is not supported yet",
-        "fix: use an engine that runs as root on this machine",
+        "bare clone, engine rootless",
+        lambda: bare(engine_says=ROOTLESS),
+        "write docker/.env < the engine is rootless, and docker/.env does not say so; there is no docker/.env yet",
+        PULLED,
+        BUILT,
+        STARTED,
+    ),
+    case(
+        "engine rootless, and docker/.env of one that was not",
+        lambda: stopped(engine_says=ROOTLESS),
+        "write docker/.env < the engine is rootless, and docker/.env does not say so",
+        STARTED,
+    ),
+    case(
+        "engine that is no longer rootless",
+        lambda: stopped(settings=settings(ROOTLESS="yes")),
+        "write docker/.env < the engine is not rootless, and docker/.env does not say so",
+        STARTED,
+    ),
+    case(
+        "engine rootless, as docker/.env says",
+        lambda: healthy(engine_says=ROOTLESS, settings=settings(ROOTLESS="yes")),
     ),
     case(
         "engine on another machine",
@@ -1081,7 +1107,9 @@ CODES = [
     "path",
     "engine",
     "moved",
+    "limits",
     "env-file",
+    "ids",
     "private-files",
     "env-owner",
     "shell",
@@ -1129,7 +1157,9 @@ ALL_WELL = """\
 ok    path: /home/ada/study
 ok    engine: engine 26.1.5, Compose 2.26.1, at unix:///var/run/docker.sock
 ok    moved: nothing is left of another place
+ok    limits: the engine enforces limits
 ok    env-file: docker/.env is up to date: ada 1815:1852
+ok    ids: ids in the container are those of this machine
 ok    private-files: what may hold a secret is readable by its owner only
 ok    env-owner: docker/.env can be changed by you
 ok    shell: nothing in the shell stands against docker/.env
@@ -1250,11 +1280,11 @@ DOCTOR = [
         "      fix: sudo service docker restart",
     ),
     examination(
-        "engine rootless, with a server that runs",
-        lambda: examined(engine=engine(info={"SecurityOptions": ["name=rootless"]})),
-        1,
-        "fail  engine: rootless engine at unix:///var/run/docker.sock: container ids are mapped, so files cannot belong to you; this is not supported yet",
-        "      fix: use an engine that runs as root on this machine",
+        "engine rootless, without cgroup v2",
+        lambda: examined(engine_says=ROOTLESS, settings=settings(ROOTLESS="yes")),
+        0,
+        "warn  limits: the engine enforces no limit of memory, processes (cgroup v1)",
+        "      fix: have cgroup v2 delegated to you, see docs.docker.com/engine/security/rootless",
     ),
     examination(
         "folder missing, and one that cannot be written",

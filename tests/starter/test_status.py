@@ -113,6 +113,13 @@ def test_row_says_the_state(seen: Seen, row: str, expected: str, capsys: pytest.
     assert told(seen, capsys)[row] == expected
 
 
+def test_memory_is_no_containers_where_the_engine_limits_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rootless engine without cgroup v2 has no group for a container: its numbers would be the machine's."""
+    seen = healthy(engine=engine(), engine_says={"SecurityOptions": ["name=rootless"], "MemoryLimit": False})
+
+    assert told(seen, capsys)["memory"] == "not measured: the engine enforces no limit of memory"
+
+
 def test_part_of_an_engine_that_went_away_is_unknown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

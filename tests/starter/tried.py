@@ -40,4 +40,4 @@ def _written() -> dict[str, dict[str, str]]:
 
 def _numbers(version: str) -> list[int]:
     """Return what versions are compared by."""
-    return [int(number) for number in version.split(".")]
+    return [int(number) for number in re.findall(r"\d+", version)]

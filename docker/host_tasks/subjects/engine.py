@@ -211,8 +211,6 @@ def numbers(version: str) -> tuple[int, int] | None:
 
 def _unsupported(where: Endpoint, info: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield why an engine that answers is one that this project cannot use."""
-    options, fix = str(info.get("SecurityOptions")), where.back or "use an engine that runs as root on this machine"
-    mapped = "container ids are mapped, so files cannot belong to you; this is not supported yet"
     if not where.local:
         problem = f"{where.named_by} is another machine: containers there would see its files, not yours"
         there = where.host if where.host.startswith("ssh://") else urlsplit(where.host).hostname
@@ -221,11 +219,9 @@ def _unsupported(where: Endpoint, info: Mapping[str, Any]) -> Iterator[Finding]:
     if info.get("OSType") == "windows":
         cause = "the engine runs Windows containers; this is not supported yet"
         yield fail(cause, "switch Docker Desktop to Linux containers")
-    if "name=rootless" in options:
-        yield fail(f"rootless engine at {where.host}: {mapped}", fix)
-    if "name=userns" in options:
-        fix = "take userns-remap out of /etc/docker/daemon.json and restart the engine"
-        yield fail(f"engine with userns-remap: {mapped}", fix)
+    if "name=userns" in str(info.get("SecurityOptions")):
+        cause = "engine with userns-remap: ids are mapped, so files cannot belong to you; this is not supported yet"
+        yield fail(cause, "take userns-remap out of /etc/docker/daemon.json and restart the engine")
 
 
 def _by_complaint(said: str, told: Engine) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ class Identity:
     uid: int
     gid: int
     reason: str  # why this one, one short sentence without its full stop
+    rootless: bool = False  # whether the engine knows this user as uid 0, and none of their further groups
 
 
 # look
@@ -80,7 +81,7 @@ def decide(
     sudo: tuple[int, int] | None,
     name_of: Callable[[int], str],
 ) -> Identity:
-    """Return the user of the container; never uid 0.
+    """Return the user of the container on this machine; never uid 0.
 
     It is the caller; where root calls, the one for whom it acts, to whom it gives its files too; else the default.
 

@@ -410,7 +410,7 @@ def _permit(place: Place, who: identity.Identity) -> str:
     """Return the command that lets the identity write: a folder of this clone is the caller's, another is shared."""
     if place.ours:
         return f"sudo chown -R {who.uid}:{who.gid} {path_word(place.mount.source)}"
-    if place.gid not in (0, USERS) and place.mode & 0o30 == 0o30:
+    if not who.rootless and place.gid not in (0, USERS) and place.mode & 0o30 == 0o30:
         override = path_word(DOCKER_DIR / "docker-compose.override.yml")
         return f'add to {compose.SERVICE} in {override}: group_add: ["{place.gid}"], then: {task_command("up")}'
     return f"ask its owner for: sudo setfacl -m u:{who.uid}:rwx {path_word(place.mount.source)}"

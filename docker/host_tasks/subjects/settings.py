@@ -27,7 +27,7 @@ from host_tasks.kit.paths import (
 )
 from host_tasks.kit.words import masked, path_word, task_command
 from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
-from host_tasks.subjects import clone, compose, identity, network, ports
+from host_tasks.subjects import clone, compose, identity, idmap, network, ports
 
 HEADER = "# Written by `python3 tasks.py env`: who you are, and what was chosen for this clone."
 GONE = "docker-compose.hardened-workers.yml"  # a Compose file of earlier starters, whose docker/.env may name it
@@ -38,7 +38,7 @@ def own_keys() -> tuple[str, ...]:
     """Return the keys of docker/.env that are ours; every other line is the person's."""
     return (
         *("USER", "UID", "GID", "APP_USER", "COMPOSE_PROJECT_NAME", "PROJECT_FOLDER", "COMPOSE_FILE", "BASE_IMAGE"),
-        *("CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG", "MEMORY_LIMIT", *choices.keys(), *network.PROXIES),
+        *("CA_BUNDLE", "PIP_CONFIG", "PROXY_CONFIG", "MEMORY_LIMIT", idmap.KEY, *choices.keys(), *network.PROXIES),
     )
 
 
@@ -120,7 +120,7 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
         HostError: the identity, docker/.env or pip's configuration cannot be used.
     """
     kept, pip_config, trusted = env(ENV_FILE).read(), network.pip_config(), network.ca_bundle()
-    who, chosen = identity.observe(), _chosen_bundle(kept.get("CA_BUNDLE"), trusted)
+    (who, uid, gid), chosen = idmap.inside(identity.observe(), kept), _chosen_bundle(kept.get("CA_BUNDLE"), trusted)
     # The engine may not see where this machine keeps its certificates, so they are copied into the clone.
     wanted = {PIP_CONFIG: pip_config, CA_BUNDLE: network.certificates(trusted) if trusted and not chosen else ""}
     through = {**kept, **network.proxies()}  # as docker/activate.sh reads it
@@ -128,8 +128,8 @@ def observe(asked: Mapping[str, str | None] = MappingProxyType({})) -> Settings:
     beside = {path: text for path, text in wanted.items() if text and files.content(path) != text.encode()}
     observed: dict[str, str | None] = {
         "USER": who.user,
-        "UID": str(who.uid),
-        "GID": str(who.gid),
+        "UID": uid,
+        "GID": gid,
         "APP_USER": who.user,  # what Compose goes by: it takes USER from the shell first
         "COMPOSE_PROJECT_NAME": clone.project_name(),
         "PROJECT_FOLDER": str(ROOT) if envfile.can_hold(str(ROOT)) else None,

@@ -9,7 +9,7 @@ from host_tasks import choices
 from host_tasks.kit import report
 from host_tasks.kit.words import HostError
 from host_tasks.loop import Seen, examined
-from host_tasks.subjects import base, clone, containers, images, link, machine, services, settings
+from host_tasks.subjects import base, clone, containers, idmap, images, link, machine, services, settings
 
 GIB = 1024**3
 OF_ENGINE = ("server", "other services", "base image", "stand-ins", "image", "memory")  # rows that only it can tell
@@ -112,6 +112,8 @@ def _memory(seen: Seen) -> str:
     server = containers.server(seen)
     if server is None or server.status != "running":
         return "none"
+    if idmap.info(seen).get("MemoryLimit") is False:
+        return "not measured: the engine enforces no limit of memory"
     used, limit = containers.memory(server)
     return f"{used / GIB:.1f} of {limit / GIB:.1f} GiB" if limit else f"{used / GIB:.1f} GiB"
 

@@ -70,6 +70,12 @@ class Clone:
         return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
     @property
+    def owner(self) -> tuple[str, str]:
+        """The uid and gid outside of what the container's user makes; those inside are in docker/.env."""
+        values = self.values()
+        return (str(os.getuid()), str(os.getgid())) if "ROOTLESS" in values else (values["UID"], values["GID"])
+
+    @property
     def project(self) -> str:
         """The clone's name for Compose."""
         return project_name(self.root)
@@ -91,6 +97,11 @@ def docker(*words: str) -> str:
     HEARD.extend([done.stdout, done.stderr])
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def rootless() -> bool:
+    """Return whether the engine's containers know this user as uid 0."""
+    return "name=rootless" in docker("info", "--format", "{{.SecurityOptions}}")
 
 
 def git(clone: Clone, *words: str) -> None:

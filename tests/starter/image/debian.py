@@ -1,5 +1,6 @@
 """Programs that some tests need beside the engine, from Debian's archive; also those of another suite, in a folder."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -9,6 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conda-pip-docker"
+HERE = ""  # this machine's own suite
+with contextlib.suppress(OSError):  # no Linux
+    HERE = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+ROOTLESS = ("libslirp0", "rootlesskit", "slirp4netns", "uidmap")  # for a rootless engine, beside the engine's own
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # The suite may be a copy that is past its date; nothing of the machine's own apt is read or written but what it
 # sets for downloads. `update` fails where a list cannot be had, instead of going on with a warning.
@@ -67,13 +72,12 @@ def _archive() -> str:
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise UnreachableError("this system has no apt")
-    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     words = ["indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
     settings_alone = [f"--option=APT::Get::IndexTargets::{each}=0" for each in ("OnlyPresent", "ReleaseInfo")]
     for line in "".join(_apt_get(*words, *more) for more in ([], settings_alone)).splitlines():
-        if line.startswith(f"{codename} main "):
+        if line.startswith(f"{HERE} main "):
             return line.split(" ", 2)[2]
-    raise UnreachableError(f"apt's settings name no archive with {codename or 'this release'}")
+    raise UnreachableError(f"apt's settings name no archive with {HERE or 'this release'}")
 
 
 def _apt_get(*words: str, cwd: Path = Path("/"), **environ: str) -> str:

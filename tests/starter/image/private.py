@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from aids import wait_until
+from users import User
 
 GATEWAY = "10.213.77.1"  # of the private engine's bridge: build steps and what they ask meet there
 TOOLS = ("unshare", "nsenter", "setpriv", "iptables", "dockerd")
@@ -23,7 +24,8 @@ LOOPBACK_UP = "import fcntl, socket, struct; fcntl.ioctl(socket.socket(), 0x8914
 # Programs of other folders lie over /usr as if they were installed, read-only, with the C library that they need; no
 # plug-in or setting of the caller's gets in their way.
 # Its own /run hides the sockets of the machine's engine and of its containerd, so that it starts one of its own.
-# An engine that ends is started again once /run/again is there.
+# An engine that ends is started again once /run/again is there. Words after the seventh start a rootless one, as its
+# person, who also passes through the caller's home, where Python and the repository may be.
 ENGINE = """
 set -e
 if [ -n "$7" ]; then
@@ -36,11 +38,21 @@ mkdir /run/docker
 touch /run/private
 [ -z "$6" ] || mount -t tmpfs -o "size=$6" none "$1/data"
 "$4" -c "$5"
+if [ "$#" -gt 7 ]; then
+    mkdir /run/open
+    mount -t overlay -o "lowerdir=/run/open:$HOME" none "$HOME"
+    mknod -m 0666 /run/tun c 10 200  # as udev leaves it, which not every machine has
+    mount --bind /run/tun /dev/net/tun
+fi
 set +e
 while :; do
-    dockerd --config-file "$1/daemon.json" --data-root "$1/data" --exec-root /run/docker --pidfile /run/docker.pid \
-        --host unix:///run/docker.sock --bip "$2/24" --default-address-pool base=10.214.0.0/16,size=24 \
-        --cgroup-parent "$3" &
+    if [ "$#" -gt 7 ]; then
+        (shift 7 && exec "$@") &
+    else
+        dockerd --config-file "$1/daemon.json" --data-root "$1/data" --exec-root /run/docker \
+            --pidfile /run/docker.pid --host unix:///run/docker.sock --bip "$2/24" \
+            --default-address-pool base=10.214.0.0/16,size=24 --cgroup-parent "$3" &
+    fi
     wait $!
     [ -e /run/ready ] || exit 1
     rm -f /run/docker.pid
@@ -62,6 +74,7 @@ kill -KILL "$(cat /run/docker.pid)"
 touch /run/again
 until ! [ -e /run/again ] && docker info >/dev/null 2>&1; do sleep 0.1; done
 """
+ROOTLESS = "/usr/share/docker.io/contrib/dockerd-rootless.sh"  # moby's own, where Debian's package has it
 
 
 @dataclass(frozen=True)
@@ -70,10 +83,16 @@ class Private:
 
     pid: int
     data: Path  # what the engine keeps, as it is seen inside
+    person: User | None = None  # whose engine it is, where it is rootless
 
     def argv(self, *words: str) -> list[str]:
-        """Return the command that runs a command inside the namespaces."""
-        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--pid", "env", *words]
+        """Return the command that runs a command inside the namespaces, as the person that the engine belongs to."""
+        become = as_owner(self.person, self.data.parent) if self.person else []
+        return self.as_root(*become, "env", *words)
+
+    def as_root(self, *words: str) -> list[str]:
+        """Return the command that runs a command inside the namespaces as root."""
+        return ["nsenter", "--target", str(self.pid), "--net", "--mount", "--pid", *words]
 
     def run(self, *words: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
         """Run a command inside the namespaces."""
@@ -89,8 +108,7 @@ class Private:
         os.close(says)
         with open(ready, "rb") as told:  # noqa: PTH123 - a descriptor
             assert told.read(1), "slirp4netns ended"
-        resolver = self.run("sh", "-c", RESOLVER)
-        assert resolver.returncode == 0, resolver.stderr
+        subprocess.run(self.as_root("sh", "-c", RESOLVER), check=True, timeout=20)
 
     def answers(self) -> bool:
         """Return whether the engine is ready."""
@@ -112,6 +130,15 @@ class Private:
         assert done.returncode == 0, done.stderr
 
 
+def as_owner(person: User, folder: Path) -> list[str]:
+    """Return how a command is run by the person with a rootless engine in a folder."""
+    become = ["setpriv", f"--reuid={person.name}", f"--regid={person.name}", "--init-groups", "env"]
+    own = {"HOME": person.home, "USER": person.name, "LOGNAME": person.name, "XDG_RUNTIME_DIR": folder / "run"}
+    elsewhere = ("CACHE", "CONFIG", "DATA", "STATE")
+    engine = f"DOCKER_HOST=unix://{folder}/run/docker.sock"
+    return [*become, *(f"--unset=XDG_{each}_HOME" for each in elsewhere), *(f"{k}={v}" for k, v in own.items()), engine]
+
+
 def lacks(tools: Sequence[str] = TOOLS) -> str:
     """Return what a private engine needs and is not here, or an empty text."""
     absent = [each for each in tools if shutil.which(each) is None]
@@ -119,33 +146,43 @@ def lacks(tools: Sequence[str] = TOOLS) -> str:
 
 
 @contextmanager
-def private_engine(size: str = "", programs: Sequence[Path] = (), settings: str = "") -> Iterator[Private]:
+def private_engine(
+    size: str = "", programs: Sequence[Path] = (), settings: str = "", person: User | None = None
+) -> Iterator[Private]:
     """Start an engine with no image and no network, on a disk of a size where one is given; all is gone afterwards.
 
-    Programs are folders whose usr/ lies over the machine's, the first one on top. Settings are a daemon.json.
+    Programs are folders whose usr/ lies over the machine's, the first one on top. Settings are a daemon.json. A person
+    has a rootless one.
     """
     if not programs and (reason := lacks()):
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))  # it gets large, and /tmp may be memory
     (folder / "daemon.json").write_text(settings or os.environ.get(SETTINGS, "{}"), encoding="utf-8")
     (folder / "data").mkdir()
+    rootless: list[str] = []
+    if person:
+        (folder / "run").mkdir(mode=0o700)
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, person.name, person.name)
+        words = [ROOTLESS, f"--config-file={folder}/daemon.json", f"--data-root={folder}/data"]
+        rootless = [*as_owner(person, folder), f"PATH={os.environ['PATH']}:/usr/sbin:/sbin", *words]
     over_usr = ":".join(f"{each}/usr" for each in programs)
     namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     argv = ["setpriv", "--pdeathsig", "KILL", *namespaces, "--propagation", "private", "sh", "-c", ENGINE, "sh"]
     with (folder / "log").open("wb") as log:
         outer = subprocess.Popen(
-            [*argv, str(folder), GATEWAY, folder.name, sys.executable, LOOPBACK_UP, size, over_usr],
+            [*argv, str(folder), GATEWAY, folder.name, sys.executable, LOOPBACK_UP, size, over_usr, *rootless],
             stdout=log,
             stderr=log,
         )
     try:
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         wait_until(lambda: bool(children.read_text().split()), timeout_s=10, what="the namespaces")
-        engine = Private(int(children.read_text().split()[0]), folder / "data")
+        engine = Private(int(children.read_text().split()[0]), folder / "data", person)
         wait_until(lambda: outer.poll() is not None or engine.answers(), timeout_s=60, what="the private engine")
         if outer.poll() is not None:
             pytest.skip(f"no second engine here: {(folder / 'log').read_text(errors='replace')[-300:]}")
-        engine.run("touch", "/run/ready")
+        subprocess.run(engine.as_root("touch", "/run/ready"), check=True, timeout=20)
         yield engine
     finally:
         outer.kill()  # the kernel ends every process of its PID namespace with the first

@@ -125,10 +125,20 @@ def link(running: Clone) -> str:
 
 @pytest.mark.engines
 def test_container_has_no_privileges(running: Clone) -> None:
-    """No capability, none to gain, the engine's system calls only, not root, no file that runs as another."""
+    """No capability, none to gain, the engine's system calls only, not the machine's root, no file for another."""
+    root_is = running.inside("cat", "/proc/self/uid_map").stdout.split()[1]  # user_namespaces(7)
     assert privileges(running) == NO_PRIVILEGES
-    assert running.inside("id", "--user").stdout.strip() == running.values()["UID"] != "0"
+    assert running.inside("id", "--user").stdout.strip() == running.values()["UID"]
+    assert running.values()["UID"] != "0" or root_is == running.owner[0] != "0"
     assert set_id_files(running) == []
+
+
+def test_server_does_not_start_as_the_machines_root(running: Clone) -> None:
+    """Only a rootless engine's uid 0 is a person: an image that was made for one serves nothing anywhere else."""
+    done = running.run("docker", "run", "--rm", "--user=0", f"{running.project}-jupyterlab-server", timeout_s=60)
+
+    assert done.returncode != 0
+    assert "Running as root is not recommended" in done.stderr
 
 
 @pytest.mark.parametrize("path", CLOSED)

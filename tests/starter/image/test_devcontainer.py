@@ -46,7 +46,7 @@ def test_devcontainer_works_as_the_person_in_the_environment(cli: list[str], run
 
     assert done.stdout.split() == ["bin", "data", "doc", "env", "notebooks", "results", "src", "/opt/env"], done.stderr
     made = (running.root / "results" / "made").stat()
-    assert (str(made.st_uid), str(made.st_gid)) == (running.values()["UID"], running.values()["GID"])
+    assert (str(made.st_uid), str(made.st_gid)) == running.owner
 
 
 def test_every_door_leads_to_the_same_environment(cli: list[str], running: Clone) -> None:

@@ -175,16 +175,16 @@ ENGINE = (
         runs=True,
     ),
     Row(
-        "engine-rootless",
+        "engine-with-userns-remap",
         faults.other_docker(
             "info*) echo '"
-            '{"ServerVersion": "28.0.0", "OSType": "linux", "SecurityOptions": ["name=rootless"],'
+            '{"ServerVersion": "28.0.0", "OSType": "linux", "SecurityOptions": ["name=userns"],'
             ' "ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "1"}]}}'
             "'; exit 0 ;;"
         ),
         78,
-        "rootless engine at unix:///var/run/docker.sock: .+; this is not supported yet",
-        "use an engine that runs as root on this machine",
+        "engine with userns-remap: .+; this is not supported yet",
+        "take userns-remap out of /etc/docker/daemon.json and restart the engine",
         PERSON,
         doctor="engine",
     ),
@@ -194,7 +194,6 @@ ENGINE = (
     Proved("member-of-group-docker-since-this-login", "test_group.py::test_same_command_runs_again_with_the_group"),
     Proved("buildx-missing", "test_engine.py::test_diagnose_without_buildx"),
     Proved("podman-instead-of-docker", "test_engine.py::test_podman_is_told_from_docker"),
-    Proved("engine-with-userns-remap", "test_engine.py::test_diagnose_unsupported_engine"),
     Proved("engine-of-another-machine", "test_engine.py::test_diagnose_other_machine"),
     Proved("engine-too-old", "test_engine.py::test_old_engine_is_named_with_both_versions"),
 )

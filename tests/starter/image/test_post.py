@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import YOURS, Clone, cloned, docker
+from conftest import YOURS, Clone, cloned, docker, rootless
 
 POST_ENV = "USER={user}\nUID={uid}\nGID={gid}\n"
 SHELL = {name: value for name, value in os.environ.items() if name not in ("USER", "UID", "GID")}
@@ -23,7 +23,8 @@ def base(running: Clone) -> str:
 def plain(tmp_path: Path, base: str) -> Iterator[Clone]:
     """A clone with only the post's three lines in docker/.env, and what this machine's base image needs."""
     clone = cloned(tmp_path / "plain")
-    text = POST_ENV.format(user="al-khawarizmi", uid=1000, gid=100) + base
+    uid, gid = (0, 0) if rootless() else (1000, 100)
+    text = POST_ENV.format(user="al-khawarizmi", uid=uid, gid=gid) + base
     (clone.root / "docker" / ".env").write_text(text, encoding="utf-8")
     for name in YOURS:
         os.chown(clone.root / name, 1000, 100) if os.getuid() == 0 else None
@@ -45,7 +46,7 @@ def test_plain_compose_configures_starts_and_stops(plain: Clone) -> None:
 
     assert [each.returncode for each in (config, up, wrote, down)] == [0, 0, 0, 0], up.stderr[-3000:] + wrote.stderr
     saved = (plain.root / "results" / "by-compose").stat()
-    assert (saved.st_uid, saved.st_gid) == (1000, 100)
+    assert (saved.st_uid, saved.st_gid) == ((os.getuid(), os.getgid()) if rootless() else (1000, 100))
 
 
 def test_plain_compose_without_env_says_what_to_run(plain: Clone) -> None:
@@ -62,18 +63,10 @@ def test_plain_compose_without_env_says_what_to_run(plain: Clone) -> None:
 def test_image_build_and_container_run_of_the_post(plain: Clone, base: str) -> None:
     """The post's `docker image build` and `docker container run`, with its build arguments and six volumes, work."""
     folder = plain.root / "docker"
+    uid, gid = (0, 0) if rootless() else (1815, 1852)
     build = [
-        *(
-            "docker",
-            "image",
-            "build",
-            "--build-arg",
-            "username=ada",
-            "--build-arg",
-            "uid=1815",
-            "--build-arg",
-            "gid=1852",
-        ),
+        *("docker", "image", "build"),
+        *("--build-arg", "username=ada", "--build-arg", f"uid={uid}", "--build-arg", f"gid={gid}"),
         *(("--build-arg", base.strip()) if base else ()),
         *("--file", "Dockerfile", "--tag", "post:test", "../"),
     ]
@@ -89,9 +82,9 @@ def test_image_build_and_container_run_of_the_post(plain: Clone, base: str) -> N
     docker("image", "rm", "post:test")
 
     assert built.returncode == 0, built.stderr[-3000:]
-    assert ran.stdout.split() == ["1815", "ada", "/home/ada/app", "/opt/env"], ran.stderr
+    assert ran.stdout.split() == [str(uid), "ada", "/home/ada/app", "/opt/env"], ran.stderr
     saved = (plain.root / "results" / "by-run").stat()
-    assert (saved.st_uid, saved.st_gid) == (1815, 1852)
+    assert (saved.st_uid, saved.st_gid) == ((os.getuid(), os.getgid()) if rootless() else (1815, 1852))
     assert json.loads(command)[:2] == ["jupyter", "lab"]
 
 
