@@ -27,6 +27,14 @@ GO_WITH = {
     "test_example.py": "notebooks/penguins.ipynb",
 }
 HEARD: list[str] = []  # what commands have said since the last test
+
+# In the place of JupyterLab, a server that answers its link: it starts with a third of the work.
+STUB = """
+USER 0
+RUN mkdir -p /srv/lab/tree && touch /srv/lab/tree/notebooks
+HEALTHCHECK --start-period=60s --start-interval=0.2s CMD ["env", "BASH_ENV=", "bash", "-c", "</dev/tcp/127.0.0.1/8888"]
+CMD ["python3", "-m", "http.server", "8888", "--directory", "/srv"]
+"""
 collect_ignore = [test for test, file in GO_WITH.items() if not (ROOT / file).is_file()]
 
 
@@ -133,6 +141,13 @@ def removed(clone: Clone) -> None:
         docker("image", "rm", *environments)
 
 
+def stubbed(clone: Clone) -> Clone:
+    """Have a stub in the place of JupyterLab, for what is true of any server; the rest of the image is as it was."""
+    with (clone.root / "docker" / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
+        dockerfile.write(f"{STUB}USER ${{uid}}\n")
+    return clone
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a skipped test of this folder a failed one in CI: there, what it proves has not been proved."""
@@ -175,6 +190,19 @@ def running(clone: Clone) -> Clone:
     """A clone whose server runs."""
     clone.succeed("up", "--yes")
     return clone
+
+
+@pytest.fixture(scope="module")
+def stub(clone: Clone) -> Clone:
+    """A clone with a stub in the place of JupyterLab, in which nothing runs yet."""
+    return stubbed(clone)
+
+
+@pytest.fixture(scope="module")
+def running_stub(stub: Clone) -> Clone:
+    """A clone whose stub runs."""
+    stub.succeed("up", "--yes")
+    return stub
 
 
 @pytest.fixture
