@@ -186,6 +186,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 @pytest.fixture(scope="module")
+def built(clone: Clone) -> Clone:
+    """A clone that has its image, and in which nothing runs."""
+    clone.succeed("build", "--yes")
+    return clone
+
+
+@pytest.fixture(scope="module")
 def running(clone: Clone) -> Clone:
     """A clone whose server runs."""
     clone.succeed("up", "--yes")
