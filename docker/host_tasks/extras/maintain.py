@@ -85,8 +85,8 @@ def run_starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, eng
         achieve(goals.ready(), yes=yes)  # the base image too: two tests that need it would both make it
     if fast:
         how = ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
-    else:  # a file at a time, for its tests share a clone; two files, for with an engine a test mostly waits
-        how = ["--numprocesses=2", "--dist=loadfile"]
+    else:  # a file at a time, for its tests share a clone, in the order of tests/starter/image/conftest.py
+        how = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
     pytest = ["pytest", f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", *how, *words]
     commands = [*checkers(), *(audits() if not fast and have_auditors() else []), *([] if lint else [pytest])]
     commands += [[sys.executable, str(STARTER_TESTS / "engines.py")]] if engines and not (fast or lint) else []

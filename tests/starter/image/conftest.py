@@ -26,6 +26,31 @@ GO_WITH = {
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",
 }
+# What takes long comes first, the longest before the others: begun last, it would keep one process busy and no other.
+LONG = (
+    "test_fault_matrix.py",
+    "test_private_channel.py",
+    "test_slurm.py",
+    "test_readme.py",
+    "test_environment.py",
+    "test_clones.py",
+    "test_workers.py",
+    "test_main_job.py",
+    "test_concurrency.py",
+    "test_source_requirements.py",
+    "test_ssh.py",
+    "test_landing.py",
+    "test_first_day.py",
+    "test_caches.py",
+    "test_devcontainer.py",
+    "test_compose_examples.py",
+    "test_offline.py",
+    "test_other_engines.py",
+    "test_container.py",
+    "test_identities.py",
+    "test_binder.py",
+    "test_hardened.py",
+)
 HEARD: list[str] = []  # what commands have said since the last test
 
 # In the place of JupyterLab, a server that answers its link: it starts with a third of the work.
@@ -146,6 +171,16 @@ def stubbed(clone: Clone) -> Clone:
     with (clone.root / "docker" / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
         dockerfile.write(f"{STUB}USER ${{uid}}\n")
     return clone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first, then the others of this folder, then those that need no engine."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path
+        return LONG.index(path.name) if path.name in LONG else len(LONG) + (path.parent != Path(__file__).parent)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)
