@@ -2,13 +2,11 @@
 
 import os
 import random
-import time
 
 import pytest
 from conftest import Clone, docker
 
-ROUNDS = int(os.environ.get("ROUNDS", "0"))  # 0: as many as fit in BUDGET_S
-BUDGET_S = 25.0
+ROUNDS = int(os.environ.get("ROUNDS", "16"))
 
 # What sudo, cron, CI, an editor's terminal or another project's .env leave in a shell. HOME stays: it is the docker
 # command's own.
@@ -58,16 +56,11 @@ def test_up_in_another_environment_recreates_nothing(running_stub: Clone) -> Non
     chance = random.Random(1)  # noqa: S311 - the same shells in every run
     before = running_stub.container_id()
     env_file = (running_stub.root / "docker" / ".env").read_bytes()
-    deadline = time.monotonic() + BUDGET_S
-    done = 0
-    while done < ROUNDS or (not ROUNDS and time.monotonic() < deadline):
+    for _ in range(ROUNDS):
         exported = shell(chance)
         running_stub.succeed("up", "--yes", **exported)
         assert running_stub.container_id() == before, exported
-        done += 1
 
-    print(f"{done} up, 0 recreations")
-    assert done >= 5
     assert (running_stub.root / "docker" / ".env").read_bytes() == env_file
     assert docker("inspect", "--format", "{{.RestartCount}}", before) == "0"
 
