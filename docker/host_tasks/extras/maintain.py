@@ -112,7 +112,8 @@ def run_starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, che
     if fast:
         how = ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
     else:  # a file at a time, for its tests share a clone, in the order of tests/starter/image/conftest.py
-        how = ["--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder"]
+        # Three files on two cores: a test with an engine also waits, for a silent one, a job's time, a download.
+        how = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     pytest = ["pytest", f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", *how, *words]
     commands = [] if checked else [*checkers(), *(audits() if not fast and have_auditors() else [])]
     commands += [] if lint else [pytest]
