@@ -121,7 +121,7 @@ def _started(row: Row) -> Iterator[Private]:
 def _tests(*more: str) -> list[str]:
     """Return the command that runs the tests."""
     settings = [f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", "-m", "engines", "-p", "no:cacheprovider"]
-    spread = ["--numprocesses=2", "--dist=loadfile"]
+    spread = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     return [sys.executable, "-m", "pytest", *settings, *spread, *more, str(STARTER_TESTS / "image")]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from invoke.exceptions import Exit
@@ -63,8 +66,31 @@ def audits() -> list[list[str]]:
 # repair
 
 
-def run_starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, engines: bool) -> list[str]:
-    """Run the checkers, and the starter's tests unless only the checkers are asked for; return what failed.
+@contextmanager
+def checking(*, yes: bool) -> Iterator[Callable[[], bool]]:
+    """Run the checkers in a process of their own, which needs no engine and waits for none.
+
+    Yield a function that waits for their end, prints what they have said, and returns whether they found nothing.
+    """
+    argv = [sys.executable, str(paths.TASKS_PY), "test", "--lint", *(["--yes"] if yes else [])]
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+
+        def passed() -> bool:
+            process.wait()
+            said.seek(0)
+            shutil.copyfileobj(said, sys.stderr)
+            return process.returncode == 0
+
+        try:
+            yield passed
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def run_starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, checked: bool, engines: bool) -> list[str]:
+    """Run the checkers unless they ran, and the starter's tests unless only checkers are asked for; return what failed.
 
     With `engines`, what has to hold on each engine is tried on those too that this machine has not installed.
 
@@ -76,10 +102,12 @@ def run_starters(words: Sequence[str], *, yes: bool, fast: bool, lint: bool, eng
         achieve(goals.ready(), yes=yes)  # the base image too: two tests that need it would both make it
     if fast:
         how = ["--ignore", str(STARTER_TESTS / "image"), "-m", "not slow", "--numprocesses=auto"]
-    else:  # a file at a time, for its tests share a clone; two files, for with an engine a test mostly waits
-        how = ["--numprocesses=2", "--dist=loadfile"]
+    else:  # a file at a time, for its tests share a clone, in the order of tests/starter/image/conftest.py
+        # Three files on two cores: a test with an engine also waits, for a silent one, a job's time, a download.
+        how = ["--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"]
     pytest = ["pytest", f"--config-file={STARTER_SETTINGS}", f"--rootdir={ROOT}", *how, *words]
-    commands = [*checkers(), *(audits() if not fast and have_auditors() else []), *([] if lint else [pytest])]
+    commands = [] if checked else [*checkers(), *(audits() if not fast and have_auditors() else [])]
+    commands += [] if lint else [pytest]
     commands += [[sys.executable, str(STARTER_TESTS / "engines.py")]] if engines and not (fast or lint) else []
     tools = Path(sys.executable).parent
     path = [tools, LINT_ENVIRONMENT / tools.name, LINT_ENVIRONMENT / "node_modules" / ".bin"]

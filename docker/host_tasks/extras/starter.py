@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from invoke.exceptions import Exit
 
-from host_tasks import goals
+from host_tasks import extras, goals
 from host_tasks.kit import report
 from host_tasks.kit.paths import STARTER_TESTS, shown
 from host_tasks.kit.task import YES, after_dashes, task
@@ -39,7 +40,7 @@ def suite() -> ModuleType:
 
 @task(
     name="test",
-    elsewhere=True,
+    elsewhere=extras.elsewhere(),
     help={
         "yes": YES,
         "starter": "The starter's own checkers and tests instead of yours.",
@@ -56,10 +57,14 @@ def run_all(
     In a container of its own, which cannot change them. Everything after -- goes to pytest.
     """
     words, others, failed = after_dashes(default=()), starter or fast or lint, []
-    if all_ or not others:
-        failed += [] if run.run_tests(words, goals.runnable, yes=yes).ok else ["your tests"]
-    if others or (all_ and SUITE.is_file()):
-        failed += suite().run_starters(words, yes=yes, fast=fast, lint=lint, engines=all_ and not words)
+    beside = all_ and not others and SUITE.is_file()
+    with suite().checking(yes=yes) if beside else nullcontext() as passed:
+        if all_ or not others:
+            failed += [] if run.run_tests(words, goals.runnable, yes=yes).ok else ["your tests"]
+        if passed and not passed():
+            failed.append("the checkers")
+    if others or beside:
+        failed += suite().run_starters(words, yes=yes, fast=fast, lint=lint, checked=beside, engines=all_ and not words)
     if failed:
         raise Exit(message=error_text(f"failed: {', '.join(failed)}", fix="see the lines of each above"), code=1)
     report.note("All that was run has passed.")

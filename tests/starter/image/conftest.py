@@ -26,7 +26,40 @@ GO_WITH = {
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",
 }
+# What takes long comes first, the longest before the others: begun last, it would keep one process busy and no other.
+LONG = (
+    "test_fault_matrix.py",
+    "test_private_channel.py",
+    "test_slurm.py",
+    "test_readme.py",
+    "test_environment.py",
+    "test_clones.py",
+    "test_workers.py",
+    "test_main_job.py",
+    "test_concurrency.py",
+    "test_source_requirements.py",
+    "test_ssh.py",
+    "test_landing.py",
+    "test_first_day.py",
+    "test_caches.py",
+    "test_devcontainer.py",
+    "test_compose_examples.py",
+    "test_offline.py",
+    "test_other_engines.py",
+    "test_container.py",
+    "test_identities.py",
+    "test_binder.py",
+    "test_hardened.py",
+)
 HEARD: list[str] = []  # what commands have said since the last test
+
+# In the place of JupyterLab, a server that answers its link: it starts with a third of the work.
+STUB = """
+USER 0
+RUN mkdir -p /srv/lab/tree && touch /srv/lab/tree/notebooks
+HEALTHCHECK --start-period=60s --start-interval=0.2s CMD ["env", "BASH_ENV=", "bash", "-c", "</dev/tcp/127.0.0.1/8888"]
+CMD ["python3", "-m", "http.server", "8888", "--directory", "/srv"]
+"""
 collect_ignore = [test for test, file in GO_WITH.items() if not (ROOT / file).is_file()]
 
 
@@ -144,6 +177,23 @@ def removed(clone: Clone) -> None:
         docker("image", "rm", *environments)
 
 
+def stubbed(clone: Clone) -> Clone:
+    """Have a stub in the place of JupyterLab, for what is true of any server; the rest of the image is as it was."""
+    with (clone.root / "docker" / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
+        dockerfile.write(f"{STUB}USER ${{uid}}\n")
+    return clone
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first, then the others of this folder, then those that need no engine."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path
+        return LONG.index(path.name) if path.name in LONG else len(LONG) + (path.parent != Path(__file__).parent)
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a skipped test of this folder a failed one in CI: there, what it proves has not been proved."""
@@ -182,10 +232,30 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 @pytest.fixture(scope="module")
+def built(clone: Clone) -> Clone:
+    """A clone that has its image, and in which nothing runs."""
+    clone.succeed("build", "--yes")
+    return clone
+
+
+@pytest.fixture(scope="module")
 def running(clone: Clone) -> Clone:
     """A clone whose server runs."""
     clone.succeed("up", "--yes")
     return clone
+
+
+@pytest.fixture(scope="module")
+def stub(clone: Clone) -> Clone:
+    """A clone with a stub in the place of JupyterLab, in which nothing runs yet."""
+    return stubbed(clone)
+
+
+@pytest.fixture(scope="module")
+def running_stub(stub: Clone) -> Clone:
+    """A clone whose stub runs."""
+    stub.succeed("up", "--yes")
+    return stub
 
 
 @pytest.fixture

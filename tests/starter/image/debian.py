@@ -1,6 +1,7 @@
 """Programs that some tests need beside the engine, from Debian's archive; also those of another suite, in a folder."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -39,8 +40,12 @@ def missing(programs: Sequence[str], packages: Sequence[str]) -> str:
     """Return why programs are not here, or an empty text; root gets their packages, where the archive answers."""
     if not all(map(shutil.which, programs)) and os.geteuid() == 0 and shutil.which("apt-get"):
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-            subprocess.run(["apt-get", "--quiet", *words], env=environ, capture_output=True, timeout=600, check=False)
+        with Path("/run/starter-tests.lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # for two test processes: apt-get waits for no other (apt 2.6)
+            for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+                subprocess.run(
+                    ["apt-get", "--quiet", *words], env=environ, capture_output=True, timeout=600, check=False
+                )
     absent = [name for name in programs if not shutil.which(name)]
     return f"no {' and no '.join(absent)} on the PATH; apt-get install {' '.join(packages)}" if absent else ""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aids import executable, wait_until
-from conftest import PROGRAM, YOURS, Clone, cloned, docker
+from conftest import PROGRAM, STUB, YOURS, Clone, cloned, docker
 from private import RESTART, Private
 
 from host_tasks.subjects.compose import SERVICE
@@ -195,18 +195,16 @@ def owned_alike(source: Path, target: Path) -> None:
 
 # Faults of an engine of one's own.
 
-# What the Dockerfile of the private engine's clone makes of the base image: in place of JupyterLab a server that
-# answers its link, so that nothing has to be installed there.
-SMALL = """
-FROM ${BASE_IMAGE}
+# What the Dockerfile of the private engine's clone makes of the base image: a stub, and nothing has to be installed.
+SMALL = f"""
+FROM ${{BASE_IMAGE}}
 ARG username
 ARG uid
 ARG gid
-RUN mkdir -p /srv/lab/tree && touch /srv/lab/tree/notebooks && echo x >/srv/token
+RUN mkdir -p /srv && echo x >/srv/token
 ENV JUPYTER_TOKEN_FILE=/srv/token PATH=/opt/conda/bin:/usr/local/bin:/usr/bin:/bin
-HEALTHCHECK --start-period=30s --start-interval=0.2s CMD ["true"]
-USER ${uid}:${gid}
-CMD ["python3", "-m", "http.server", "8888", "--directory", "/srv"]
+{STUB}
+USER ${{uid}}:${{gid}}
 """
 
 

@@ -2,11 +2,10 @@
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Clone
+from conftest import ROOT, Clone, docker
 
 from host_tasks.subjects.base import STAND_IN
 
@@ -109,9 +108,9 @@ MISMATCHES = ["python", "python >=3.10", "python <3", "python 2.7.*", "numpy <1"
 
 
 @pytest.fixture(scope="module")
-def answers(running: Clone) -> dict[str, Any]:
+def answers(built: Clone) -> dict[str, Any]:
     """What the functions of make_channel.py answer inside the stand-in of this clone."""
-    image = running.values().get("BASE_IMAGE", "")
+    image = built.values().get("BASE_IMAGE", "")
     if not image.startswith(f"{STAND_IN}:"):
         pytest.skip("the published base image is in use here: there is no stand-in")
     questions = {
@@ -195,7 +194,12 @@ def test_python_of_the_channel_is_the_systems(answers: dict[str, Any]) -> None:
     assert "noarch" not in answers["system_python"]["record"]
 
 
-def test_stand_in_has_conda_where_the_published_image_has_it(running: Clone) -> None:
+def test_stand_in_has_conda_where_the_published_image_has_it(built: Clone) -> None:
     """The environment's stage finds conda in /opt/conda in either image."""
-    assert running.inside("/opt/conda/bin/conda", "--version").stdout.startswith("conda ")
-    assert Path(running.inside("readlink", "-f", "/opt/conda").stdout.strip()) == Path("/opt/conda")
+    image = f"{built.project}-jupyterlab-server"
+    script = "/opt/conda/bin/conda --version; readlink -f /opt/conda"
+
+    version, folder = docker("run", "--rm", image, "sh", "-c", script).splitlines()
+
+    assert version.startswith("conda ")
+    assert folder == "/opt/conda"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Clone, cloned, docker, git, removed
+from conftest import Clone, cloned, docker, git, removed, stubbed
 from lab import status_of
 
 AT_ONCE = 4  # journeys; each waits for its server half of the time
@@ -55,7 +55,7 @@ class Journey:
 
 def journey(root: Path) -> Journey:
     """Make a clone in a folder, start it, write a file inside, stop it."""
-    clone = cloned(root)
+    clone = stubbed(cloned(root))
     try:
         up = clone.task("up", "--yes")
         if up.returncode != 0:
@@ -117,7 +117,7 @@ def test_folder_name_that_compose_cannot_read_is_refused(name: str, make_clone: 
 def ten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Clone, str]]]:
     """Ten clones, all in a folder of the same name, brought up at once by ten processes; each with its link."""
     parent = tmp_path_factory.mktemp("ten")
-    clones = [cloned(parent / str(number) / "my-project") for number in range(TEN)]
+    clones = [stubbed(cloned(parent / str(number) / "my-project")) for number in range(TEN)]
     with ThreadPoolExecutor(TEN) as pool:
         try:
             ups = [pool.submit(clone.succeed, "up", "--yes") for clone in clones]
@@ -153,7 +153,7 @@ def test_down_leaves_the_containers_of_other_clones(ten: list[tuple[Clone, str]]
 
 def test_worktree_is_a_clone_of_its_own_and_a_link_is_not(make_clone: Callable[[str], Clone], tmp_path: Path) -> None:
     """`up` and `down` in a git worktree leave the clone's container; through a symbolic link it is the same clone."""
-    clone = make_clone("study")
+    clone = stubbed(make_clone("study"))
     git(clone, "init", "--quiet")
     git(clone, "add", "--all")
     git(clone, "commit", "--quiet", "--message", "x")
@@ -177,7 +177,7 @@ def test_worktree_is_a_clone_of_its_own_and_a_link_is_not(make_clone: Callable[[
 
 def test_moved_clone_names_its_old_containers(make_clone: Callable[[str], Clone]) -> None:
     """A clone moved while its server ran says at `down` and `up` what runs and how to remove it; then it works."""
-    old = make_clone("study")
+    old = stubbed(make_clone("study"))
     old.succeed("up", "--yes")
     old_project = old.project
     name = f"{old_project}-jupyterlab-server-1"
@@ -249,7 +249,7 @@ def test_clean_of_a_renamed_clone_leaves_nothing_of_either_name(make_clone: Call
 
 def test_copied_clone_leaves_the_original_alone(make_clone: Callable[[str], Clone]) -> None:
     """A copy of a clone, docker/.env and all, gets a project and a port of its own while the original runs on."""
-    original = make_clone("study")
+    original = stubbed(make_clone("study"))
     link = original.succeed("up", "--yes").splitlines()[-1]
     container = original.container_id()
     had = on_engine(original)
@@ -271,10 +271,10 @@ def test_copied_clone_leaves_the_original_alone(make_clone: Callable[[str], Clon
 
 def test_clone_in_the_place_of_a_moved_one_is_not_shown_its_files(make_clone: Callable[[str], Clone]) -> None:
     """A new clone at the path of a moved one finds the old container there: it says so, and never serves its files."""
-    old = make_clone("study")
+    old = stubbed(make_clone("study"))
     old.succeed("up", "--yes")
     moved = old.root.rename(old.root.with_name("study-old"))
-    new = cloned(old.root)
+    new = stubbed(cloned(old.root))
 
     refused = new.task("up", "--yes")
     new.succeed("down")

@@ -43,52 +43,54 @@ def override(clone: Clone, name: str, **replaced: str) -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_explains_itself_and_is_right_for_compose(path: Path, running: Clone) -> None:
+def test_example_explains_itself_and_is_right_for_compose(path: Path, running_stub: Clone) -> None:
     """Three lines say what an example does; the third one is the command, and plain Compose takes the file."""
     lines = path.read_text(encoding="utf-8").splitlines()
     copied = f"cp docker/examples/{path.name} docker/docker-compose.override.yml"
 
     assert [line[:2] for line in lines[:4]] == ["# ", "# ", "# ", "se"]
     assert lines[2] == f"# {copied} && python3 tasks.py up"
-    done = running.run("bash", "-c", f"{copied} && cd docker && docker compose config --quiet")
+    done = running_stub.run("bash", "-c", f"{copied} && cd docker && docker compose config --quiet")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_postgres_keeps_its_data_and_serves_the_lab(running: Clone, tmp_path: Path) -> None:
+def test_postgres_keeps_its_data_and_serves_the_lab(running_stub: Clone, tmp_path: Path) -> None:
     """The Lab starts after a healthy database and reaches it; `down` and `up` keep what is in it."""
     (tmp_path / "Dockerfile").write_text(
-        DOCKERFILE.format(image=f"{running.project}-jupyterlab-server"), encoding="utf-8"
+        DOCKERFILE.format(image=f"{running_stub.project}-jupyterlab-server"), encoding="utf-8"
     )
     (tmp_path / "start").write_text(START, encoding="utf-8")
-    image, label = f"{running.project}-postgres", f"com.docker.compose.project={running.project}"
+    image, label = f"{running_stub.project}-postgres", f"com.docker.compose.project={running_stub.project}"
     docker("build", "--quiet", "--tag", image, "--label", label, str(tmp_path))
-    override(running, "postgres.yml", **{"postgres:17": image})
+    override(running_stub, "postgres.yml", **{"postgres:17": image})
 
     def sql(command: str) -> str:
         words = ["--host=postgres", "--username=lab", "--tuples-only", f"--command={command}"]
-        return docker("exec", "--env=PGPASSWORD=lab", f"{running.project}-postgres-1", "psql", *words)
+        return docker("exec", "--env=PGPASSWORD=lab", f"{running_stub.project}-postgres-1", "psql", *words)
 
-    running.succeed("up", "--yes")
+    running_stub.succeed("up", "--yes")
     reach = "import os, socket, urllib.parse as p; u = p.urlsplit(os.environ['DATABASE_URL'])"
-    running.succeed("run", "--", "python", "-c", f"{reach}; socket.create_connection((u.hostname, 5432), timeout=20)")
+    running_stub.succeed(
+        "run", "--", "python", "-c", f"{reach}; socket.create_connection((u.hostname, 5432), timeout=20)"
+    )
     sql("create table kept as select 42 as answer")
-    running.succeed("down")
-    running.succeed("up", "--yes")
+    running_stub.succeed("down")
+    running_stub.succeed("up", "--yes")
 
     assert sql("select answer from kept") == "42"
 
 
-def test_second_port_is_published(running: Clone) -> None:
+def test_second_port_is_published(running_stub: Clone) -> None:
     """What listens on the second port in the container answers on this machine, on the port that docker/.env names."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    override(running, "second-port.yml")
-    with (running.root / "docker" / ".env").open("a", encoding="utf-8") as file:
+    override(running_stub, "second-port.yml")
+    with (running_stub.root / "docker" / ".env").open("a", encoding="utf-8") as file:
         file.write(f"\nTENSORBOARD_PORT={port}\n")
 
-    running.succeed("up", "--yes")
-    docker("exec", "--detach", running.container_id(), "python", "-m", "http.server", "6006")
+    running_stub.succeed("up", "--yes")
+    docker("exec", "--detach", running_stub.container_id(), "python", "-m", "http.server", "6006")
 
     def answers() -> bool:
         try:
@@ -99,25 +101,25 @@ def test_second_port_is_published(running: Clone) -> None:
     wait_until(answers, timeout_s=60, what="an answer on the second port")
 
 
-def test_data_disk_can_be_read_and_not_written(running: Clone, tmp_path: Path) -> None:
+def test_data_disk_can_be_read_and_not_written(running_stub: Clone, tmp_path: Path) -> None:
     """The disk is beside the six folders, as it is on this machine, and stays as it is."""
     tmp_path.chmod(0o755)
     (tmp_path / "large.csv").write_text("x\n", encoding="utf-8")
-    override(running, "data-disk.yml", **{"/mnt/data": str(tmp_path)})
+    override(running_stub, "data-disk.yml", **{"/mnt/data": str(tmp_path)})
 
-    running.succeed("up", "--yes")
+    running_stub.succeed("up", "--yes")
 
-    assert running.succeed("run", "--", "cat", "disk/large.csv") == "x\n"
-    assert running.task("run", "--", "rm", "--force", "disk/large.csv").returncode == 1
+    assert running_stub.succeed("run", "--", "cat", "disk/large.csv") == "x\n"
+    assert running_stub.task("run", "--", "rm", "--force", "disk/large.csv").returncode == 1
     assert (tmp_path / "large.csv").is_file()
 
 
-def test_git_config_is_the_persons(running: Clone, tmp_path: Path) -> None:
+def test_git_config_is_the_persons(running_stub: Clone, tmp_path: Path) -> None:
     """What git looks for in the home is the file of this machine's home."""
     (tmp_path / ".gitconfig").write_text("[user]\n\tname = Ada\n", encoding="utf-8")
-    override(running, "git-config.yml")
+    override(running_stub, "git-config.yml")
 
-    running.succeed("up", "--yes", HOME=str(tmp_path))
+    running_stub.succeed("up", "--yes", HOME=str(tmp_path))
 
-    done = running.task("run", "--", "bash", "-c", "cat ~/.gitconfig", HOME=str(tmp_path))
+    done = running_stub.task("run", "--", "bash", "-c", "cat ~/.gitconfig", HOME=str(tmp_path))
     assert done.stdout == "[user]\n\tname = Ada\n"

@@ -39,11 +39,13 @@ def health(clone: Clone) -> str:
 
 
 @pytest.fixture(scope="module")
-def calm(clone: Clone) -> Clone:
-    """A clone that has been up once, so that a round is short."""
-    clone.succeed("up", "--yes")
-    clone.succeed("down")
-    return clone
+def calm(stub: Clone) -> Clone:
+    """A clone that has been up once, so that a round is short; its server starts as slowly as JupyterLab."""
+    with (stub.root / "docker" / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
+        dockerfile.write('CMD ["sh", "-c", "sleep 1.5; exec python3 -m http.server 8888 --directory /srv"]\n')
+    stub.succeed("up", "--yes")
+    stub.succeed("down")
+    return stub
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
@@ -81,14 +83,14 @@ def test_up_and_down_at_once_leave_all_or_nothing(calm: Clone, round_: int) -> N
 
 
 @pytest.fixture
-def slow(clone: Clone) -> Iterator[tuple[Clone, str, str]]:
+def slow(calm: Clone) -> Iterator[tuple[Clone, str, str]]:
     """A clone whose server runs and whose next build would take ten minutes; the step's command; the container."""
-    clone.succeed("up", "--yes")
+    calm.succeed("up", "--yes")
     step = f"sleep {random.SystemRandom().randrange(10**5, 10**6)}.5"
-    dockerfile = clone.root / "docker" / "Dockerfile"
+    dockerfile = calm.root / "docker" / "Dockerfile"
     text = dockerfile.read_text(encoding="utf-8")
     dockerfile.write_text(text.replace("\nWORKDIR ", f"\nRUN {step}\nWORKDIR "), encoding="utf-8")
-    yield clone, step, clone.container_id()
+    yield calm, step, calm.container_id()
     dockerfile.write_text(text, encoding="utf-8")
 
 

@@ -604,7 +604,7 @@ SERVER = (
     ),
     Row(
         "server-runs-out-of-memory",
-        override("mem_limit: 64m\nmemswap_limit: 64m"),
+        override("mem_limit: 64m\nmemswap_limit: 64m\ncommand: [python, -c, \"b'x' * 2**28\"]"),
         70,
         "jupyterlab-server (ran out of memory|was killed with exit code 137, .+); its last lines are above",
         "correct jupyterlab-server in your Compose files, then: invoke up",
@@ -845,11 +845,11 @@ ROWS = sorted((each for each in TABLE if isinstance(each, Row)), key=lambda row:
 
 
 @pytest.fixture(scope="module")
-def stage(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+def stage(stub: Clone, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """The clone on which the faults are made; its server runs."""
-    (clone.root / "data" / "mine.csv").write_text("a,b\n1,2\n", encoding="utf-8")
-    clone.succeed("up", "--yes", "--port", str(free_port()))  # which no other clone of this machine would take
-    return Stage(clone, tmp_path_factory.mktemp("faults"))
+    (stub.root / "data" / "mine.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    stub.succeed("up", "--yes", "--port", str(free_port()))  # which no other clone of this machine would take
+    return Stage(stub, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")

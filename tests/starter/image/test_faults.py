@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import YOURS, Clone, cloned, removed
+from conftest import YOURS, Clone, cloned, removed, stubbed
 from faults import PERSON, SOCKET, SYSTEM_PATH, Stage, error_of
 
 
@@ -20,7 +20,7 @@ def person_clone() -> Iterator[Clone]:
         pytest.skip("only root can become another user")
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
-    clone = cloned(folder / "theirs")
+    clone = stubbed(cloned(folder / "theirs"))
     (folder / "home").mkdir()
     for path in [folder / "home", clone.root, *clone.root.rglob("*")]:
         os.chown(path, PERSON, PERSON, follow_symlinks=False)

@@ -64,10 +64,10 @@ def paths(image: str) -> set[str]:
     return found
 
 
-def test_each_path_of_the_build_has_its_owner_and_mode(running: Clone) -> None:
+def test_each_path_of_the_build_has_its_owner_and_mode(built: Clone) -> None:
     """What the image has and its base has not, or has otherwise, is what is meant to be there, and as it is meant."""
-    values = running.values()
-    image = f"{running.project}-jupyterlab-server"
+    values = built.values()
+    image = f"{built.project}-jupyterlab-server"
     home, owner = f"/home/{values['USER']}", f"{values['UID']}:{values['GID']}"
 
     made = paths(image) - paths(values["BASE_IMAGE"])
@@ -86,26 +86,26 @@ def test_each_path_of_the_build_has_its_owner_and_mode(running: Clone) -> None:
     ],
     ids=["missing", "not a file", "does not run"],
 )
-def test_server_ends_without_its_configuration(running: Clone, options: list[str], said: str) -> None:
+def test_server_ends_without_its_configuration(built: Clone, options: list[str], said: str) -> None:
     """A configuration that is missing, empty or broken ends the server with a line that says so, and never serves."""
-    broken = running.root / "doc" / "broken.py"
+    broken = built.root / "doc" / "broken.py"
     broken.write_text("raise ImportError('of another version')\n", encoding="utf-8")
     words = [word.format(broken=broken) for word in options]
 
-    done = running.run("docker", "run", "--rm", *words, f"{running.project}-jupyterlab-server", timeout_s=60)
+    done = built.run("docker", "run", "--rm", *words, f"{built.project}-jupyterlab-server", timeout_s=60)
 
     assert done.returncode != 0
     assert said in done.stderr
     assert "is running at" not in done.stderr
 
 
-def test_server_that_read_no_configuration_is_not_healthy(running: Clone) -> None:
+def test_server_that_read_no_configuration_is_not_healthy(built: Clone) -> None:
     """Where Jupyter is told to read none, the server answers, and the health check says what it lacks.
 
     As uid 0, which the configuration alone lets through, the server ends.
     """
     quickly = ("--health-start-period=1ms", "--health-interval=500ms")
-    image = f"{running.project}-jupyterlab-server"
+    image = f"{built.project}-jupyterlab-server"
     container = docker("run", "--detach", *quickly, "--env", "JUPYTER_NO_CONFIG=1", image)
 
     def health() -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import YOURS, Clone, docker, git, removed, wait_until
+from conftest import YOURS, Clone, docker, git, removed, stubbed, wait_until
 from lab import api, status_of, submitted
 
 CONTEXT_BYTES = 1_000_000  # bound of what a build sends to the engine
@@ -24,7 +24,7 @@ def context_bytes(progress: str) -> float:
 
 def test_build_sends_nothing_of_the_data(make_clone: Callable[[str], Clone]) -> None:
     """2 GB, a FIFO, a socket and a folder that only root may read, all in data/: less than 1 MB is sent, `up` works."""
-    clone = make_clone("study")
+    clone = stubbed(make_clone("study"))
     data = clone.root / "data"
     data.mkdir(exist_ok=True)
     with (data / "large.bin").open("wb") as large:
@@ -66,7 +66,7 @@ def test_checkout_with_windows_line_ends_works(make_clone: Callable[[str], Clone
 
 def test_tasks_may_come_in_any_order_and_twice(make_clone: Callable[[str], Clone]) -> None:
     """`down` before `up`, `up` twice, `down` twice: each ends with 0, and the second changes nothing."""
-    clone = make_clone("study")
+    clone = stubbed(make_clone("study"))
 
     clone.succeed("down")
     assert not (clone.root / "docker" / ".env").exists()

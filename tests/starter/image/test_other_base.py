@@ -28,9 +28,9 @@ ENVIRONMENT = "channels: [conda-forge]\ndependencies: [python, pip]\n"
 
 
 @pytest.fixture(scope="module")
-def image(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(built: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image with a small environment on such a base."""
-    base = running.values().get("BASE_IMAGE")
+    base = built.values().get("BASE_IMAGE")
     if not base:
         pytest.skip("the published base image itself is in use here")
     text = BASE.format(base=base)
@@ -39,7 +39,7 @@ def image(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (clone.root / "environment.yml").write_text(ENVIRONMENT, encoding="utf-8")
     (clone.root / "postBuild").unlink()
     words = ["--file", "docker/Dockerfile", "--build-arg", "BASE_IMAGE=other-base:test", "--tag", "on-other-base:test"]
-    values = running.values()
+    values = built.values()
     secrets = {"ca_bundle": values.get("CA_BUNDLE"), "pip_config": values.get("PIP_CONFIG")}
     words += [word for name, path in secrets.items() if path for word in ("--secret", f"id={name},src={path}")]
     done = clone.run("docker", "build", *words, ".")

@@ -22,29 +22,29 @@ def download(clone: Clone, pip_config: Path, *entrypoint: str) -> str:
 @pytest.mark.parametrize("entrypoint", [(), ("--entrypoint", "pip")], ids=["activated", "without-a-shell"])
 @pytest.mark.parametrize(("mode", "said"), [(0o644, "127.0.0.1:9"), (0o000, "pip_config-cannot-be-read")])
 def test_pip_asks_the_hosts_index_or_nobody(
-    running: Clone, tmp_path: Path, mode: int, said: str, entrypoint: tuple[str, ...]
+    running_stub: Clone, tmp_path: Path, mode: int, said: str, entrypoint: tuple[str, ...]
 ) -> None:
     """Where the file can be read, its index is asked; where it cannot, pip fails and says so: PyPI is never asked."""
     pip_config = tmp_path / "pip.conf"
     pip_config.write_text(CONFIG, encoding="utf-8")
     pip_config.chmod(mode)
 
-    heard = download(running, pip_config, *entrypoint)
+    heard = download(running_stub, pip_config, *entrypoint)
 
     assert said in heard
     assert "No matching distribution found" in heard
 
 
-def test_changed_index_reaches_a_running_container(running: Clone) -> None:
+def test_changed_index_reaches_a_running_container(running_stub: Clone) -> None:
     """The file is mounted: another one that took its place would not be seen inside."""
     first, second = "http://127.0.0.1:9/first-of-all/simple", "http://127.0.0.1:9/2/simple"
     read = ("sed", "-n", "s/^index-url = //p", "/run/secrets/pip_config")
-    running.succeed("up", "--yes", PIP_INDEX_URL=first)
-    container = running.container_id()
-    before = running.inside(*read).stdout.strip()
+    running_stub.succeed("up", "--yes", PIP_INDEX_URL=first)
+    container = running_stub.container_id()
+    before = running_stub.inside(*read).stdout.strip()
 
-    running.succeed("up", "--yes", PIP_INDEX_URL=second)
+    running_stub.succeed("up", "--yes", PIP_INDEX_URL=second)
 
-    assert running.container_id() == container
+    assert running_stub.container_id() == container
     assert before == first
-    assert running.inside(*read).stdout.strip() == second
+    assert running_stub.inside(*read).stdout.strip() == second

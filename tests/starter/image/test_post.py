@@ -13,9 +13,9 @@ SHELL = {name: value for name, value in os.environ.items() if name not in ("USER
 
 
 @pytest.fixture(scope="module")
-def base(running: Clone) -> str:
+def base(built: Clone) -> str:
     """The base image that this machine can reach, as a line for docker/.env: none where it is the published one."""
-    chosen = running.values().get("BASE_IMAGE")
+    chosen = built.values().get("BASE_IMAGE")
     return f"BASE_IMAGE={chosen}\n" if chosen else ""
 
 

@@ -142,9 +142,9 @@ def for_another_architecture(channel: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def port(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+def port(built: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """The port of a server on loopback with both, and the folder of its certificate authority."""
-    base = running.values().get("BASE_IMAGE", "")
+    base = built.values().get("BASE_IMAGE", "")
     if "stand-in" not in base:
         pytest.skip("only the stand-in carries a channel that can be served")
     folder = tmp_path_factory.mktemp("private")
@@ -175,11 +175,11 @@ def private_clone(target: Path, number: int, folder: Path) -> Clone:
     return clone
 
 
-def build(clone: Clone, running: Clone, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def build(clone: Clone, built: Clone, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """Build something of a clone without a route to elsewhere."""
     return clone.run(
         *("docker", "buildx", "build", "--network=host", "--file=docker/Dockerfile", *options),
-        *(f"--build-arg=BASE_IMAGE={running.values()['BASE_IMAGE']}", f"--build-arg=HTTPS_PROXY={ELSEWHERE}"),
+        *(f"--build-arg=BASE_IMAGE={built.values()['BASE_IMAGE']}", f"--build-arg=HTTPS_PROXY={ELSEWHERE}"),
         *(f"--build-arg=HTTP_PROXY={ELSEWHERE}", "--build-arg=NO_PROXY=localhost"),
         *(f"--secret=id=ca_bundle,src={folder}/ca.pem", f"--secret=id=pip_config,src={folder}/pip.conf", "."),
     )
@@ -198,7 +198,7 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def door(running: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def door(built: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """JupyterLab that was built from scratch through a proxy with a password, and nothing else leads anywhere."""
     number, folder = port
     clone = private_clone(tmp_path_factory.mktemp("door") / "door", number, folder)
@@ -207,7 +207,7 @@ def door(running: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPa
     (clone.root / "environment.yml").write_text(text, encoding="utf-8")
     (clone.root / "docker" / "secrets" / "api_key").write_text(OWN_SECRET, encoding="utf-8")
     # By a name that is none of a stand-in's: it needs not be made again for another environment.yml.
-    docker("tag", running.values()["BASE_IMAGE"], "private:base")
+    docker("tag", built.values()["BASE_IMAGE"], "private:base")
     (clone.root / "docker" / ".env").write_text("BASE_IMAGE=private:base\n", encoding="utf-8")
     gateway = docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
     Way.leads_to = number
@@ -318,11 +318,11 @@ def test_stand_in_that_is_made_with_them_holds_none(door: Door) -> None:
     assert names_in(done.stderr.encode() + "\n".join(commands).encode(), door.hidden) == set()
 
 
-def lock_again(clone: Clone, running: Clone, folder: Path, update: str = "") -> dict[str, str]:
+def lock_again(clone: Clone, built: Clone, folder: Path, update: str = "") -> dict[str, str]:
     """Lock a clone as the task does, and return the versions that its lock has by their names."""
     archive = folder / "lock.tar"
     words = ("--target=lock", "--no-cache-filter=locked", f"--build-arg=UPDATE={update}")
-    done = build(clone, running, folder, *words, f"--output=type=tar,dest={archive}")
+    done = build(clone, built, folder, *words, f"--output=type=tar,dest={archive}")
     assert done.returncode == 0, done.stderr[-4000:]
     with tarfile.open(archive) as opened:
         opened.extractall(clone.root / "environment.lock", filter="data")
@@ -342,7 +342,7 @@ def released(folder: Path, version: str) -> None:
     listed.write_text(json.dumps(data), encoding="utf-8")
 
 
-def test_lock_changes_only_what_is_asked(running: Clone, port: tuple[int, Path], tmp_path: Path) -> None:
+def test_lock_changes_only_what_is_asked(built: Clone, port: tuple[int, Path], tmp_path: Path) -> None:
     """What is newer than the lock stays out of it, but for the one package that may change, conda's or pip's."""
     number, folder = port
     clone = private_clone(tmp_path / "kept", number, folder)
@@ -351,14 +351,14 @@ def test_lock_changes_only_what_is_asked(running: Clone, port: tuple[int, Path],
     listed = folder / "www" / "labs" / "noarch" / "repodata.json"
     before = listed.read_text(encoding="utf-8")
     released(folder, "1")
-    first = lock_again(clone, running, folder)
+    first = lock_again(clone, built, folder)
     released(folder, "2")
     os.utime(listed, (later := time.time() + 60, later))  # a web server tells changes by the second
 
-    same = lock_again(clone, running, folder)
-    conda = lock_again(clone, running, folder, "late-one")
-    pip = lock_again(clone, running, folder, "only-here")
-    everything = lock_again(clone, running, folder, "*")
+    same = lock_again(clone, built, folder)
+    conda = lock_again(clone, built, folder, "late-one")
+    pip = lock_again(clone, built, folder, "only-here")
+    everything = lock_again(clone, built, folder, "*")
 
     listed.write_text(before, encoding="utf-8")
     os.utime(listed, (later + 60, later + 60))
@@ -371,12 +371,12 @@ def test_lock_changes_only_what_is_asked(running: Clone, port: tuple[int, Path],
 
 @pytest.fixture(scope="module")
 def locked(
-    running: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory
+    built: Clone, port: tuple[int, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Clone, Path]]:
     """A clone with a lock of that channel, whose list of packages is gone since; and the server's folder."""
     number, folder = port
     clone = private_clone(tmp_path_factory.mktemp("locked") / "locked", number, folder)
-    lock_again(clone, running, folder)
+    lock_again(clone, built, folder)
     lists = sorted((folder / "www" / "labs").glob("*/repodata.json"))
     for each in lists:
         each.rename(each.with_suffix(".gone"))
@@ -398,12 +398,12 @@ def test_lock_is_for_both_architectures_and_holds_no_password(locked: tuple[Clon
     assert not [name for name, text in texts.items() if PASSWORD in text or INDEX_PASSWORD in text]
 
 
-def test_locked_builds_are_equal_and_solve_nothing(running: Clone, locked: tuple[Clone, Path]) -> None:
+def test_locked_builds_are_equal_and_solve_nothing(built: Clone, locked: tuple[Clone, Path]) -> None:
     """Two builds have the same packages, though the channel has no list any more; stock conda installs the lock too."""
     clone, folder = locked
     said = []
     for tag in ("locked:1", "locked:2"):
-        done = build(clone, running, folder, "--no-cache-filter=environment", "--load", f"--tag={tag}")
+        done = build(clone, built, folder, "--no-cache-filter=environment", "--load", f"--tag={tag}")
         assert done.returncode == 0, done.stderr[-4000:]
         script = "conda list --explicit --md5 && pip freeze && python -c 'import only_here; print(only_here.answer)'"
         said.append(docker("run", "--rm", tag, "bash", "-c", script))
@@ -422,7 +422,7 @@ def test_locked_builds_are_equal_and_solve_nothing(running: Clone, locked: tuple
 
 
 @pytest.mark.parametrize("part", ["conda", "pip"])
-def test_package_that_is_another_is_refused(running: Clone, locked: tuple[Clone, Path], part: str) -> None:
+def test_package_that_is_another_is_refused(built: Clone, locked: tuple[Clone, Path], part: str) -> None:
     """One changed byte of a conda package, or another wheel of the same name, ends the build."""
     clone, folder = locked
     path = clone.root / "environment.lock" / f"{part}-linux-64.txt"
@@ -430,7 +430,7 @@ def test_package_that_is_another_is_refused(running: Clone, locked: tuple[Clone,
     other_hash = re.sub(r"--hash=sha256:\w{4}", "--hash=sha256:0000", before)
     path.write_text(before + changed_package(folder, before) if part == "conda" else other_hash, encoding="utf-8")
 
-    done = build(clone, running, folder, "--target=environment", "--output=type=cacheonly")
+    done = build(clone, built, folder, "--target=environment", "--output=type=cacheonly")
 
     path.write_text(before, encoding="utf-8")
     assert done.returncode == 1

@@ -2,7 +2,9 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import Clone, cloned, docker, git, removed
@@ -10,10 +12,9 @@ from texts import ARCHIVE, CLUSTER, FAR, FORK, REGISTRY, Text, still_ours
 
 TEXTS = [text for text in still_ours().values() if text.blocks]
 BLOCKS = still_ours()["README.md"].blocks if "README.md" in still_ours() else []
-IN_THE_SUITE = "is, or runs, the suite that runs this test"
+# Each is, or runs, the suite that runs this test, or is run by it.
+OF_THE_SUITE = [f"python3 tasks.py test {words}\n" for words in ("--all --yes", "--fast", "--lint")]
 NOT_RUN = {
-    "python3 tasks.py test --all --yes": IN_THE_SUITE,
-    "python3 tasks.py test --fast": IN_THE_SUITE,
     "python3 tasks.py upgrade": "test_upgrade.py runs it, on a starter and a project of its own",
     REGISTRY: "test_share.py runs it, with a registry of its own",
     "save environment.tar": "test_offline.py runs it, on two engines",
@@ -42,16 +43,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 def ready(project: Clone) -> None:
-    """Clone where the README's first block, which does it, has not run: another block was asked for alone."""
+    """Clone where the README's first block, which does it, has not run: another block was asked for alone.
+
+    The tests' own packages, which a block of the suite would have installed, are those of this test.
+    """
     if not project.root.exists():
         git(Clone(project.root.parent), "clone", "--quiet", "origin", str(project.root))
+    pytest_there = project.root / ".venv" / "bin" / "pytest"
+    if not pytest_there.exists():
+        pytest_there.parent.mkdir(parents=True, exist_ok=True)
+        pytest_there.symlink_to(Path(sys.executable).with_name("pytest"))
 
 
 def shown_blocks() -> Iterator[object]:
     """Yield each block that is run, with a name: the text, and its place in it."""
     for text in TEXTS:
         for number, block in enumerate(text.blocks, start=1):
-            if not any(word in block for word in NOT_RUN):
+            if block not in OF_THE_SUITE and not any(word in block for word in NOT_RUN):
                 marks = [pytest.mark.engines] if FORK in block or re.search("^docker ", block, re.MULTILINE) else []
                 yield pytest.param(text, block, id=f"{text.name} {number}", marks=marks)
 
@@ -71,10 +79,8 @@ def test_every_line_of_a_block_ends_with_0(project: Clone, text: Text, block: st
     assert done.returncode == 0, f"{text.name}:\n{script}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
-@pytest.mark.parametrize("command", [each for each, why in NOT_RUN.items() if why == IN_THE_SUITE])
-def test_what_is_not_run_stands_in_a_block_of_its_own(command: str) -> None:
+@pytest.mark.parametrize("block", OF_THE_SUITE, ids=str.strip)
+def test_what_the_suite_runs_stands_in_a_block_of_its_own(block: str) -> None:
     """A command that is left out takes no other with it."""
-    holding = [block for text in TEXTS for block in text.blocks if command in block]
-
-    assert holding
-    assert set(holding) == {f"{command}\n"}
+    assert block in [each for text in TEXTS for each in text.blocks]
+    assert block.count("\n") == 1

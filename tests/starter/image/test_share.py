@@ -59,14 +59,14 @@ def layers(image: str) -> list[str]:
 
 
 @pytest.mark.engines
-def test_environment_is_taken_from_a_registry(running: Clone, other: Clone, registry: str) -> None:
+def test_environment_is_taken_from_a_registry(built: Clone, other: Clone, registry: str) -> None:
     """The second clone pulls what the first has pushed, and builds its user on it; the base image is not asked for.
 
     Where another environment is wanted, it looks for that one, and builds it as ever.
     """
-    pushed = running.succeed(*shown_with("push --to", registry)).strip()
-    heavy = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{running.project}-environment")
-    (other.root / "docker" / ".env").write_text(f"BASE_IMAGE={running.values()['BASE_IMAGE']}\n", encoding="utf-8")
+    pushed = built.succeed(*shown_with("push --to", registry)).strip()
+    heavy = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{built.project}-environment")
+    (other.root / "docker" / ".env").write_text(f"BASE_IMAGE={built.values()['BASE_IMAGE']}\n", encoding="utf-8")
 
     up = other.task(*shown_with("up --from", registry), "--yes")
 

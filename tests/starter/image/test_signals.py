@@ -27,22 +27,22 @@ def training() -> Iterator[str]:
 
 @pytest.mark.parametrize("how", ENDINGS)
 @pytest.mark.parametrize("place", ["in the running server", "beside it"])
-def test_run_ends_what_it_started_inside(how: str, place: str, clone: Clone, training: str) -> None:
+def test_run_ends_what_it_started_inside(how: str, place: str, stub: Clone, training: str) -> None:
     """However `run` ends, so does the process in the container, which has the time to save; the server runs on."""
-    clone.succeed("up" if place == "in the running server" else "down", *(["--yes"] if place[0] == "i" else []))
+    stub.succeed("up" if place == "in the running server" else "down", *(["--yes"] if place[0] == "i" else []))
     send, code = ENDINGS[how]
     script = f"trap 'echo saved; exit' INT TERM; echo begun; {training} & wait"
-    task = start(clone, "run", "--yes", "--", "sh", "-c", script)
+    task = start(stub, "run", "--yes", "--", "sh", "-c", script)
     wait_until(lambda: training in commands(), timeout_s=60, what=f"`{training}` in the container")
-    server = clone.container_id()
+    server = stub.container_id()
 
     send(task)
 
     assert task.ended() == code, task.said()
     wait_until(lambda: training not in commands(), timeout_s=20, what="the end of the process inside")
-    wait_until(lambda: not at_work(clone), timeout_s=20, what="the end of what `run` started")
+    wait_until(lambda: not at_work(stub), timeout_s=20, what="the end of what `run` started")
     assert "Traceback" not in task.said()
-    assert place != "in the running server" or clone.container_id() == server
-    listing = ["ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={clone.project}"]
+    assert place != "in the running server" or stub.container_id() == server
+    listing = ["ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={stub.project}"]
     oneoffs = [*listing, "--filter", "label=com.docker.compose.oneoff=True"]
     wait_until(lambda: not docker(*oneoffs), timeout_s=20, what="the end of its container")
