@@ -137,7 +137,8 @@ def test_command_without_dashes_is_told_with_them(inv: Invoke) -> None:
     """Invoke takes its words for tasks; the fix is the command that was meant."""
     done = inv("run", "--yes", "ls", "-l")
 
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (64, "fix: invoke run --yes -- ls -l")
+    assert done.returncode == 64
+    assert done.stderr.splitlines()[-1].endswith(" run --yes -- ls -l")
 
 
 @pytest.mark.parametrize(
