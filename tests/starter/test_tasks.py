@@ -133,6 +133,14 @@ def test_options_are_words(each: "Task[Callable[..., None]]") -> None:
     assert [name for option in each.get_arguments() for name in option.names if len(name) == 1] == []
 
 
+def test_command_without_dashes_is_told_with_them(inv: Invoke) -> None:
+    """Invoke takes its words for tasks; the fix is the command that was meant."""
+    done = inv("run", "--yes", "ls", "-l")
+
+    assert done.returncode == 64
+    assert done.stderr.splitlines()[-1].endswith(" run --yes -- ls -l")
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
