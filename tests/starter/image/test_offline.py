@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import PROGRAM, Clone, cloned, docker, stubbed
+from conftest import PROGRAM, Clone, cloned, docker, small
 from private import GATEWAY, Private, private_engine
 from texts import still_ours
 
 from host_tasks.subjects.base import STAND_IN
-
-ENVIRONMENT = "channels: [conda-forge]\ndependencies: [python, pip, pip: ['--requirement requirements.txt']]\n"
 
 
 @pytest.fixture(scope="module")
@@ -151,11 +149,8 @@ def test_down_and_up_fetch_nothing(running: Clone, private: Private, index: Inde
     if not base.startswith(f"{STAND_IN}:"):
         pytest.skip("conda-forge's own packages would have to be brought into the private network")
     private.load(base)
-    clone = stubbed(cloned(tmp_path / "offline"))
-    # By a name that is none of a stand-in's: it needs not be made again for another environment.yml.
     assert private.run("docker", "tag", base, "offline:base").returncode == 0
-    (clone.root / "docker" / ".env").write_text("BASE_IMAGE=offline:base\n", encoding="utf-8")
-    (clone.root / "environment.yml").write_text(ENVIRONMENT, encoding="utf-8")
+    clone = small(cloned(tmp_path / "offline"), "offline:base")
     environ = [f"PIP_INDEX_URL={index.url}", f"PIP_TRUSTED_HOST={GATEWAY}", "PIP_CONFIG_FILE=/dev/null"]
     invoke = [*environ, sys.executable, "-I", str(clone.root / PROGRAM)]
 

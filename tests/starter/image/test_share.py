@@ -4,16 +4,16 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Clone, cloned, docker, removed, wait_until
+from conftest import Clone, docker, small, wait_until
 from debian import missing
 from lab import status_of
 from texts import REGISTRY, still_ours
 
-from host_tasks.subjects.base import MADE_BY, STAND_IN
+from host_tasks.subjects.base import MADE_BY, STAND_IN, published
 
 
 @pytest.fixture
@@ -40,10 +40,19 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Clone]:
-    """Another clone of the same files."""
-    yield (made := cloned(tmp_path / "other"))
-    removed(made)
+def both(built: Clone, make_clone: Callable[[str], Clone]) -> Iterator[tuple[Clone, Clone]]:
+    """Two clones of the same files, with a small environment; the first one has its image."""
+    docker("tag", built.values().get("BASE_IMAGE") or published(), "shared:base")
+    first, other = (small(make_clone(name), "shared:base") for name in ("first", "other"))
+    first.succeed("build", "--yes")
+    yield first, other
+    docker("image", "rm", "shared:base")
+
+
+@pytest.fixture
+def other(make_clone: Callable[[str], Clone]) -> Clone:
+    """A clone of which nothing is on the engine."""
+    return make_clone("other")
 
 
 def shown_with(words: str, registry: str) -> list[str]:
@@ -59,14 +68,14 @@ def layers(image: str) -> list[str]:
 
 
 @pytest.mark.engines
-def test_environment_is_taken_from_a_registry(built: Clone, other: Clone, registry: str) -> None:
+def test_environment_is_taken_from_a_registry(both: tuple[Clone, Clone], registry: str) -> None:
     """The second clone pulls what the first has pushed, and builds its user on it; the base image is not asked for.
 
     Where another environment is wanted, it looks for that one, and builds it as ever.
     """
-    pushed = built.succeed(*shown_with("push --to", registry)).strip()
-    heavy = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{built.project}-environment")
-    (other.root / "docker" / ".env").write_text(f"BASE_IMAGE={built.values()['BASE_IMAGE']}\n", encoding="utf-8")
+    first, other = both
+    pushed = first.succeed(*shown_with("push --to", registry)).strip()
+    heavy = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{first.project}-environment")
 
     up = other.task(*shown_with("up --from", registry), "--yes")
 
