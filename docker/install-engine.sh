@@ -352,8 +352,7 @@ main() {
         return
         ;;
     *)
-        say "usage: sudo docker/install-engine.sh [--dry-run]"
-        say "       docker/install-engine.sh --rootless [--dry-run]"
+        say "usage: sudo docker/install-engine.sh [--dry-run], or docker/install-engine.sh --rootless [--dry-run]"
         exit 64
         ;;
     esac

@@ -380,10 +380,13 @@ def test_ensure_named_host(install_script: Path, monkeypatch: pytest.MonkeyPatch
     assert not install_script.with_name("log").exists()
 
 
+SCRIPT = "docker/install-engine.sh"
+
+
 @pytest.mark.parametrize(
     ("argv", "returncode", "last_line"),
     [([], 0, "Nothing to do: the engine answers, Compose and buildx are there."),
-     (["--force"], 64, "usage: sudo docker/install-engine.sh [--dry-run]")],
+     (["--force"], 64, f"usage: sudo {SCRIPT} [--dry-run], or {SCRIPT} --rootless [--dry-run]")],
 )  # fmt: skip
 def test_script_changes_nothing(stub: Stub, argv: list[str], returncode: int, last_line: str) -> None:
     """Where all is there, or the words are wrong, the script must say so and change nothing."""

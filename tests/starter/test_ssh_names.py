@@ -17,8 +17,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from host_tasks.extras import ssh
-from host_tasks.kit import git
-from host_tasks.kit import lock, runner
+from host_tasks.kit import git, lock, runner
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import FAIL, OK, Ended, Rule, Seen

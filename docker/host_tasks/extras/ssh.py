@@ -345,7 +345,7 @@ def _link(far: Far, words: list[str], rules: tuple[Rule, ...], port: int) -> str
 
     achieve((*rules, opened(far, port, there)))
     here = urlsplit(there())._replace(netloc=f"127.0.0.1:{far.port}").geturl()
-    link.ask(here, f"127.0.0.1:{far.port}")
+    link.ask(here)
     return here
 
 

@@ -195,7 +195,7 @@ def at_top(*names: str) -> list[str]:
 
 def _names(command: str, *words: str, **where: Any) -> list[str]:
     """Return what a git command prints with NUL behind each name."""
-    return [name for name in git(command, "-z", *words, **where).split("\0") if name]
+    return [name for name in _told(command, "-z", *words, **where).split("\0") if name]
 
 
 # judge

@@ -39,7 +39,8 @@ class UsageError(ParseError, Exit):
         words, fix = sys.argv[1:], "--list"
         if words[0] == "run" and "--" not in words:
             options = [word for word in words[1:] if word == "--yes"]
-            fix = shlex.join(["run", *options, "--", *(word for word in words[1:] if word not in options)])
+            command = (word for word in words[1:] if word not in options)
+            fix = " ".join(map(shell_word, ["run", *options, "--", *command]))
         return error_text(self.text.rstrip("!"), fix=task_command(fix))
 
 

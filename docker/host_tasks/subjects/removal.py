@@ -39,7 +39,7 @@ def of_former(seen: Seen) -> Mapping[str, list[str]]:
     with contextlib.suppress(UnreachableError):
         if old := clone.former(seen):
             left = everything(old, kinds=("containers", "volumes", "images"))
-            mine = [name for name in left.pop("volumes", ()) if name.startswith(f"{old}_")]  # others have their own name
+            mine = [name for name in left.pop("volumes", ()) if name.startswith(f"{old}_")]  # no other's
             return {**left, **({"volumes": mine} if mine else {})}
     return {}
 

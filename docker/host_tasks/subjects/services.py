@@ -11,7 +11,7 @@ from typing import Any
 
 from host_tasks.kit import report, runner
 from host_tasks.kit.client import asking, client
-from host_tasks.kit.paths import ROOT
+from host_tasks.kit.paths import OVERRIDE_FILES, ROOT, shown
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fail, ok, rule, warn
 from host_tasks.subjects import build_failure, clone, compose, containers, images, mounts, ports, settings
@@ -35,7 +35,7 @@ def others_built(seen: Seen) -> Iterator[Finding]:
         touches = f"the images of {names}, and containers of them"
         yield fail(cause, task_command("up"), step=Step(build_others, what, touches, key=BUILD))
     elif ended and not ended.ok:
-        yield _in_its_words(ended)
+        yield _in_its_words(ended, f"correct what the lines above name, then: {task_command('up')}")
 
 
 @rule("server", upon=("env-file", "engine", "compose-files"))
@@ -204,7 +204,9 @@ def _failed(seen: Seen, cause: str, ended: Ended) -> Finding:
     if full or (silent and not ended.ok):
         server = containers.server(seen)
         goes_on = server is not None and server.status == "running" and server.id in before
-        return _in_its_words(ended, f"; the old {compose.SERVICE} goes on" if goes_on else "")
+        own = " or ".join(shown(path) for path in compose.files(settings.now(seen).values) if path in OVERRIDE_FILES)
+        fix = f"correct {own}, then: {up}" if own else build_failure.UNKNOWN.format(task_command("doctor"))
+        return _in_its_words(ended, fix, f"; the old {compose.SERVICE} goes on" if goes_on else "")
     if first is None:
         return fail(cause, f"correct it in your Compose files, then: {up}", ExitCode.SOFTWARE)
     port = re.search(r":(\d+)\b(?=.*(?:already allocated|address already in use))", first.error)
@@ -215,12 +217,11 @@ def _failed(seen: Seen, cause: str, ended: Ended) -> Finding:
     return fail(cause, task_command("logs") if first.id in before else own, ExitCode.SOFTWARE)
 
 
-def _in_its_words(ended: Ended, more: str = "") -> Finding:
-    """Return what Compose said of a build or a start that failed."""
-    if build_failure.is_full_disk(ended.said):
-        return fail("the disk is full", "docker system df", ExitCode.IO)
-    cause = build_failure.cause_of_failed_build(ended.said) + more
-    return fail(cause, f"correct what the lines above name, then: {task_command('up')}", ExitCode.SOFTWARE)
+def _in_its_words(ended: Ended, fix: str, more: str = "") -> Finding:
+    """Return what Compose said of a build or a start that failed; the fix is for what nobody knows."""
+    if known := build_failure.known_cause(ended.said):
+        return replace(known, cause=known.cause + more)
+    return fail(build_failure.cause_of_failed_build(ended.said) + more, fix, ExitCode.SOFTWARE)
 
 
 # repair

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+import suite
 from aids import alive, number_in, wait_until
 
-from host_tasks.extras import maintain
 from host_tasks.kit import paths
 
 
@@ -24,7 +24,7 @@ def test_what_the_checkers_say_is_printed_once_they_are_waited_for(
     """Nothing comes amid a build; whether they found something is known then."""
     checkers.write_text(f"import sys; print(*sys.argv[1:], flush=True); sys.exit({code})", encoding="utf-8")
 
-    with maintain.checking(yes=True) as passed:
+    with suite.checking(yes=True) as passed:
         before = capsys.readouterr().err
         ended = passed()
 
@@ -37,7 +37,7 @@ def test_checkers_end_with_what_they_run_beside(checkers: Path, tmp_path: Path) 
     script = f"import os, time; open({str(pid)!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
     checkers.write_text(script, encoding="utf-8")
 
-    with maintain.checking(yes=False):
+    with suite.checking(yes=False):
         number = number_in(pid)
 
     wait_until(lambda: not alive(number), what="the end of the checkers")
