@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 
 # Where the reader of a person's files is, which the build uses too.
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "environment"))  # noqa: PTH118, PTH120
-LAZY = ("host_tasks.subjects.", "host_tasks.extras.", "host_tasks.goals")
+LAZY = ("host_tasks.subjects.", "host_tasks.extras.", "host_tasks.goals", "person_files")
 
 
 class _Lazy:

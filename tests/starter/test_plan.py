@@ -809,7 +809,7 @@ CASES = [
             before=(server(),),
         ),
         "error: no such container; the old jupyterlab-server goes on",
-        "fix: correct what the lines above name, then: invoke up",
+        "fix: we do not know why; more: invoke doctor",
     ),
     case(
         "folder of the engine's machine that this one does not have",
@@ -852,7 +852,7 @@ CASES = [
             tried={START: Ended(ok=False, said="error: Requested CPUs are not available")},
         ),
         "error: Requested CPUs are not available; the old jupyterlab-server goes on",
-        "fix: correct what the lines above name, then: invoke up",
+        "fix: we do not know why; more: invoke doctor",
     ),
     case(
         "mount that shows another owner",
@@ -921,7 +921,7 @@ CASES = [
         "fix: correct the image of db in your Compose files, then: invoke up",
     ),
     case(
-        "start failed: only Compose's words tell why",
+        "start failed: only Compose's words tell why, and they are known",
         lambda: stopped(
             lacking_images={},
             tried={
@@ -930,8 +930,8 @@ CASES = [
                 )
             },
         ),
-        "error: Error response from daemon: all predefined address pools have been fully subnetted",
-        "fix: correct what the lines above name, then: invoke up",
+        "error: the engine has no addresses left for a further network",
+        "fix: docker network prune",
     ),
     case(
         "start failed: the server that was there before goes on",
@@ -939,7 +939,7 @@ CASES = [
             lacking_images={}, before=(server(),), tried={START: Ended(ok=False, said="error: no such network")}
         ),
         "error: no such network; the old jupyterlab-server goes on",
-        "fix: correct what the lines above name, then: invoke up",
+        "fix: we do not know why; more: invoke doctor",
     ),
     case(
         "build of another service failed",
