@@ -8,7 +8,6 @@ import base64
 import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from jupyter_core.paths import is_hidden
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from mounted_checkpoints import MountedCheckpoints
 from mounted_files import SHOWN, TRASH, WholeFiles, put_in_trash, refuse_mounted, refuse_where_lost
+from mounted_uploads import gather
 from tornado.web import HTTPError
 from traitlets import default
-from whole_files import copied, gather, moved
+from whole_files import copied, moved
 
 
 def decoded(model: Mapping[str, Any]) -> bytes:
@@ -63,15 +63,15 @@ class MountedContents(WholeFiles, AsyncLargeFileManager):
 
     async def save_part(self, model: Mapping[str, Any], path: str, target: Path) -> Any:
         """Keep a part of an upload, numbered from 1; with the last one, -1, the file is there, and not before."""
-        first, last, data = model["chunk"] == 1, model["chunk"] == -1, decoded(model)
-        if first:
+        chunk, data = model["chunk"], decoded(model)
+        if chunk == 1:
             self.run_pre_save_hooks(model=model, path=path)
         with self.perm_to_403(str(target)):
             try:
-                await run_sync(partial(gather, target, data, first=first, last=last))
+                await run_sync(gather, target, data, chunk)
             except FileNotFoundError as err:
                 raise HTTPError(409, f"{path} has to be uploaded again: what came before this part is gone.") from err
-        if not last:
+        if chunk != -1:
             now = datetime.now(timezone.utc)
             told = {"name": path.rpartition("/")[2], "path": path, "type": "file", "writable": True, "size": None}
             nothing = dict.fromkeys(("content", "format", "mimetype"))
