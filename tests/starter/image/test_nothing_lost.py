@@ -11,7 +11,7 @@ from typing import Any
 import interrupts
 import pytest
 from conftest import Clone, docker, wait_until
-from lab import api
+from lab import api, status_of
 from test_contents import Change, answer_to
 
 OVERRIDE = """\
@@ -290,6 +290,7 @@ def test_name_that_is_no_text_is_shown_opened_renamed_and_deleted(clone: Clone, 
     listed = {str(each["name"]) for each in api(fresh, "contents/doc")["content"]}  # type: ignore[attr-defined]
 
     opened = api(fresh, "contents/doc/caf%EE%BF%A9.txt")
+    downloaded = status_of(fresh.replace("/?", "/files/doc/caf%EE%BF%A9.txt?"))
     own = api(fresh, "contents/doc/caf%EE%BF%A9%20of%20mine.txt")
     saving = answer_to(fresh, Change("PUT", "doc/caf%EE%BF%A9.txt", {**TEXT, "content": "2 €"}))[0]
     renamed = answer_to(fresh, Change("PATCH", "doc/caf%EE%BF%A9.txt", {"path": "doc/café.txt"}))[0]
@@ -297,6 +298,7 @@ def test_name_that_is_no_text_is_shown_opened_renamed_and_deleted(clone: Clone, 
 
     assert {"caf\uefe9.txt", "gar\uefe7on"} <= listed
     assert (opened["name"], opened["content"], own["content"]) == ("caf\uefe9.txt", "1 €", "own")
+    assert downloaded == 200
     assert (saving, renamed, deleted) == (200, 200, 204)
     assert (clone.root / "doc" / "café.txt").read_text("utf-8") == "2 €"
     assert not (clone.root / "doc" / "gar\udce7on").exists()
