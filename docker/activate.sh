@@ -27,15 +27,27 @@ if [ -r /run/secrets/proxies ]; then
     unset name value
 fi
 
+# conda's own Python, and one that a package's activation calls, import nothing of the folders or the home: else what a
+# notebook left there would run before a container has a server, and say what its shell is to do.
+activate_environment() {
+    set -- "${PYTHONPATH-}" "${PROJECT_DIR-}" "${PYTHONNOUSERSITE-}"
+    unset PYTHONPATH PROJECT_DIR
+    export PYTHONNOUSERSITE=1
+    conda activate "${ENV_PREFIX}"
+    if [ -n "$1" ]; then export PYTHONPATH="${PYTHONPATH:+${PYTHONPATH}:}$1"; fi
+    if [ -n "$2" ]; then export PROJECT_DIR="$2"; fi
+    if [ -n "$3" ]; then export PYTHONNOUSERSITE="$3"; else unset PYTHONNOUSERSITE; fi
+}
+
 # The `conda` function, which `conda activate` needs, is not inherited; what activation did is: CONDA_SHLVL tells.
 # /etc/profile resets PATH on Debian and Ubuntu, so a login shell activates anew.
 if [ -d "${ENV_PREFIX:-}/conda-meta" ] && [ -e "${CONDA_DIR}/etc/profile.d/conda.sh" ]; then
     # shellcheck source=/dev/null
     . "${CONDA_DIR}/etc/profile.d/conda.sh"
     case "${CONDA_SHLVL:-0}:${CONDA_PREFIX:-}:${PATH}:" in
-    0:*) conda activate "${ENV_PREFIX}" ;;
+    0:*) activate_environment ;;
     *":${ENV_PREFIX}:"*":${CONDA_DIR}/condabin:"* | *":${ENV_PREFIX}:${ENV_PREFIX}/bin:"*) ;;
-    *) conda activate "${ENV_PREFIX}" ;;
+    *) activate_environment ;;
     esac
     # A shell that found it active has no prompt of it; bash alone sets PS1 before this file is read.
     case "$-:${PS1:-}" in

@@ -1,4 +1,4 @@
-"""What somebody without the token may send to the server, and what its log keeps of an address.
+"""What strangers and other pages may send to the server, and what its log keeps of an address.
 
 Nothing here is a setting of Jupyter's: each function changes one class of it, and jupyter_server_config.py calls them.
 """
@@ -10,12 +10,13 @@ import signal
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from jupyter_server.auth.logout import LogoutHandler
-from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.serverapp import ServerApp, ServerWebApplication
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, HTTPServerRequest
-from tornado.web import authenticated
+from tornado.web import HTTPError, authenticated
 
 STRANGERS_BODY_BYTES = 2**16  # any form that asks for a token has room in it; a server holds each body in memory
 QUERY = re.compile(r"(?<=\S)\?\S+")
@@ -28,11 +29,20 @@ class Judged(HTTPMessageDelegate):
         self.app, self.request, self.delegate = app, request, delegate
 
     async def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
-        """Limit the body of somebody without the token: one that is longer ends the connection, with 400."""
-        if "Content-Length" in headers or "Transfer-Encoding" in headers:
+        """Limit the body of somebody without the token: one that is longer ends the connection, with 400.
+
+        What the page of another origin sends with the cookie gets 403, whoever would answer it.
+        """
+        asked_elsewhere = of_another_page(self.request)
+        if asked_elsewhere or "Content-Length" in headers or "Transfer-Encoding" in headers:
             handler = JupyterHandler(self.app, self.request)
             user = handler.identity_provider.get_user(handler)
-            if (await user if isinstance(user, Awaitable) else user) is None:
+            handler.current_user = await user if isinstance(user, Awaitable) else user
+            stranger = handler.current_user is None
+            refused = asked_elsewhere and not stranger and not may_ask_elsewhere(handler)
+            if refused:
+                self.delegate = self.app.get_handler_delegate(self.request, Refusal)
+            if stranger or refused:
                 self.request.connection.set_max_body_size(STRANGERS_BODY_BYTES)
         if (received := self.delegate.headers_received(start_line, headers)) is not None:
             await received
@@ -49,6 +59,33 @@ class Judged(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """Pass on that it never will be."""
         self.delegate.on_connection_close()
+
+
+def of_another_page(request: HTTPServerRequest) -> bool:
+    """Return whether a page of another origin may have sent a request; to follow a link to here is not that.
+
+    Another port is another origin, and yet gets the cookie: to that it is the same site (RFC 6265, 8.5). A browser
+    tells the origin where something is changed, and the site always (W3C, Fetch Metadata Request Headers).
+    """
+    origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "none")
+    reads = request.method in ("GET", "HEAD", "OPTIONS") and "Upgrade" not in request.headers
+    if origin is not None and not reads:
+        return str(urlparse(origin.lower()).netloc) != str(request.headers.get("Host", "")).lower()
+    return bool(site in ("same-site", "cross-site") and request.headers.get("Sec-Fetch-Mode") != "navigate")
+
+
+def may_ask_elsewhere(handler: JupyterHandler) -> bool:
+    """Return whether a request says the token itself, or comes from an origin that a person has allowed."""
+    shown = handler.identity_provider.is_token_authenticated(handler)
+    return bool(shown or ((handler.allow_origin or handler.allow_origin_pat) and handler.check_origin()))
+
+
+class Refusal(APIHandler):
+    """The answer to a page of another origin; JupyterLab's own handlers ask, those of extensions may not."""
+
+    def prepare(self) -> None:
+        """Answer before any method is called."""
+        raise HTTPError(403, "This was sent by the page of another origin.")
 
 
 def judge_before_bodies() -> None:

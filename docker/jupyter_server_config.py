@@ -106,3 +106,17 @@ c.LabApp.extension_manager = "readonly"
 c.ServerApp.root_dir = os.environ["PROJECT_DIR"]
 c.LabApp.default_url = "/lab/tree/notebooks"
 c.ServerApp.contents_manager_class = MountedContents
+
+# Extensions keep files in the working directory or in the tree's root, where nothing can be written, or where they
+# end with the container. A name of a class that is not installed does nothing (traitlets 5, "Configuration").
+kept = Path.home() / ".jupyter" / "lab"
+# jupyter-collaboration 5: what was typed together, the number that it knows a file by, and who was there.
+c.SQLiteYStore.db_path = str(kept / "ystore.db")
+c.BaseFileIdManager.db_path = str(kept / "file-ids.db")
+c.YDocExtension.session_store_path = str(kept / "collaboration-sessions.json")
+# jupyter-scheduler 2: its jobs, what they are still to give, and what they gave.
+c.SchedulerApp.db_url = f"sqlite:///{kept / 'scheduler.sqlite'}"
+c.BaseScheduler.staging_path = f"{os.environ['PROJECT_DIR']}/results/.jobs"
+c.BaseScheduler.output_directory = "results/jobs"
+# jupyterlab-lsp 5: copies of what is being typed, for language servers that read files.
+c.LanguageServerManager.virtual_documents_dir = "/tmp/virtual-documents"  # noqa: S108 # the container's own

@@ -1,12 +1,13 @@
 """Jupyter's checkpoints, made to lose nothing: each is whole, stays in the folders, and ends no newer text."""
 
+import errno
 import filecmp
 import os
 from pathlib import Path
 from typing import Any
 
 from jupyter_server.services.contents.filecheckpoints import AsyncFileCheckpoints
-from mounted_files import WholeFiles, mount_of, put_in_trash, refuse_where_lost
+from mounted_files import PROJECT, WholeFiles, mount_of, put_in_trash, refuse_where_lost
 from tornado.web import HTTPError
 
 
@@ -23,18 +24,23 @@ class MountedCheckpoints(WholeFiles, AsyncFileCheckpoints):
         """Return the folder of the checkpoints beside files."""
         return Path(self._get_os_path(parent)).resolve() / str(self.checkpoint_dir)
 
-    def make_folder(self, path: str) -> None:
-        """Make the folder of a file's checkpoints; where a link out of the mounts is, that goes to the trash."""
+    def make_room(self, path: str) -> None:
+        """Make the folder of a file's checkpoints; what would lead one out of the folders goes to the trash first."""
         folder = self.folder(path.strip("/").rpartition("/")[0])
         refuse_where_lost(folder.parent, path)
-        if folder.is_symlink() and not mount_of(folder.resolve()).keeps:
+        there = mount_of(folder.resolve()).point
+        inside = there.is_relative_to(PROJECT) or there == mount_of(folder.parent).point
+        if os.path.lexists(folder) and not (folder.is_dir() and inside):
             put_in_trash(folder)
         folder.mkdir(exist_ok=True)
+        made = Path(self.checkpoint_path("checkpoint", path))  # FileCheckpoints has no other
+        if made.is_symlink():
+            put_in_trash(made)
 
     async def create_checkpoint(self, contents_mgr: Any, path: str) -> Any:
         """Make a checkpoint of a file as it is."""
         with self.perm_to_403():
-            self.make_folder(path)
+            self.make_room(path)
             return await super().create_checkpoint(contents_mgr, path)
 
     async def restore_checkpoint(self, contents_mgr: Any, checkpoint_id: str, path: str) -> None:
@@ -57,6 +63,11 @@ class MountedCheckpoints(WholeFiles, AsyncFileCheckpoints):
         old, new = (Path(self.checkpoint_path(checkpoint_id, path)) for path in (old_path, new_path))
         if old.is_file():
             with self.perm_to_403():
-                self.make_folder(new_path)
-                await self._copy(str(old), str(new))
-                old.unlink()
+                self.make_room(new_path)
+                try:
+                    old.replace(new)
+                except OSError as err:
+                    if err.errno != errno.EXDEV:
+                        raise
+                    await self._copy(str(old), str(new))
+                    old.unlink()

@@ -8,18 +8,19 @@ import base64
 import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anyio.to_thread import run_sync
 from jupyter_core.paths import is_hidden
+from jupyter_server.base.handlers import AuthenticatedFileHandler
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 from mounted_checkpoints import MountedCheckpoints
-from mounted_files import SHOWN, TRASH, WholeFiles, put_in_trash, refuse_mounted, refuse_where_lost
+from mounted_files import ON_DISK, SHOWN, TRASH, WholeFiles, put_in_trash, refuse_mounted, refuse_where_lost
+from mounted_uploads import gather
 from tornado.web import HTTPError
 from traitlets import default
-from whole_files import copied, gather, moved
+from whole_files import copied, moved
 
 
 def decoded(model: Mapping[str, Any]) -> bytes:
@@ -36,12 +37,27 @@ def decoded(model: Mapping[str, Any]) -> bytes:
     raise HTTPError(400, "A part of a file has the type `file`, the format `text` or `base64`, and a content of it.")
 
 
+class ShownFiles(AuthenticatedFileHandler):
+    """The files as they are, to look at and to download, by the names that people are shown."""
+
+    @classmethod
+    def get_absolute_path(cls, root: str, path: str) -> str:
+        """Return where a file is, or would be."""
+        shown: str = super().get_absolute_path(root, path)
+        on_disk: str = super().get_absolute_path(root, path.translate(ON_DISK))
+        return on_disk if os.path.lexists(on_disk) and not os.path.lexists(shown) else shown
+
+
 class MountedContents(WholeFiles, AsyncLargeFileManager):
     """The files of the mounts: nothing leaves them, no mount is moved, what is deleted is kept beside what stays."""
 
     @default("checkpoints_class")  # type: ignore[untyped-decorator]
     def _checkpoints_class_default(self) -> type:
         return MountedCheckpoints
+
+    @default("files_handler_class")  # type: ignore[untyped-decorator]
+    def _files_handler_class_default(self) -> type:
+        return ShownFiles
 
     def _base_model(self, path: str) -> dict[str, Any]:
         """Return what Jupyter tells of a file or folder, by a name that a browser can send back."""
@@ -63,15 +79,15 @@ class MountedContents(WholeFiles, AsyncLargeFileManager):
 
     async def save_part(self, model: Mapping[str, Any], path: str, target: Path) -> Any:
         """Keep a part of an upload, numbered from 1; with the last one, -1, the file is there, and not before."""
-        first, last, data = model["chunk"] == 1, model["chunk"] == -1, decoded(model)
-        if first:
+        chunk, data = model["chunk"], decoded(model)
+        if chunk == 1:
             self.run_pre_save_hooks(model=model, path=path)
         with self.perm_to_403(str(target)):
             try:
-                await run_sync(partial(gather, target, data, first=first, last=last))
+                await run_sync(gather, target, data, chunk)
             except FileNotFoundError as err:
                 raise HTTPError(409, f"{path} has to be uploaded again: what came before this part is gone.") from err
-        if not last:
+        if chunk != -1:
             now = datetime.now(timezone.utc)
             told = {"name": path.rpartition("/")[2], "path": path, "type": "file", "writable": True, "size": None}
             nothing = dict.fromkeys(("content", "format", "mimetype"))

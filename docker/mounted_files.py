@@ -5,6 +5,7 @@ are the two.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tornado.web import HTTPError
 from whole_files import copied, written
 
 PROJECT = Path(os.environ["PROJECT_DIR"])
+SETTINGS = Path.home() / ".jupyter"
 TRASH = f".Trash-{os.getuid()}"
 
 
@@ -30,8 +32,9 @@ class Mount:
 
     @property
     def keeps(self) -> bool:
-        """Whether what is written there outlives the container."""
-        return self.point.is_relative_to(PROJECT) or (self.point != Path("/") and self.kind != "tmpfs")
+        """Whether a person's files that are written there outlive the container; Jupyter's settings are none."""
+        others = self.point == Path("/") or self.point.is_relative_to(SETTINGS) or self.kind == "tmpfs"
+        return self.point.is_relative_to(PROJECT) or not others
 
 
 def mounts() -> list[Mount]:
@@ -72,13 +75,19 @@ def refuse_mounted(entry: Path, path: str) -> None:
 
 
 def put_in_trash(entry: Path, *, stay: bool = False) -> None:
-    """Move a file or folder, or copy what is to stay, to its mount's trash: .Trash-<uid>/<time>/<its path there>."""
+    """Move a file or folder, or copy what is to stay, to its mount's trash: .Trash-<uid>/<time>/<its path there>.
+
+    Raises:
+        OSError: the trash cannot take it.
+    """
     point = mount_of(entry.parent).point
     target = point / TRASH / datetime.now().astimezone().strftime("%Y-%m-%dT%H.%M.%S.%f") / entry.relative_to(point)
+    if (point / TRASH).is_symlink():  # which could lead out of what stays
+        raise NotADirectoryError(errno.ENOTDIR, "it is a link", str(point / TRASH))
     (point / TRASH).mkdir(mode=0o700, exist_ok=True)
     target.parent.mkdir(parents=True)
     if stay:
-        copied(entry, target)
+        copied(entry, target, by=entry.parent)  # what is left there, of a kill, is removed
     else:
         entry.rename(target)  # on one file system, so it is done wholly or not at all
 

@@ -1,12 +1,12 @@
 """Changes of files that happen wholly or not at all: made beside, on the disk, and then put in place by one rename.
 
-A write that is killed on the way, or finds the disk full, leaves the old file as it was, and at most a hidden `.part-`
-file, which the next change in that folder removes when it is a day old.
+A write that finds the disk full leaves the old file as it was, and nothing else. One that is killed on the way leaves
+a hidden `.part-` file too, which the next change in that folder removes: its maker had it locked, and is gone.
 """
 
 import contextlib
 import errno
-import hashlib
+import fcntl
 import os
 import re
 import secrets
@@ -17,25 +17,82 @@ from pathlib import Path
 from typing import IO, Any
 
 PART = ".part-"  # and 16 hexadecimal digits
-OLD_S = 24 * 3600
-
-
-def beside(target: Path) -> Path:
-    """Return a new name in the folder of a file; parts that nobody has changed for a day are removed there."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            changed_s = entry.stat(follow_symlinks=False).st_ctime  # a copy has the other time of its source
-            if re.fullmatch(rf"{re.escape(PART)}[0-9a-f]{{16}}", entry.name) and changed_s < time.time() - OLD_S:
-                remove(Path(entry.path))
-    return target.with_name(f"{PART}{secrets.token_hex(8)}")
+CHECKPOINTS = ".ipynb_checkpoints"  # a folder beside files, with parts of its own
+OLD_S = 24 * 3600  # of a part whose lock nobody can ask for: some file systems have none
 
 
 def remove(entry: Path) -> None:
-    """Remove a file, a link or a folder."""
-    if entry.is_dir() and not entry.is_symlink():
+    """Remove a file, a link or a folder, also one that may only be read."""
+    with contextlib.suppress(OSError):
+        if not entry.is_dir() or entry.is_symlink():
+            entry.unlink()
+            return
+        entry.chmod(0o700)
+        for folder, names, _ in os.walk(entry):
+            for name in names:
+                if not Path(folder, name).is_symlink():
+                    Path(folder, name).chmod(0o700)
         shutil.rmtree(entry)
-    else:
-        entry.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what is left in a folder, and in that of its checkpoints, of changes that were killed."""
+    for place in (folder, folder / CHECKPOINTS):
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(place) if not place.is_symlink() else ():
+                if re.fullmatch(rf"{re.escape(PART)}[0-9a-f]{{16}}", entry.name):
+                    remove_left(Path(entry.path))
+
+
+def remove_left(part: Path) -> None:
+    """Remove a part that nobody has locked; where that cannot be told, one that has not changed for a day."""
+    with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
+        kind = os.O_RDONLY if part.is_dir() else os.O_RDWR
+        old = part.lstat().st_ctime < time.time() - OLD_S  # st_mtime of a copy is that of its source
+        try:
+            lock = os.open(part, kind | os.O_NOFOLLOW | os.O_NONBLOCK)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:
+            if not old:
+                return
+        remove(part)
+
+
+def claimed(folder: Path, *, as_folder: bool = False) -> tuple[Path, int]:
+    """Return a new file or folder in a folder, and a descriptor that locks it."""
+    sweep(folder)
+    while True:
+        part = folder / f"{PART}{secrets.token_hex(8)}"
+        if as_folder:
+            part.mkdir()
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY if as_folder else os.O_RDWR | os.O_CREAT | os.O_EXCL
+            lock = os.open(part, flags, 0o666)
+        except FileNotFoundError:
+            if not as_folder:
+                raise
+            continue
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            # Before it was locked, a sweep of another process may have taken it for one that is left.
+            if os.path.samestat(part.lstat(), os.fstat(lock)):
+                return part, lock
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def part_in(folder: Path, *, as_folder: bool = False) -> Iterator[tuple[Path, int]]:
+    """Make a part in a folder, and remove it in the end if it has that name still."""
+    part, lock = claimed(folder, as_folder=as_folder)
+    try:
+        yield part, lock
+    finally:
+        remove(part)
+        os.close(lock)
 
 
 def on_disk(folder: Path) -> None:
@@ -71,44 +128,12 @@ def put(part: Path, target: Path) -> None:
 def written(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
     """Open the new content of a file; a link stays, and what it leads to is the file."""
     target = path.resolve()
-    part = beside(target)
-    try:
-        with part.open(mode.replace("w", "x"), **options) as file:
+    with part_in(target.parent) as (part, lock):
+        with open(os.dup(lock), mode, **options) as file:  # noqa: PTH123 # by its descriptor
             yield file
             file.flush()
             os.fsync(file.fileno())
         put(part, target)
-    except BaseException:
-        remove(part)
-        raise
-
-
-def gathered(target: Path) -> Path:
-    """Return where the parts of an upload are until the last one has come."""
-    return target.with_name(f"{PART}{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}")
-
-
-def gather(target: Path, data: bytes, *, first: bool, last: bool) -> None:
-    """Add a part of an upload to those that are there; with the last one the file is in its place.
-
-    Raises:
-        FileNotFoundError: the parts before this one are not there.
-    """
-    part = gathered(target)
-    if first:
-        beside(target)
-        remove(part)
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if first else 0), 0o666), "ab") as file:
-            file.write(data)
-            if last:
-                file.flush()
-                os.fsync(file.fileno())
-        if last:
-            put(part, target)
-    except OSError:
-        remove(part)
-        raise
 
 
 def synced(entry: Path) -> None:
@@ -119,31 +144,53 @@ def synced(entry: Path) -> None:
                 os.fsync(opened.fileno())
 
 
-def copied(source: Path, target: Path) -> None:
-    """Copy a file or a folder to a name that is free, or the place of a file; links in a folder stay links."""
-    part = beside(target)
-    try:
-        if source.is_dir() and not source.is_symlink():
-            shutil.copytree(source, part, symlinks=True)
+def copied(source: Path, target: Path, *, by: Path | None = None) -> None:
+    """Copy a file or a folder to a name that is free, or the place of a file; links in a folder stay links.
+
+    It is made in the folder of its place, or in another of the same file system.
+
+    Raises:
+        FileExistsError: a folder or a link has that name.
+    """
+    if source.is_symlink():
+        target.symlink_to(source.readlink())
+        return
+    with part_in(by or target.parent, as_folder=source.is_dir()) as (part, _):
+        if source.is_dir():
+            shutil.copytree(source, part, symlinks=True, dirs_exist_ok=True)
         else:
-            shutil.copy2(source, part, follow_symlinks=False)
+            shutil.copy2(source, part)
         synced(part)
         if target.is_file():
             put(part, target)
-        else:
-            part.rename(target)
-            on_disk(target.parent)
-    except BaseException:
-        remove(part)
-        raise
+            return
+        refuse_taken(target)
+        part.rename(target)
+        on_disk(target.parent)
+
+
+def refuse_taken(target: Path) -> None:
+    """Raise FileExistsError where a name is not free; a link counts, wherever it leads."""
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 
 
 def moved(source: Path, target: Path) -> None:
     """Move a file, a link or a folder to a name that is free, also to another file system."""
+    # On some file systems another case of the letters is the same name.
+    if not os.path.lexists(target) or not os.path.samestat(source.lstat(), target.lstat()):
+        refuse_taken(target)
     try:
         source.rename(target)
+        return
     except OSError as err:
         if err.errno != errno.EXDEV:
             raise
-        copied(source, target)
-        remove(source)
+    copied(source, target)
+    gone = source.with_name(f"{PART}{secrets.token_hex(8)}")
+    try:
+        source.rename(gone)
+    except OSError:
+        remove(target)
+        raise
+    remove(gone)

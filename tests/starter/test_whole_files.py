@@ -1,5 +1,6 @@
 """Each change of a file, killed at every line that it consists of, or stopped by a full disk, loses nothing."""
 
+import errno
 import importlib
 import os
 import resource
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 whole_files: Any = importlib.import_module("whole_files")
+mounted_uploads: Any = importlib.import_module("mounted_uploads")
 
 OLD, NEW = b"old" * 50_000, b"new" * 60_000
 
@@ -68,8 +70,8 @@ def save(place: Place) -> None:
 
 def upload(place: Place) -> None:
     """Upload a file in three parts."""
-    for start, end, first, last in ((0, 10, True, False), (10, 1000, False, False), (1000, None, False, True)):
-        whole_files.gather(place.here / "file", NEW[start:end], first=first, last=last)
+    for start, end, chunk in ((0, 10, 1), (10, 1000, 2), (1000, None, -1)):
+        mounted_uploads.gather(place.here / "file", NEW[start:end], chunk)
 
 
 def restore(place: Place) -> None:
@@ -92,6 +94,11 @@ def move_far(place: Place) -> None:
     whole_files.moved(place.here / "folder", place.elsewhere / "folder")
 
 
+def left_in(place: Place) -> list[Path]:
+    """Return what is left of changes."""
+    return [path for folder in (place.here, place.elsewhere) for path in folder.rglob(f"{whole_files.PART}*")]
+
+
 CHANGES = (save, upload, restore, copy_folder, move, move_far)
 
 
@@ -104,7 +111,7 @@ def killed_at(line: int, change: Callable[[Place], None], place: Place) -> bool:
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal count
-        if not frame.f_code.co_filename.endswith(("whole_files.py", "shutil.py")):
+        if not frame.f_code.co_filename.endswith(("whole_files.py", "mounted_uploads.py", "shutil.py")):
             return None
         count += event == "line"
         if event == "line" and count == line:
@@ -120,11 +127,11 @@ def killed_at(line: int, change: Callable[[Place], None], place: Place) -> bool:
 def test_change_that_is_killed_at_any_line_is_whole_or_not_at_all(
     change: Callable[[Place], None], place: Place
 ) -> None:
-    """Each file is the old one or the new one; a folder that moves is whole in one of its two places at least."""
+    """Each file is the old or the new one, what moves is whole in one of its places, and the next write tidies up."""
     before = place.content()
     assert not killed_at(0, change, place)
     after = place.content()
-    line, lost = 1, []
+    line, lost = 1, list[tuple[int, object]]()
     while True:
         place.prepare()
         if not killed_at(line, change, place):
@@ -133,6 +140,10 @@ def test_change_that_is_killed_at_any_line_is_whole_or_not_at_all(
         whole = [all(found.get(name) == data for name, data in each.items()) for each in (before, after)]
         if not any(whole) or set(found.values()) - {OLD, NEW}:
             lost.append((line, sorted(found)))
+        for folder in (place.here, place.elsewhere):
+            with whole_files.written(folder / "next", "wb"):
+                pass
+        lost += [(line, str(left)) for left in left_in(place)]
         line += 1
 
     assert line > 2, "nothing was killed"
@@ -175,30 +186,88 @@ def test_part_of_an_upload_that_does_not_follow_is_refused(place: Place) -> None
     before = place.content()
 
     with pytest.raises(FileNotFoundError):
-        whole_files.gather(place.here / "file", NEW, first=False, last=True)
+        mounted_uploads.gather(place.here / "file", NEW, -1)
 
     assert place.content() == before
 
 
-def test_old_parts_go_and_other_files_stay(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was killed a day ago is removed by the next change there; a person's file that looks alike is not."""
-    old = [place.here / f"{whole_files.PART}{digits}" for digits in ("0" * 16, "f" * 16)]
+def test_part_that_nobody_makes_goes_and_other_files_stay(place: Place) -> None:
+    """A part is removed as soon as its maker is gone, be it a folder; a person's file that looks alike is not."""
+    left = [place.here / f"{whole_files.PART}{digits}" for digits in ("0" * 16, "f" * 16)]
     own = [place.here / name for name in (f"{whole_files.PART}of-mine", ".hidden")]
-    for path in (*old[1:], *own):
+    for path in (left[1], *own):
         path.write_bytes(NEW)
-    old[0].mkdir()
+    (left[0] / "deep").mkdir(parents=True)
+    (left[0] / "deep").chmod(0o500)
+    with whole_files.written(place.here / "other", "wb") as file:
+        file.write(NEW)
+
+        save(place)
+
+        assert ([path.exists() for path in left], [path.exists() for path in own]) == ([False] * 2, [True] * 2)
+    assert (place.here / "other").read_bytes() == NEW
+
+
+def test_part_goes_when_it_is_old_where_nothing_can_be_locked(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There nobody can tell whose it is, for a day."""
+    part = place.here / f"{whole_files.PART}{'0' * 16}"
+    part.write_bytes(NEW)
     now = time.time()
 
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(whole_files.fcntl, "flock", refuse)
+
     save(place)
-    kept = [path.exists() for path in old]
+    kept = part.exists()
     monkeypatch.setattr(whole_files.time, "time", lambda: now + whole_files.OLD_S + 60)
     save(place)
 
-    assert (kept, [path.exists() for path in old], [path.exists() for path in own]) == (
-        [True, True],
-        [False, False],
-        [True, True],
-    )
+    assert (kept, part.exists()) == (True, False)
+
+
+def test_upload_that_has_stopped_goes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of which nothing has come for an hour is dropped by the next upload, and its last part is refused."""
+    mounted_uploads.gather(place.here / "file", NEW, 1)
+    now = time.monotonic()
+    monkeypatch.setattr(mounted_uploads.time, "monotonic", lambda: now + mounted_uploads.SILENT_S + 60)
+
+    mounted_uploads.gather(place.here / "other", NEW, 1)
+
+    assert len(left_in(place)) == 1
+    with pytest.raises(FileNotFoundError):
+        mounted_uploads.gather(place.here / "file", NEW, -1)
+    assert (place.here / "file").read_bytes() == OLD
+
+
+def test_two_uploads_to_one_file_are_not_mixed(place: Place) -> None:
+    """A part that does not follow ends the upload; the file stays as it is."""
+    target = place.here / "file"
+    for chunk in (1, 2, 1, 2):
+        mounted_uploads.gather(target, NEW, chunk)
+
+    for chunk in (2, -1):
+        with pytest.raises(FileNotFoundError):
+            mounted_uploads.gather(target, OLD, chunk)
+
+    assert target.read_bytes() == OLD
+    assert left_in(place) == []
+
+
+@pytest.mark.parametrize("change", [whole_files.copied, whole_files.moved], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("far", [False, True], ids=["", "far"])
+def test_name_of_a_link_that_leads_nowhere_is_taken(place: Place, change: Callable[..., None], *, far: bool) -> None:
+    """It is no free name: the link stays, and nothing is moved."""
+    link = (place.elsewhere if far else place.here) / "link"
+    link.symlink_to("nowhere")
+    before = (place.here / "file").read_bytes()
+
+    with pytest.raises(FileExistsError):
+        change(place.here / "file", link)
+
+    assert str(link.readlink()) == "nowhere"
+    assert (place.here / "file").read_bytes() == before
 
 
 def test_link_to_itself_is_copied_as_a_link(place: Place) -> None:

@@ -142,19 +142,26 @@ def test_hardening_that_cannot_be_started_is_not_kept(running: Clone) -> None:
     assert status_of(again) == 200
 
 
+FULL = "for place in /tmp /dev/shm ~/.cache ~/.config ~/.ipython; do head -c 700M /dev/zero >$place/fill; done"
+
+
 def test_full_tmp_does_not_end_the_server(running: Clone) -> None:
-    """More than the container may have of memory, written to /tmp, is a full disk for the writer, and no more."""
+    """More than the container may have, written to /tmp, /dev/shm and the home, is a full disk for the writer only."""
     env_file = running.root / "docker" / ".env"
     others = [line for line in env_file.read_text("utf-8").splitlines() if not line.startswith("MEMORY_LIMIT=")]
     env_file.write_text("\n".join([*others, "MEMORY_LIMIT=500m", ""]), encoding="utf-8")
     link = running.succeed("up", "--yes", "--hardened").splitlines()[-1]
     container = running.container_id()
 
-    filled = running.inside("/bin/sh", "-c", "head -c 700M /dev/zero >/tmp/fill")
+    filled = running.inside("/bin/sh", "-c", FULL)
+    messages = executed(link, "print(6 * 7)")
 
     state = json.loads(docker("inspect", "--format", "{{json .State}}", container))
     answer = status_of(link)
     running.succeed("up", "--yes", "--no-hardened")
-    assert (filled.returncode, "No space left" in filled.stderr) == (1, True), filled.stderr
+    assert (filled.returncode, filled.stderr.count("No space left")) == (1, 5), filled.stderr
+    assert [each["content"] for each in messages if each["msg_type"] == "stream"] == [
+        {"name": "stdout", "text": "42\n"}
+    ]
     assert (state["Status"], state["OOMKilled"]) == ("running", False)
     assert answer == 200

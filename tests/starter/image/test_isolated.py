@@ -57,6 +57,22 @@ def test_each_form_of_the_server_is_isolated(clone: Clone, planted: str, words: 
     assert importers(clone) == before
 
 
+def test_activation_imports_nothing_of_src(clone: Clone, planted: str) -> None:
+    """With src/ on Python's path, and a package whose activation calls Python, a start has not run a module of it."""
+    home = f"/home/{clone.values()['USER']}"
+    script = clone.root.parent / "activate.sh"
+    script.write_text("python -c ''; export OF_A_PACKAGE=yes\n", encoding="utf-8")
+    options = [f"--volume={clone.root}/{name}:{home}/app/{name}" for name in ("src", "results")]
+    options += [f"--volume={script}:/opt/env/etc/conda/activate.d/x.sh:ro", f"--env=PYTHONPATH={home}/app/src"]
+    told = "echo $OF_A_PACKAGE $PYTHONPATH $PROJECT_DIR ${PYTHONNOUSERSITE-none} $CONDA_PREFIX"
+    before = importers(clone)
+
+    done = clone.run("docker", "run", "--rm", *options, f"{clone.project}-jupyterlab-server", "bash", "-c", told)
+
+    assert done.stdout == f"yes {home}/app/src {home}/app none /opt/env\n", done.stderr
+    assert importers(clone) == before
+
+
 def test_servers_path_has_no_folder_that_is_kept(clone: Clone, planted: str) -> None:
     """It runs isolated; what its user could write on that path ends with the container: the environment."""
     processes = docker("top", clone.container_id(), "-o", "pid,args")

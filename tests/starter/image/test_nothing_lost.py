@@ -1,12 +1,17 @@
 """What JupyterLab's file browser and its checkpoints do amid a kill or on a full disk, and with odd links and names."""
 
 import base64
+import json
+import random
+import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
+import interrupts
 import pytest
 from conftest import Clone, docker, wait_until
-from lab import api
+from lab import api, status_of
 from test_contents import Change, answer_to
 
 OVERRIDE = """\
@@ -14,17 +19,23 @@ services:
   jupyterlab-server:
     tmpfs:
       - /home/${USER}/app/data/small:uid=${UID},gid=${GID},size=1m
+      - /home/${USER}/app/data/small-0:uid=${UID},gid=${GID},size=1m
+      - /home/${USER}/app/data/small-1:uid=${UID},gid=${GID},size=1m
+      - /home/${USER}/app/data/large-0:uid=${UID},gid=${GID},size=64m
+      - /home/${USER}/app/data/large-1:uid=${UID},gid=${GID},size=64m
     volumes:
       - {type: bind, source: ../reference, target: "/home/${USER}/app/reference", read_only: true}
 """
+KILLS, FULL = 200, 50
 TEXT = {"type": "file", "format": "text"}
 
 
 @pytest.fixture(scope="module")
 def link(clone: Clone) -> str:
     """The link of a server with a disk of one megabyte, and a folder that may only be read."""
-    for folder in ("data/small", "reference"):
-        (clone.root / folder).mkdir()
+    for folder in ("small", "small-0", "small-1", "large-0", "large-1"):
+        (clone.root / "data" / folder).mkdir()
+    (clone.root / "reference").mkdir()
     (clone.root / "reference" / "kept.txt").write_text("kept", encoding="utf-8")
     (clone.root / "docker" / "docker-compose.override.yml").write_text(OVERRIDE, encoding="utf-8")
     return clone.succeed("up", "--yes").splitlines()[-1]
@@ -107,6 +118,44 @@ def test_server_that_is_killed_amid_a_save_leaves_the_old_file(clone: Clone, lin
     assert found in (b"old", b"x" * 150_000_000)
 
 
+@pytest.fixture(scope="module")
+def interrupted(clone: Clone, link: str) -> dict[str, dict[str, Any]]:
+    """What became of each write, interrupted by kills at random moments, and by disks with room for a part of it."""
+    seed = random.randrange(2**32)  # noqa: S311 # for the same moments again
+    print(
+        f"seed {seed}: in the container, python -I -B - {seed} {KILLS} {FULL} HALF <tests/starter/image/interrupts.py"
+    )
+    with Path(str(interrupts.__file__)).open("rb") as program:
+        words = ("docker", "exec", "--interactive", clone.container_id(), "python", "-I", "-B", "-")
+        started = []
+        for half in range(interrupts.HALVES):
+            numbers = map(str, (seed, KILLS, FULL, half))
+            program.seek(0)
+            text = program.read()
+            process = subprocess.Popen([*words, *numbers], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert process.stdin
+            process.stdin.write(text)
+            process.stdin.close()
+            started.append(process)
+        table: dict[str, dict[str, Any]] = {}
+        for process in started:
+            assert process.stdout
+            table |= json.loads(process.stdout.read())
+            assert process.wait() == 0
+    return table
+
+
+@pytest.mark.parametrize("write", interrupts.WRITES)
+def test_write_that_is_interrupted_loses_nothing(interrupted: dict[str, dict[str, Any]], write: str) -> None:
+    """Killed 200 times amid it, or on a full disk: the old content or the new one is there whole, and nothing stays."""
+    told = interrupted[write]
+
+    assert told["amiss"] == []
+    assert told["kills"] >= KILLS
+    # To rename takes no room, nor does to delete.
+    assert (told["full"] > 0) == (not write.startswith(("rename", "delete")))
+
+
 @pytest.fixture
 def fresh(clone: Clone, link: str) -> str:
     """The link of the server now; one that was killed has another."""
@@ -143,6 +192,57 @@ def test_checkpoint_stays_in_the_folders(clone: Clone, fresh: str) -> None:
     kept = clone.root / "results" / "linked" / ".ipynb_checkpoints" / "a-checkpoint.txt"
     assert kept.read_text("utf-8") == "a"
     assert len(list((clone.root / "results").glob(".Trash-*/*/linked/.ipynb_checkpoint[s]"))) == 1
+
+
+PLANTED = {
+    "a link to the settings": "ln -s ~/.jupyter/lab .ipynb_checkpoints",
+    "a link that leads nowhere": "ln -s ~/.cache/none .ipynb_checkpoints",
+    "a file": "touch .ipynb_checkpoints",
+    "a checkpoint that is a link": "mkdir .ipynb_checkpoints && ln -s ~/.cache/x .ipynb_checkpoints/a-checkpoint.txt",
+}
+
+
+@pytest.mark.parametrize("script", PLANTED.values(), ids=PLANTED)
+def test_checkpoint_is_made_whatever_is_in_its_place(clone: Clone, fresh: str, script: str) -> None:
+    """What is there is in the trash afterwards, and nothing is written where it leads."""
+    name = f"planted-{list(PLANTED.values()).index(script)}"
+    where = "find ~/.jupyter/lab ~/.cache -name '*checkpoint*' -o -name none -o -path '*/.cache/x'"
+    clone.inside("sh", "-c", f"mkdir results/{name} && cd results/{name} && {script}")
+    saved(clone, f"results/{name}/a.txt", "a")
+
+    status, said = answer_to(fresh, Change("POST", f"results/{name}/a.txt/checkpoints"))
+
+    kept = clone.root / "results" / name / ".ipynb_checkpoints" / "a-checkpoint.txt"
+    assert (status, said) == (201, "")
+    assert (kept.parent.is_symlink(), kept.is_symlink(), kept.read_text("utf-8")) == (False, False, "a")
+    assert clone.inside("sh", "-c", where).stdout == ""
+    assert len(list((clone.root / "results").glob(f".Trash-*/*/{name}/.ipynb_checkpoint[s]"))) == 1
+
+
+def test_trash_that_is_a_link_takes_nothing(clone: Clone, fresh: str) -> None:
+    """Where it leads out of the folders, what is deleted stays, and so does what a checkpoint would replace."""
+    file = saved(clone, "bin/tool.txt", "first")
+    made = answer_to(fresh, Change("POST", "bin/tool.txt/checkpoints"))[0]
+    saved(clone, "bin/tool.txt", "newer")
+    clone.inside("sh", "-c", "mkdir -p ~/.cache/trash && ln -s ~/.cache/trash bin/.Trash-$(id -u)")
+
+    deleted, said = answer_to(fresh, Change("DELETE", "bin/tool.txt"))
+    restored, told = answer_to(fresh, Change("POST", "bin/tool.txt/checkpoints/checkpoint"))
+
+    assert (made, deleted, restored) == (201, 403, 403)
+    assert "it is a link" in said
+    assert told.startswith("bin/tool.txt stays")
+    assert file.read_text("utf-8") == "newer"
+    assert clone.inside("sh", "-c", "ls -A ~/.cache/trash").stdout == ""
+
+
+def test_settings_are_no_place_for_files(clone: Clone, fresh: str) -> None:
+    """A link to JupyterLab's settings, which outlive the container, is refused like any other way out."""
+    clone.inside("sh", "-c", "ln -s ~/.jupyter/lab notebooks/settings")
+
+    status, said = answer_to(fresh, Change("PUT", "notebooks/settings/x.txt", {**TEXT, "content": "x"}))
+
+    assert (status, said.startswith("notebooks/settings/x.txt")) == (403, True)
 
 
 @pytest.mark.parametrize("path", ["reference/kept.txt", "env/conda-meta/history"])
@@ -190,6 +290,7 @@ def test_name_that_is_no_text_is_shown_opened_renamed_and_deleted(clone: Clone, 
     listed = {str(each["name"]) for each in api(fresh, "contents/doc")["content"]}  # type: ignore[attr-defined]
 
     opened = api(fresh, "contents/doc/caf%EE%BF%A9.txt")
+    downloaded = status_of(fresh.replace("/?", "/files/doc/caf%EE%BF%A9.txt?"))
     own = api(fresh, "contents/doc/caf%EE%BF%A9%20of%20mine.txt")
     saving = answer_to(fresh, Change("PUT", "doc/caf%EE%BF%A9.txt", {**TEXT, "content": "2 €"}))[0]
     renamed = answer_to(fresh, Change("PATCH", "doc/caf%EE%BF%A9.txt", {"path": "doc/café.txt"}))[0]
@@ -197,6 +298,7 @@ def test_name_that_is_no_text_is_shown_opened_renamed_and_deleted(clone: Clone, 
 
     assert {"caf\uefe9.txt", "gar\uefe7on"} <= listed
     assert (opened["name"], opened["content"], own["content"]) == ("caf\uefe9.txt", "1 €", "own")
+    assert downloaded == 200
     assert (saving, renamed, deleted) == (200, 200, 204)
     assert (clone.root / "doc" / "café.txt").read_text("utf-8") == "2 €"
     assert not (clone.root / "doc" / "gar\udce7on").exists()
