@@ -55,7 +55,7 @@ class MountedCheckpoints(WholeFiles, AsyncFileCheckpoints):
                 try:
                     put_in_trash(target, stay=True)
                 except OSError as err:
-                    raise HTTPError(403, f"{path} stays, since its folder's trash cannot take it.") from err
+                    raise HTTPError(403, f"{path.strip('/')} stays, since its folder's trash cannot take it.") from err
             await self._copy(str(kept), str(target))
 
     async def rename_checkpoint(self, checkpoint_id: str, old_path: str, new_path: str) -> None:
