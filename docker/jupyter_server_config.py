@@ -18,6 +18,7 @@ from tornado.web import HTTPError, RequestHandler
 sys.path.insert(0, str(Path(__file__).parent))
 import door
 from mounted_contents import MountedContents
+from mounted_settings import write_settings_whole
 
 os.environ.pop("TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR", None)  # for this server, not for what runs in it
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
@@ -63,6 +64,7 @@ def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:
     RequestHandler.finish(handler, {"message": responses[status_code]})
 
 
+write_settings_whole()
 door.judge_before_bodies()
 door.ask_who_logs_out()
 door.log_no_queries()

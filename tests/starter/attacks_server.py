@@ -130,6 +130,12 @@ ATTACKS = (
         ),
     ),
     Attack(
+        "a kill amid the writing of JupyterLab's own settings and layouts",
+        KILL,
+        "they are written beside, too",
+        ("image/test_nothing_lost.py::test_jupyterlabs_own_files_are_written_beside",),
+    ),
+    Attack(
         "a checkpoint restored over newer text that is kept nowhere",
         BROWSER,
         "the newer text is in the trash first; where the trash cannot take it, nothing is restored",

@@ -20,6 +20,7 @@ MADE = """
 /etc/jupyter/mounted_checkpoints.py 0:0 444 f
 /etc/jupyter/mounted_contents.py 0:0 444 f
 /etc/jupyter/mounted_files.py 0:0 444 f
+/etc/jupyter/mounted_settings.py 0:0 444 f
 /etc/jupyter/mounted_uploads.py 0:0 444 f
 /etc/jupyter/serve.py 0:0 444 f
 /etc/jupyter/whole_files.py 0:0 444 f

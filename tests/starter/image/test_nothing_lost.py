@@ -236,6 +236,27 @@ def test_trash_that_is_a_link_takes_nothing(clone: Clone, fresh: str) -> None:
     assert clone.inside("sh", "-c", "ls -A ~/.cache/trash").stdout == ""
 
 
+WRITTEN = {
+    "settings/@jupyterlab/apputils-extension:themes": {"raw": '{"theme": "JupyterLab Dark"}'},
+    "workspaces/default": {"data": {"layout": 1}, "metadata": {"id": "default"}},
+}
+
+
+@pytest.mark.parametrize("path", WRITTEN)
+def test_jupyterlabs_own_files_are_written_beside(clone: Clone, fresh: str, path: str) -> None:
+    """Settings and layouts, too, are put in the place of the old ones by a rename: each time it is another file."""
+    listing = ("sh", "-c", "find ~/.jupyter/lab -type f -name '*.jupyterlab-*' -exec stat -c '%n %i' {} +")
+    api(fresh, path, root="lab/api", method="PUT", body=WRITTEN[path])
+    first = clone.inside(*listing).stdout.splitlines()
+
+    api(fresh, path, root="lab/api", method="PUT", body=WRITTEN[path])
+
+    second = clone.inside(*listing).stdout.splitlines()
+    changed = [line.split()[0] for line in first if line not in second]
+    assert len(changed) == 1
+    assert [line.split()[0] for line in second] == [line.split()[0] for line in first]
+
+
 def test_settings_are_no_place_for_files(clone: Clone, fresh: str) -> None:
     """A link to JupyterLab's settings, which outlive the container, is refused like any other way out."""
     clone.inside("sh", "-c", "ln -s ~/.jupyter/lab notebooks/settings")
