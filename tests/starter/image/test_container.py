@@ -178,6 +178,15 @@ def test_page_asks_nobody_for_news(link: str) -> None:
     assert config["disabledExtensions"] == ["@jupyterlab/apputils-extension:announcements"]
 
 
+def test_settings_of_absent_extensions_are_no_warning(running: Clone) -> None:
+    """What the configuration says to extensions that are not installed is not named in the log."""
+    log = running.run("docker", "logs", running.container_id())
+
+    told = log.stdout + log.stderr
+    assert "is running at" in told
+    assert [line for line in told.splitlines() if "recognized" in line or "YStore" in line] == []
+
+
 def test_cookies_are_not_sent_with_another_sites_forms(link: str) -> None:
     """Each cookie says SameSite, and the one that opens the server is out of reach for scripts."""
     cookies = answer_headers(link).get_all("Set-Cookie") or []
