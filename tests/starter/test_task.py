@@ -38,6 +38,11 @@ def build(c: Context) -> None:
     "Run a command that does not end."
     runner.run(["sh", "-c", "echo $$ >leader.pid; exec sleep 60"], cwd=Path.cwd(), keep=True)
 
+@task()
+def talk(c: Context) -> None:
+    "Run a command that says something all the time."
+    runner.run(["sh", "-c", "echo $$ >leader.pid; while :; do echo said; done"], cwd=Path.cwd(), keep=True)
+
 @task(help={"port": "Where.", "attach": "Stay."})
 def up(c: Context, port: str = "", attach: bool = False) -> None:
     "Start."
@@ -64,6 +69,7 @@ def inner(c: Context) -> None:
     ended(runner.run(["sh", "-c", "kill -PIPE $$"], cwd=Path.cwd(), interactive=True))
 """
 
+SESSION = ("setsid", "--ctty")  # util-linux: the terminal on standard input is the session's, and hangs it up
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -77,12 +83,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
     program = tmp_path / "docker" / "host_tasks" / "setup" / "program.py"
     started: list[subprocess.Popen[str]] = []
 
-    def start(*words: str, before: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-        argv = [*before, sys.executable, "-I", str(program), *words]
-        pipe = subprocess.PIPE
+    def start(*words: str, before: tuple[str, ...] = (), terminal: int | None = None) -> "subprocess.Popen[str]":
+        argv = [*before, *(SESSION if terminal else ()), sys.executable, "-I", str(program), *words]
         environ = {**os.environ, CALLED_AS: "python3 tasks.py"}
-        started.append(subprocess.Popen(argv, cwd=tmp_path, env=environ, stdout=pipe, stderr=pipe, text=True))
-        return started[-1]
+        to = terminal or subprocess.PIPE
+        process = subprocess.Popen(argv, cwd=tmp_path, env=environ, stdin=terminal, stdout=to, stderr=to, text=True)
+        started.append(process)
+        return process
 
     yield start
     end_all(started, tmp_path)
@@ -181,6 +188,20 @@ def test_signal_ends_the_task_and_what_it_started(
     ended = ending(process)
 
     assert (ended[0], ended[2].partition("sleep 60'\n")[2]) == (code, said)
+    wait_until(lambda: not alive(leader))
+
+
+def test_window_that_closes_amid_the_output_ends_the_task_as_its_signal_does(tmp_path: Path, start: Start) -> None:
+    """What cannot be written any longer, before the signal comes or after it, is no error of its own."""
+    ours, theirs = os.openpty()
+    process = start("talk", terminal=theirs)
+    os.close(theirs)
+    leader = number_in(tmp_path / "leader.pid")
+    assert os.read(ours, 100)
+
+    os.close(ours)
+
+    assert process.wait(timeout=30) == 129
     wait_until(lambda: not alive(leader))
 
 

@@ -66,7 +66,7 @@ def _token(container: containers.Container) -> str:
 
 def _set_by(container: containers.Container) -> str:
     """Return what of a person's own sets the token; "" where the entrypoint has made it."""
-    named = (word.partition("=")[0] for word in container.command if "token" in word.lower())
+    named = (match[0] for word in container.command if (match := re.match(r"--[\w.]*token\b", word)))
     return "JUPYTER_TOKEN" if container.environ.get("JUPYTER_TOKEN") else next(named, "")
 
 

@@ -39,8 +39,8 @@ def of_former(seen: Seen) -> Mapping[str, list[str]]:
     with contextlib.suppress(UnreachableError):
         if old := clone.former(seen):
             left = everything(old, kinds=("containers", "volumes", "images"))
-            mine = [name for name in left.pop("volumes", ()) if name.startswith(f"{old}_")]  # no other's
-            return {**left, **({"volumes": mine} if mine else {})}
+            left["volumes"] = [name for name in left.get("volumes", ()) if name.startswith(f"{old}_")]  # no other's
+            return {kind: names for kind, names in left.items() if names}
     return {}
 
 

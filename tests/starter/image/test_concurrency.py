@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from beside import Started, at_work, close_window, commands, ctrl_c, start
-from conftest import Clone, docker, wait_until
+from conftest import SERVER, Clone, docker, wait_until
 from lab import status_of
 
 ROUNDS = int(os.environ.get("ROUNDS", "4"))
@@ -42,7 +42,8 @@ def health(clone: Clone) -> str:
 def calm(stub: Clone) -> Clone:
     """A clone that has been up once, so that a round is short; its server starts as slowly as JupyterLab."""
     with (stub.root / "docker" / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
-        dockerfile.write('CMD ["sh", "-c", "sleep 1.5; exec python3 -m http.server 8888 --directory /srv"]\n')
+        command = ["sh", "-c", 'sleep 1.5; exec python3 -c "$0"', SERVER]
+        dockerfile.write(f"CMD {json.dumps(command)}\n")
     stub.succeed("up", "--yes")
     stub.succeed("down")
     return stub
