@@ -191,10 +191,14 @@ def test_signal_ends_the_task_and_what_it_started(
     wait_until(lambda: not alive(leader))
 
 
-def test_window_that_closes_amid_the_output_ends_the_task_as_its_signal_does(tmp_path: Path, start: Start) -> None:
-    """What cannot be written any longer, before the signal comes or after it, is no error of its own."""
+@pytest.mark.parametrize("first", ["the signal", "what is written"])
+def test_window_that_closes_amid_the_output_ends_the_task_as_its_signal_does(
+    tmp_path: Path, start: Start, first: str
+) -> None:
+    """What can no longer be written, before the signal comes or after it, is no error of its own."""
     ours, theirs = os.openpty()
-    process = start("talk", terminal=theirs)
+    ignoring = ("sh", "-c", 'trap "" HUP; exec "$@"', "sh") if first == "what is written" else ()
+    process = start("talk", before=ignoring, terminal=theirs)
     os.close(theirs)
     leader = number_in(tmp_path / "leader.pid")
     assert os.read(ours, 100)

@@ -20,7 +20,8 @@ ROOM_BYTES = 20_000_000  # an installer that failed has removed what did not fit
 CALLED_AS = "HOST_TASKS_CALLED_AS"  # the variable that tells the tasks how they were called
 
 # Exit codes as in words.ExitCode, which needs Invoke to be imported.
-UNAVAILABLE, CANNOT_CREATE, IO, TRY_AGAIN, CONFIG, INTERRUPTED, BROKEN_PIPE = 69, 73, 74, 75, 78, 130, 141
+UNAVAILABLE, CANNOT_CREATE, IO, TRY_AGAIN, CONFIG = 69, 73, 74, 75, 78
+HANGUP, INTERRUPTED, BROKEN_PIPE = 129, 130, 141
 
 
 def visible(text: str, *, but: str = "(?!)") -> str:

@@ -100,11 +100,28 @@ def main() -> None:
                 config_class=OwnConfig,
             ).run()
         finally:
-            print(end="", flush=True)
-    except BrokenPipeError:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+    except OSError as err:
+        if not isinstance(err, BrokenPipeError) and not _hung_up():
+            raise
         for stream in (sys.stdout, sys.stderr):  # Python flushes both once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        sys.exit(basics.BROKEN_PIPE)
+        sys.exit(basics.BROKEN_PIPE if isinstance(err, BrokenPipeError) else basics.HANGUP)
+
+
+def _hung_up() -> bool:
+    """Return whether the terminal was closed to which errors are written: it can then be asked nothing (Linux 6)."""
+    if os.name == "nt":
+        return False
+    import errno
+    import termios
+
+    try:
+        termios.tcgetattr(sys.stderr)
+    except termios.error as err:
+        return bool(err.args[0] == errno.EIO)
+    return False
 
 
 def _tasks() -> Collection:
