@@ -227,13 +227,13 @@ LOOKUP = "dial tcp: lookup registry.example on 10.0.0.53:53: no such host"
             "docker network prune",
         ),
         (
-            'Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /work/my data',
-            "the engine does not see /work/my data: it runs",
+            'Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /srv/my data',
+            "the engine does not see /srv/my data: it runs",
             "move the clone to a folder that the engine sees",
         ),
         (
-            "Error response from daemon: error while creating mount source path '/work/data': mkdir /work: read-only file system",
-            "the engine does not see /work/data: it runs",
+            "Error response from daemon: error while creating mount source path '/srv/data': mkdir /srv: read-only file system",
+            "the engine does not see /srv/data: it runs",
             "move the clone to a folder that the engine sees",
         ),
         (
