@@ -9,7 +9,7 @@ that fail.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -41,6 +41,7 @@ class Step:
     why: str = ""  # the cause of the finding that it cures
     question: str = ""  # asked before it is done; "" where nobody needs to be asked
     key: str = ""  # tells whether it was tried, where `what` changes from round to round
+    further: Sequence[str] = ()  # what else it touches, a line each
 
     @property
     def name(self) -> str:
@@ -48,8 +49,9 @@ class Step:
         return self.key or self.what
 
     def __str__(self) -> str:
-        """Return the step as a person reads it, in three lines."""
-        return f"{visible(self.what)}\n   why: {visible(self.why)}\n   touches: {visible(self.touches)}"
+        """Return the step as a person reads it, in three lines, and one more for each further thing that it touches."""
+        things = ("\n" + " " * len("   touches: ")).join(map(visible, (self.touches, *self.further)))
+        return f"{visible(self.what)}\n   why: {visible(self.why)}\n   touches: {things}"
 
 
 class Seen:

@@ -255,7 +255,7 @@ def _compared(starter: Starter, changed: tuple[str, ...]) -> Finding:
             lines.append(f"left out, since it was {how} here: {change.name}")
     what = f"apply what {there} changes in the starter's files, with a mark where you changed the same lines"
     cause = f"the starter here is {starter.here}, and {starter.source} has {there}"
-    return fail(cause, task_command("upgrade"), step=Step(take, what, "\n      ".join(lines), key=TAKING))
+    return fail(cause, task_command("upgrade"), step=Step(take, what, lines[0], key=TAKING, further=lines[1:]))
 
 
 def taken(starter: Starter) -> tuple[Change, ...]:

@@ -104,10 +104,10 @@ def _gone(code: str, kinds: Iterable[str], what: str, *words: str) -> Rule:
     def gone(seen: Seen) -> Iterator[Finding]:
         left = everything(*_projects(seen, words), kinds=kinds)
         named = [f"the {kind.removesuffix('s')} {name}" for kind, names in left.items() for name in names]
-        step = Step(functools.partial(remove, words=words), what, ("\n" + " " * 12).join(named))
         if not left:
             yield ok(f"nothing of {clone.project(seen)} is there")
-        elif step.name not in seen.tried:
+        elif what not in seen.tried:
+            step = Step(functools.partial(remove, words=words), what, named[0], further=named[1:])
             yield fail("it was asked for", task_command(code), step=step)
         else:
             said = ", ".join(f"{kind} {' '.join(names)}" for kind, names in left.items())

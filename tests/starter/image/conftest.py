@@ -67,7 +67,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(('', 8888), Handler).serve_forever()
 """
 STUB = f"""
-USER 0
 HEALTHCHECK --start-period=60s --start-interval=0.2s CMD ["env", "BASH_ENV=", "bash", "-c", "</dev/tcp/127.0.0.1/8888"]
 CMD {json.dumps(["python3", "-c", SERVER])}
 """
@@ -191,7 +190,7 @@ def removed(clone: Clone) -> None:
 def stubbed(clone: Clone) -> Clone:
     """Have a stub in the place of JupyterLab, for what is true of any server; the rest of the image is as it was."""
     with (clone.root / "docker" / "Dockerfile").open("a", encoding="utf-8") as dockerfile:
-        dockerfile.write(f"{STUB}USER ${{uid}}\n")
+        dockerfile.write(f"\nFROM project\n{STUB}")  # a stage of its own, for a stage has one health check
     return clone
 
 

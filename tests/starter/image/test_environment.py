@@ -360,7 +360,7 @@ def edited(running: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("environment.yml", "numpy\n", "no-such-package-9b1c\n", r"No candidates were found for no-such-package-9b1c"),
+        ("environment.yml", "numpy\n", "no-such-package-9b1c\n", "no-such-package-9b1c: no package of this name"),
         ("environment.yml", "numpy\n", "numpy <1\n", r"the environment cannot be made: .*numpy <1"),
         ("environment.yml", "  - conda-forge\n", "  - http://127.0.0.1:9/team\n", r"http://127\.0\.0\.1:9/team/"),
         ("requirements.txt", "tabulate >=0.9\n", "tabulate >=0.9\n-c constraints.txt\n", r"Cannot install .*tabulate"),

@@ -50,13 +50,15 @@ def test_session_and_kernel_work_from_the_link(link: str) -> None:
 
 
 def test_up_opens_the_link(running: Clone, link: str, tmp_path: Path) -> None:
-    """`up --open` hands the link to the person's browser."""
+    """`up --open` hands the person's browser a page of the person's own, which leads to the link."""
     browser = executable(tmp_path / "browser", f'echo "$1" >{tmp_path}/opened')
 
     running.succeed("up", "--open", BROWSER=f"{browser} %s")
 
     wait_until((tmp_path / "opened").exists, what="the browser")
-    assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == link
+    page = Path(urllib.parse.urlsplit((tmp_path / "opened").read_text(encoding="utf-8").strip()).path)
+    assert f"url={link}" in page.read_text(encoding="utf-8")
+    assert page.stat().st_mode & 0o777 == 0o600
 
 
 def test_restart_ends_kernels_and_keeps_the_link(running: Clone, link: str) -> None:
