@@ -161,4 +161,16 @@ ATTACKS = (
         "`doctor` warns, and names the command that closes it",
         ("test_plan.py::test_doctor_names_what_is_wrong_and_nothing_else",),
     ),
+    Attack(
+        "a link in results/ on another machine that leads out of its folder, for `pull` to follow",
+        SOURCE,
+        "it is not brought",
+        ("image/test_ssh.py::test_pull_brings_results_and_spares_what_is_newer_here",),
+    ),
+    Attack(
+        "a layer of an image whose names lead out of the folder where a cluster unpacks it",
+        ARCHIVE,
+        "nothing is unpacked outside",
+        ("test_slurm_script.py::test_layer_does_not_leave_its_folder",),
+    ),
 )
