@@ -49,15 +49,11 @@ class Terminal:
     """A real terminal, without anybody in front of it."""
 
     def __init__(self, socket: Path, folder: Path, origin: Path) -> None:
-        """Start a shell in a folder; git takes the README's address for the origin."""
+        """Start a shell in a folder, where the README's address leads to the origin."""
         self.socket = socket
-        rewritten = {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"url.{origin}.insteadOf",
-            "GIT_CONFIG_VALUE_0": FORK,
-        }
+        (folder / FORK).symlink_to(origin)  # git rewrites no address without a colon
         words = ["-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(ROWS), "-c", str(folder)]
-        self.tmux(*words, "env 'PS1=\\W $ ' bash --norc --noprofile", **rewritten)
+        self.tmux(*words, "env 'PS1=\\W $ ' bash --norc --noprofile")
         self.wait(folder.name)
 
     def tmux(self, *words: str, **environ: str) -> str:

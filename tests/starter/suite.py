@@ -16,7 +16,7 @@ from pathlib import Path
 from invoke.exceptions import Exit
 
 from host_tasks import goals
-from host_tasks.kit import paths, report, runner
+from host_tasks.kit import lock, paths, report, runner
 from host_tasks.kit.paths import DOCKER_DIR, LINT_DIR, LINT_ENVIRONMENT, ROOT, STARTER_SETTINGS, STARTER_TESTS
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import achieve
@@ -129,10 +129,17 @@ def have_auditors() -> bool:
     if sys.version_info < NEEDED:
         report.note(f"checkov, compose-lint and others need Python {NEEDED[0]}.{NEEDED[1]}: they are left out.")
         return False
+    with lock.held(LINT_ENVIRONMENT.with_name(".lint.lock")):
+        _audited()
+    return True
+
+
+def _audited() -> None:
+    """Have the packages of the audits; two runs at once would take them away from each other."""
     pins = "".join((LINT_DIR / name).read_text(encoding="utf-8") for name in PINS)
     stamp = LINT_ENVIRONMENT / "stamp"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == pins:
-        return True
+        return
     shutil.rmtree(LINT_ENVIRONMENT, ignore_errors=True)
     os.umask(os.umask(0o022) | 0o022)  # what runs from there is written by its owner only
     bundle = next(filter(os.path.isfile, host_packages.CA_BUNDLES), "")
@@ -149,7 +156,6 @@ def have_auditors() -> bool:
         if not runner.run(argv, cwd=LINT_ENVIRONMENT.parent, env=environ).ok:
             raise HostError("the checkers' packages cannot be installed", fix="see above", code=ExitCode.UNAVAILABLE)
     stamp.write_text(pins, encoding="utf-8")
-    return True
 
 
 def bench() -> None:

@@ -1,12 +1,15 @@
 """The checkers of `test --all`, which run while an image is built."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import suite
 from aids import alive, number_in, wait_until
 
-from host_tasks.kit import paths
+from host_tasks.kit import paths, runner
+from host_tasks.kit.runner import Finished
 
 
 @pytest.fixture
@@ -41,3 +44,23 @@ def test_checkers_end_with_what_they_run_beside(checkers: Path, tmp_path: Path) 
         number = number_in(pid)
 
     wait_until(lambda: not alive(number), what="the end of the checkers")
+
+
+def test_packages_of_the_audits_are_installed_once_by_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and takes nothing of it away."""
+    called: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Finished:
+        called.append(argv[0])
+        (tmp_path / "lint").mkdir(exist_ok=True)
+        time.sleep(0.05)  # as an installer, that another run could meet
+        return Finished(tuple(argv), 0, "", "")
+
+    monkeypatch.setattr(suite, "LINT_ENVIRONMENT", tmp_path / "lint")
+    monkeypatch.setattr(suite, "NEEDED", (3, 10))
+    monkeypatch.setattr(runner, "run", run)
+
+    with ThreadPoolExecutor() as threads:
+        both = list(threads.map(lambda _: suite.have_auditors(), range(2)))
+
+    assert (both, len(called)) == ([True, True], 4)

@@ -16,7 +16,6 @@ from host_tasks.kit.paths import ROOT, YOURS, shown
 from host_tasks.kit.words import ExitCode, HostError, path_word
 from host_tasks.setup.basics import fix_access, rightful_owner
 
-DIGEST_LENGTH = 12  # hexadecimal digits: enough to tell a file from its own earlier contents
 LARGEST_BYTES = 2**20  # of a file that the container can write
 
 

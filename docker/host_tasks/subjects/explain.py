@@ -71,7 +71,8 @@ def _defaults(kept: settings.Settings, folder: Path) -> dict[str, tuple[str, str
                 place = (
                     None if default is None else (default, f"default in {shown(path)}:{number}", match["dash"] == ":-")
                 )
-                found.update({key: found.get(key) or place} if key else {})
+                if key:
+                    found[key] = found.get(key) or place
     found["BASE_IMAGE"] = found.get("BASE_IMAGE") or (base.published(), f"default in {shown(DOCKERFILE)}", False)
     return found
 
