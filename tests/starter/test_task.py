@@ -20,7 +20,9 @@ TASKS = """
 from pathlib import Path
 from invoke.context import Context
 from host_tasks.kit import report, runner
-from host_tasks.kit.task import after_dashes, ended, task
+from host_tasks.kit.task import Elsewhere, after_dashes, ended, task
+
+THERE = Elsewhere("Do it there.", lambda name, on, said: report.result(f"{name} on {on}: {dict(said)}"))
 
 @task()
 def act(c: Context) -> None:
@@ -57,6 +59,11 @@ def save(c: Context, file: str, yes: bool = False) -> None:
 def say(c: Context) -> None:
     "Say what stands behind --."
     report.result(" ".join(after_dashes()))
+
+@task(elsewhere=THERE)
+def tell(c: Context, loud: bool = False, times: int = 1) -> None:
+    "Tell."
+    report.result("told here")
 
 @task(hidden=True)
 def ours(c: Context) -> None:
@@ -207,6 +214,20 @@ def test_window_that_closes_amid_the_output_ends_the_task_as_its_signal_does(
 
     assert process.wait(timeout=30) == 129
     wait_until(lambda: not alive(leader))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tell"], "told here"),
+        (["tell", "--on", "big"], "tell on big: {}"),
+        (["tell", "--on", "big", "--times", "3"], "tell on big: {'times': 3}"),
+    ],
+    ids=["here", "there", "there, otherwise"],
+)
+def test_task_is_done_on_another_machine_with_what_was_asked_for(start: Start, words: list[str], told: str) -> None:
+    """--on hands over the name, the machine, and the options that are not as they are without a word."""
+    assert ending(start(*words)) == (0, f"{told}\n", "")
 
 
 def test_task_under_nohup_outlives_its_terminal(start: Start, tmp_path: Path) -> None:
