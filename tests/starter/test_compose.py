@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from host_tasks.kit import paths, runner
 from host_tasks.kit.paths import DOCKER_DIR
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import Seen
-from host_tasks.subjects import compose, settings
+from host_tasks.subjects import compose, images, settings
 from host_tasks.subjects.compose import Mount
+from host_tasks.subjects.images import Built
 
 VALUES = {"USER": "ada", "UID": "1815", "GID": "1852", "COMPOSE_PROJECT_NAME": "x-00000000"}
 OURS = {"PWD": str(DOCKER_DIR), "BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
@@ -25,6 +27,14 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `docker` that is the only one on the PATH; the test writes it."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return executable(tmp_path / "docker", "")
+
+
+ASKED_FOR_JSON = """case "$*" in *json) echo '{"services": {"jupyterlab-server": {}}}'; exit ;; esac"""
+
+
+def started(built: Built) -> Seen:
+    """Return what is seen where this was written down of the last start."""
+    return Seen({**seen().facts, images.last_build: built})
 
 
 def seen() -> Seen:
@@ -221,9 +231,18 @@ def test_broken_file_of_ours_is_named_where_there_is_no_other(files: list[Path])
 
 def test_hash_of_each_service_is_read_from_compose(stub: Path) -> None:
     """One line a service; what is no such line is left out."""
-    executable(stub, "echo 'jupyterlab-server 1a2b'; echo; echo 'db 3c4d'")
+    executable(stub, f"{ASKED_FOR_JSON}; echo 'jupyterlab-server 1a2b'; echo; echo 'db 3c4d'")
 
-    assert compose.hashes(seen()) == {"jupyterlab-server": "1a2b", "db": "3c4d"}
+    assert compose.hashes(started(Built())) == {"jupyterlab-server": "1a2b", "db": "3c4d"}
+
+
+def test_hashes_of_the_model_that_was_started_are_known(stub: Path) -> None:
+    """Compose is asked for them where its model is another one than was written down, and only there."""
+    executable(stub, f"{ASKED_FOR_JSON}; echo 'jupyterlab-server new'")
+    written = Built(services={"jupyterlab-server": "old"}, model=compose.model_digest(started(Built())))
+
+    assert compose.hashes(started(written)) == {"jupyterlab-server": "old"}
+    assert compose.hashes(started(replace(written, model="another"))) == {"jupyterlab-server": "new"}
 
 
 def test_declared_mounts_are_the_bind_mounts_of_the_server() -> None:

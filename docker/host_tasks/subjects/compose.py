@@ -15,10 +15,11 @@ from typing import Any
 
 from host_tasks.kit import runner
 from host_tasks.kit.client import endpoint
+from host_tasks.kit.files import digest
 from host_tasks.kit.paths import COMPOSE_FILE, DOCKER_DIR, OVERRIDE_FILES, ROOT, shown
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Seen, fact
-from host_tasks.subjects import containers, engine, settings
+from host_tasks.subjects import containers, engine, images, settings
 
 SERVICE = "jupyterlab-server"
 READ_S = 60.0  # for Compose to read its files
@@ -62,9 +63,20 @@ def model(seen: Seen) -> Mapping[str, Any]:
 
 @fact
 def hashes(seen: Seen) -> Mapping[str, str]:
-    """Return Compose's hash of each service's configuration; a container carries that of its own as a label."""
+    """Return Compose's hash of each service's configuration; a container carries that of its own as a label.
+
+    Those of the same model, which the last start wrote down, are spared a call of Compose.
+    """
+    if (built := images.last_build(seen)).model == model_digest(seen):
+        return built.services
     lines = (line.split() for line in _config(settings.now(seen).values, "--hash", "*").splitlines())
     return {words[0]: words[1] for words in lines if len(words) == 2}
+
+
+@fact
+def model_digest(seen: Seen) -> str:
+    """Return what tells the model from others."""
+    return digest(json.dumps(model(seen)).encode())
 
 
 def declared_mounts(model: Mapping[str, Any]) -> tuple[Mount, ...]:

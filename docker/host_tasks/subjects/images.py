@@ -72,6 +72,7 @@ class Built:
     image: str = ""  # its id
     inputs: Mapping[str, str] = field(default_factory=dict)  # what it was made from, by name
     services: Mapping[str, str] = field(default_factory=dict)  # Compose's hash of each that was started, by name
+    model: str = ""  # tells the model that they were started from
 
 
 def find(name: str) -> Image | None:
@@ -195,7 +196,9 @@ def last_build(seen: Seen) -> Built:
     """
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         read = json.loads(BUILT_FILE.read_text(encoding="utf-8"))
-        return Built(str(read["image"]), dict(read["inputs"]), dict(read.get("services", {})))
+        return Built(
+            str(read["image"]), dict(read["inputs"]), dict(read.get("services", {})), str(read.get("model", ""))
+        )
     return Built()
 
 

@@ -259,8 +259,8 @@ def start(seen: Seen) -> Ended:
             break
         time.sleep(POLL_S)
     built = images.last_build(seen)
-    if finished.ok and built.image and built.services != compose.hashes(seen):
-        images.write_down(replace(built, services=dict(compose.hashes(seen))))
+    if finished.ok and built.image and built.model != compose.model_digest(seen):
+        images.write_down(replace(built, services=dict(compose.hashes(seen)), model=compose.model_digest(seen)))
     return Ended(finished.ok, finished.stderr)
 
 
