@@ -76,7 +76,7 @@ c.ServerApp.identity_provider_class = LinkOnly
 c.ServerApp.allow_unauthenticated_access = False
 warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)
 # Both cookies are sent to a path that nobody else knows, and so to no server on another port of this machine. It lasts
-# as long as the token does, of which it tells nothing. What a browser asks for elsewhere, door.py takes in by the token.
+# as long as the token does, of which it tells nothing. Elsewhere door.py takes in what has the token.
 place_of = LinkOnly.in_file.encode() or os.urandom(32)
 c.ServerApp.base_url = f"/{hashlib.sha256(b'place of ' + place_of).hexdigest()[:24]}/"
 door.log_no_queries(c.ServerApp.base_url)

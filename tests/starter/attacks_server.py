@@ -190,7 +190,7 @@ ATTACKS = (
         "403, or 405; what is open tells nothing of the person",
         (
             "image/test_container.py::test_nothing_is_served_without_the_token",
-            "image/test_container.py::test_what_is_open_tells_nothing_of_the_person",
+            "image/test_container.py::test_health_check_is_told_nothing_more",
         ),
     ),
     Attack(
