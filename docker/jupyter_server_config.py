@@ -1,5 +1,6 @@
 """How JupyterLab serves this project; Jupyter reads it from /etc/jupyter (Jupyter Server 2, "Config file")."""
 
+import hashlib
 import hmac
 import os
 import sys
@@ -56,7 +57,7 @@ class LinkOnly(IdentityProvider):
 
 def refuse(handler: JupyterHandler) -> str:
     """Answer 403 where Jupyter would redirect to its login page."""
-    raise HTTPError(403, "Open the link that `python3 tasks.py url` prints.")
+    raise HTTPError(403, door.USE_THE_LINK)
 
 
 def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:
@@ -67,7 +68,6 @@ def answer_error(handler: LicensesHandler, status_code: int, **_: Any) -> None:
 write_settings_whole()
 door.judge_before_bodies()
 door.ask_who_logs_out()
-door.log_no_queries()
 door.end_as_asked(TOKEN_FILE.with_name(f"{TOKEN_FILE.name}.ended"))
 JupyterHandler.get_login_url = refuse
 LicensesHandler.write_error = answer_error
@@ -75,9 +75,17 @@ c.ServerApp.identity_provider_class = LinkOnly
 # What an extension serves without saying to whom is for those with the token; at start it would be told that it has to.
 c.ServerApp.allow_unauthenticated_access = False
 warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)
+# Both cookies are sent to a path that nobody else knows, and so to no server on another port of this machine. It lasts
+# as long as the token does, of which it tells nothing. Elsewhere door.py takes in what has the token.
+place_of = LinkOnly.in_file.encode() or os.urandom(32)
+c.ServerApp.base_url = f"/{hashlib.sha256(b'place of ' + place_of).hexdigest()[:24]}/"
+door.log_no_queries(c.ServerApp.base_url)
+# By these kernels make links to what is behind /proxy/: many packages by the first, Dask by the second.
+os.environ["JUPYTERHUB_SERVICE_PREFIX"] = c.ServerApp.base_url
+os.environ["DASK_DISTRIBUTED__DASHBOARD__LINK"] = f"{c.ServerApp.base_url}proxy/{{port}}/status"
 # Another site's pages send neither cookie with what they post here.
 c.IdentityProvider.cookie_options = {"samesite": "Lax"}
-c.ServerApp.tornado_settings = {"xsrf_cookie_kwargs": {"path": "/", "samesite": "Lax"}}
+c.ServerApp.tornado_settings = {"xsrf_cookie_kwargs": {"samesite": "Lax"}}
 
 # Inside the container it listens everywhere; docker-compose.yml publishes it on 127.0.0.1 only.
 c.ServerApp.ip = "0.0.0.0"  # noqa: S104

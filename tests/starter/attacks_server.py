@@ -190,7 +190,7 @@ ATTACKS = (
         "403, or 405; what is open tells nothing of the person",
         (
             "image/test_container.py::test_nothing_is_served_without_the_token",
-            "image/test_container.py::test_what_is_open_tells_nothing_of_the_person",
+            "image/test_container.py::test_health_check_is_told_nothing_more",
         ),
     ),
     Attack(
@@ -237,6 +237,16 @@ ATTACKS = (
         PAGE,
         "what the page of another origin sends gets 403, whoever would answer it",
         ("image/test_extensions.py::test_page_of_another_origin_reaches_no_application",),
+    ),
+    Attack(
+        "the cookie, received on another port of the address: another clone's server, a program of another user",
+        PAGE,
+        "a browser sends it to a path that nobody else knows, and nobody is told; elsewhere it is worth nothing",
+        (
+            "image/test_browser.py::test_other_port_of_the_address_gets_no_cookie",
+            "image/test_container.py::test_cookie_opens_nothing_but_where_no_other_server_is_sent_it",
+            "image/test_container.py::test_place_of_the_cookie_is_told_to_nobody_without_the_token",
+        ),
     ),
     Attack(
         "an old link, and the cookie of a browser that came by it",

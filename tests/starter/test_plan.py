@@ -458,12 +458,6 @@ CASES = [
         "fix: put all of them into docker/compose.override.yml, and remove the others, then: invoke up",
     ),
     case(
-        "JupyterLab at another address than /",
-        lambda: healthy(model={"services": {SERVICE: {"command": ["jupyter", "lab", "--ServerApp.base_url=/a"]}}}),
-        "error: jupyterlab-server is told --ServerApp.base_url=/a, and its health check and its link ask at /",
-        "fix: take --ServerApp.base_url out of your Compose files, then: invoke up",
-    ),
-    case(
         "folders missing",
         lambda: healthy(places=(place(ROOT / "data", kind=MISSING), place(ROOT / "doc", kind=MISSING))),
         "make missing folders < data is missing; doc is missing",

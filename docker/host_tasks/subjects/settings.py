@@ -271,15 +271,9 @@ def compose_names(seen: Seen) -> Iterator[Finding]:
 
 @rule("compose-files", upon=("env-file", "compose-files"))
 def compose_files(seen: Seen) -> Iterator[Finding]:
-    """Ask for files that Compose can read, reading them says why it cannot, and for a server where it is looked for."""
-    if not compose.is_there(seen):
-        return
-    services = compose.model(seen)["services"]
-    if moved := [word for word in services[compose.SERVICE].get("command") or () if "base_url" in word]:
-        cause = f"{compose.SERVICE} is told {moved[0]}, and its health check and its link ask at /"
-        yield fail(cause, f"take {moved[0].partition('=')[0]} out of your Compose files, then: {task_command('up')}")
-    else:
-        yield ok(f"they declare {', '.join(services)}")
+    """Ask for files that Compose can read; reading them says why it cannot."""
+    if compose.is_there(seen):
+        yield ok(f"they declare {', '.join(compose.model(seen)['services'])}")
 
 
 @rule("env-owner")

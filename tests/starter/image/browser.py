@@ -68,8 +68,11 @@ class Lab:
         try:
             return waiting.until(lambda _: condition())
         except TimeoutException as err:
-            page = self.driver.find_element(By.TAG_NAME, "body").text
-            raise AssertionError(f"{what}: not within {TIMEOUT_S} s on a page that says\n{page}") from err
+            raise AssertionError(f"{what}: not within {TIMEOUT_S} s on a page that says\n{self.text()}") from err
+
+    def text(self) -> str:
+        """Return what the page says."""
+        return str(self.driver.find_element(By.TAG_NAME, "body").text)
 
     def shown(self, css: str, text: str = "") -> list[WebElement]:
         """Return the visible elements; with a text, those that have it and no other."""

@@ -1,5 +1,6 @@
 """What a browser does with JupyterLab: requests, Jupyter's REST API, and kernels over the websocket."""
 
+import http.cookiejar
 import json
 import urllib.error
 import urllib.request
@@ -19,6 +20,17 @@ def status_of(url: str, *, method: str = "GET", body: object = None, **headers: 
             return int(answer.status)
     except urllib.error.HTTPError as err:
         return err.code
+
+
+def cookies_of(link: str) -> tuple[str, str, dict[str, str]]:
+    """Return where a browser that came by a link has its cookies, what it sends there, and each cookie's value."""
+    jar = http.cookiejar.CookieJar()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
+    with opener.open(urllib.request.Request(link, headers={"Accept": "text/html"}), timeout=60):
+        cookies = {cookie.name: str(cookie.value) for cookie in jar}
+    (path,) = {cookie.path for cookie in jar}
+    base = "/".join(link.split("/")[:3]) + path.rstrip("/")
+    return base, "; ".join(f"{name}={value}" for name, value in cookies.items()), cookies
 
 
 def api(link: str, path: str, *, root: str = "api", method: str = "GET", body: object = None) -> dict[str, object]:

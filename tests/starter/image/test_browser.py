@@ -1,6 +1,8 @@
 """The first hour of somebody who knows notebooks and not Docker: the printed link, in a real browser."""
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,35 @@ def test_mounted_folder_cannot_be_deleted(lab: Lab, running: Clone) -> None:
     assert "data" in lab.accept()
     assert "data" in lab.names()
     assert visible(running.root / "data") == before
+
+
+def test_other_port_of_the_address_gets_no_cookie(lab: Lab, running: Clone) -> None:
+    """What serves on another port, as another clone does, is sent no cookie of this one, and its pages see none."""
+    sent: list[str | None] = []
+    running.succeed("up", "--yes")
+    here, cookies = lab.driver.current_url, lab.driver.get_cookies()
+
+    class Other(BaseHTTPRequestHandler):
+        """A server that notes each cookie, and serves a page that does."""
+
+        def do_GET(self) -> None:
+            sent.append(self.headers.get("Cookie"))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<body><script>document.body.textContent = `sees ${document.cookie}`</script>")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever).start()
+        seen = []
+        for path in ("/", "/lab", "/api/contents", "/lab/tree/notebooks"):
+            lab.driver.get(f"http://127.0.0.1:{server.server_port}{path}")
+            seen.append(lab.text())
+        server.shutdown()
+    lab.driver.get(here)
+    lab.all(".jp-DirListing-item", "the file browser, by the cookie")
+
+    assert {cookie["name"].split("-")[0] for cookie in cookies} == {"username", "_xsrf"}
+    assert (set(sent), set(seen)) == ({None}, {"sees"})

@@ -1,18 +1,25 @@
 """What a running container may do, what it may use, and what it answers to whom."""
 
 import json
+import re
 import sys
 import urllib.error
-from http.client import HTTPMessage
+from contextlib import closing
+from http.client import HTTPConnection, HTTPMessage
 from typing import Any, cast
 
 import pytest
 from conftest import Clone, docker, wait_until
-from lab import OPENER, api, status_of
+from lab import OPENER, api, cookies_of, status_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # One path for each handler of jupyter_server 2.21, jupyterlab 4.6 and their extensions; 1-1-1-1-1 is a kernel's id.
 CLOSED = [
+    "/",
+    "/api/",
+    "/favicon.ico",
+    "/static/favicon.ico",
+    "/static/lab/index.html",
     "/lab",
     "/lab/tree/notebooks",
     "/doc",
@@ -66,8 +73,6 @@ CLOSED = [
     "/terminals/websocket/1",
     "/view/notebooks/README.md",
 ]
-# What is served to anybody: redirects to the above, the version, and the program's own files.
-OPEN = ["/", "/api", "/api/", "/favicon.ico", "/static/favicon.ico", "/static/lab/index.html"]
 
 NO_PRIVILEGES = {
     **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), "0000000000000000"),
@@ -100,6 +105,14 @@ def text_of(url: str) -> str:
             return str(answer.read().decode("latin-1"))
     except urllib.error.HTTPError as err:
         return err.read().decode("latin-1")
+
+
+def whole_answer(base: str, path: str) -> str:
+    """Return all that a server sends for a path to a browser, which follows no redirect."""
+    with closing(HTTPConnection(base.removeprefix("http://"), timeout=20)) as connection:
+        connection.request("GET", path, headers={"Accept": "text/html"})
+        answer = connection.getresponse()
+        return f"{answer.headers}{answer.read().decode('latin-1')}"
 
 
 def status_of_restarted(url: str) -> int:
@@ -152,13 +165,9 @@ def test_nothing_is_served_without_the_token(path: str, link: str) -> None:
     assert answers["GET"] in (403, 405)
 
 
-@pytest.mark.parametrize("path", OPEN)
-def test_what_is_open_tells_nothing_of_the_person(path: str, link: str) -> None:
-    """What answers without a token holds neither the token nor the name of a file, wherever it redirects to."""
-    body = text_of(link.split("/?")[0] + path)
-
-    assert "README.md" not in body
-    assert link.rpartition("token=")[2] not in body
+def test_health_check_is_told_nothing_more(link: str) -> None:
+    """What alone answers without a token says that the server is there."""
+    assert text_of(link.split("/?")[0] + "/api") == "{}"
 
 
 def test_licenses_are_served_with_the_token(link: str) -> None:
@@ -185,6 +194,32 @@ def test_settings_of_absent_extensions_are_no_warning(running: Clone) -> None:
     told = log.stdout + log.stderr
     assert "is running at" in told
     assert [line for line in told.splitlines() if "recognized" in line or "YStore" in line] == []
+
+
+@pytest.mark.engines
+def test_cookie_opens_nothing_but_where_no_other_server_is_sent_it(link: str) -> None:
+    """A browser has it for a path of this server alone, and shown anywhere else it is worth nothing."""
+    outside = link.split("/?")[0]
+    base, cookies, _ = cookies_of(link)
+    place = base.removeprefix(outside)
+
+    there = [status_of(f"{base}{path}", Cookie=cookies) for path in ("/lab", "/api/contents", "/api/terminals")]
+    elsewhere = {path: status_of(f"{outside}{path}", Cookie=cookies) for path in CLOSED}
+
+    assert re.fullmatch("/[0-9a-f]{24}", place)
+    assert there == [200] * 3
+    assert set(elsewhere.values()) == {403}, elsewhere
+
+
+def test_place_of_the_cookie_is_told_to_nobody_without_the_token(link: str) -> None:
+    """No page, redirect or header of the server has it; who has the token is led there."""
+    outside = link.split("/?")[0]
+    place = cookies_of(link)[0].removeprefix(outside)
+
+    told = [path for path in (*CLOSED, "/api", "/none", f"{place[:-1]}/lab") if place in whole_answer(outside, path)]
+
+    assert told == []
+    assert place in whole_answer(outside, "/?" + link.partition("?")[2])
 
 
 def test_cookies_are_not_sent_with_another_sites_forms(link: str) -> None:
@@ -267,9 +302,8 @@ def test_each_container_has_a_token_of_its_own(running: Clone, link: str) -> Non
 def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> None:
     """Another link opens the same server, whose kernels go on; a restart does not let the old browser in again."""
     old = running.succeed("url").splitlines()[-1]
-    base = old.split("/?")[0]
+    base, cookies, _ = cookies_of(old)
     kernel = str(api(old, "kernels", method="POST", body={"name": "python3"})["id"])
-    cookies = "; ".join(each.split(";")[0] for each in answer_headers(old).get_all("Set-Cookie") or [])
     before = status_of(f"{base}/api/contents", Cookie=cookies)
 
     new = running.succeed("url", "--rotate").splitlines()[-1]
@@ -279,7 +313,8 @@ def test_rotation_shuts_out_the_old_link_and_its_browsers(running: Clone) -> Non
     kernels = [each["id"] for each in cast("list[dict[str, str]]", api(new, "kernels"))]
     docker("restart", running.container_id())
     wait_until(lambda: status_of_restarted(new) == 200, timeout_s=180, what="the restarted server")
-    assert (before, after, status_of(f"{base}/api/contents", Cookie=cookies)) == (200, 403, 403)
+    again = status_of(f"{base}/api/contents", Cookie=cookies), status_of(f"{cookies_of(new)[0]}/lab", Cookie=cookies)
+    assert (before, after, *again) == (200, 403, 403, 403)
     assert (status_of(old), status_of(new)) == (403, 200)
     assert kernel in kernels
     assert new.rpartition("token=")[2] in page

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Clone, docker, wait_until
-from lab import status_of
-from test_container import answer_headers, status_of_restarted, token_in
+from lab import cookies_of, status_of
+from test_container import status_of_restarted, token_in
 
 TOO_MUCH = 500 * 2**20
 HEADERS = {
@@ -44,15 +44,14 @@ def test_big_body_with_the_token_or_the_cookie_is_read(running: Clone, link: str
     """What is longer than a stranger may send is saved for who has the link, by either."""
     base, token = link.split("/?")[0], link.rpartition("token=")[2]
     model = {"type": "file", "format": "text", "content": "x" * 10**6}
-    cookies = [each.split(";")[0] for each in answer_headers(link).get_all("Set-Cookie") or []]
-    xsrf = next(each.partition("=")[2] for each in cookies if each.startswith("_xsrf="))
+    inside, cookies, values = cookies_of(link)
 
     by_token = status_of(f"{base}/api/contents/results/a", method="PUT", body=model, Authorization=f"token {token}")
     by_cookie = status_of(
-        f"{base}/api/contents/results/b",
+        f"{inside}/api/contents/results/b",
         method="PUT",
         body=model,
-        **{"Cookie": "; ".join(cookies), "X-XSRFToken": xsrf},
+        **{"Cookie": cookies, "X-XSRFToken": values["_xsrf"]},
     )
 
     sizes = [(running.root / "results" / name).stat().st_size for name in ("a", "b")]
@@ -77,6 +76,7 @@ def test_logging_out_takes_the_token(link: str) -> None:
 def test_log_keeps_no_query(running: Clone, link: str) -> None:
     """Neither a token, however it is written, nor another value; of the address of the page before neither."""
     base, token, word = link.split("/?")[0], link.rpartition("token=")[2], secrets.token_hex(8)
+    place = cookies_of(link)[0].rpartition("/")[2]
     for query in (f"token={token}", f"%74oken={token}", f"a={word}", word, f"a=%22)&b={word}"):
         for path in ("api/none", "api/contents/none", "lab/none", "files/none", "none"):
             status_of(f"{base}/{path}?{query}", Referer=f"{base}/lab?{query}")
@@ -86,7 +86,7 @@ def test_log_keeps_no_query(running: Clone, link: str) -> None:
 
     assert "404 GET /api/none" in told
     assert "/files/none" in told
-    assert [each for each in (token, word) if each in told] == []
+    assert [each for each in (token, word, place) if each in told] == []
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped long ago"])

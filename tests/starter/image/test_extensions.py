@@ -10,8 +10,7 @@ import browser
 import pytest
 import websocket
 from conftest import Clone, wait_until
-from lab import api, status_of
-from test_container import answer_headers
+from lab import api, cookies_of, status_of
 
 PACKAGES = (
     "jupyter-collaboration >=5",
@@ -188,8 +187,8 @@ def test_page_of_another_origin_reaches_no_application(
     clone: Clone, proxied: str, method: str, headers: dict[str, str], status: int
 ) -> None:
     """With the cookie, which another port of this machine is sent too, it gets 403, and nothing is passed on."""
-    cookies = "; ".join(each.split(";")[0] for each in answer_headers(proxied).get_all("Set-Cookie") or [])
-    host, path = proxied.split("/")[2], f"/proxy/{ECHO_PORT}/{uuid.uuid4().hex}"
+    base, cookies, _ = cookies_of(proxied)
+    host, path = proxied.split("/")[2], f"/{base.split('/', 3)[3]}/proxy/{ECHO_PORT}/{uuid.uuid4().hex}"
     told = {name: value.format(host=host) for name, value in headers.items()}
 
     connection = HTTPConnection(host, timeout=60)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aids import executable, wait_until
 from conftest import Clone
-from lab import OPENER, api, executed, status_of
+from lab import OPENER, api, cookies_of, executed, status_of
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,8 @@ def test_link_leads_a_person_to_the_notebooks(link: str) -> None:
     with OPENER.open(link, timeout=20) as answer:
         landed = urllib.parse.urlsplit(answer.url)
 
-    assert (landed.path, landed.query) == ("/lab/tree/notebooks", urllib.parse.urlsplit(link).query)
+    inside = urllib.parse.urlsplit(cookies_of(link)[0]).path
+    assert (landed.path, landed.query) == (f"{inside}/lab/tree/notebooks", urllib.parse.urlsplit(link).query)
     assert status_of(f"{link.rpartition('=')[0]}=wrong") == 403
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import pytest
 from conftest import Clone, docker
-from lab import api, executed, status_of
+from lab import api, cookies_of, executed, status_of
 
 THEME = "settings/@jupyterlab/apputils-extension:themes"
 # Each writes a file if it is ever read as code; where they are looked for: `jupyter --paths`, IPython's documentation.
@@ -47,7 +47,7 @@ def planted(running: Clone) -> str:
 
 def test_planted_configuration_does_not_change_the_next_server(running: Clone, planted: str) -> None:
     """No code of it has run in the server, its kernels and its shells, and no setting of it holds."""
-    foreign = status_of(f"{planted.split('/?')[0]}/api", Origin="http://evil.example")
+    foreign = status_of(f"{cookies_of(planted)[0]}/api", Origin="http://evil.example")
 
     messages = executed(planted, "import os; print(os.path.exists('/tmp/planted'))")
     shell = running.inside("bash", "-lic", "python -c '' && jupyter --version && test -e /tmp/planted")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Clone, docker
-from lab import executed, status_of
+from lab import cookies_of, executed, status_of
 from test_hardened import OF_THE_ENGINE
 
 # The fields of /proc/net/tcp (proc(5)): 1 is the address, in hexadecimal, 3 the state, 7 the uid.
@@ -125,12 +125,18 @@ def test_workers_are_the_labs_image_with_its_limits_and_came_without_it_going(cl
 
 def test_dask_is_reached_through_the_labs_link_only(clone: Clone, lab: str) -> None:
     """The dashboard opens with the token and not without; nothing but the Lab listens on more than 127.0.0.1."""
-    base, token = clone.succeed("url").splitlines()[-1].split("/?token=")
+    link = clone.succeed("url").splitlines()[-1]
+    base, token = link.split("/?token=")
+    inside, cookies, _ = cookies_of(link)
     lines = docker("exec", lab, "cat", "/proc/net/tcp", "/proc/net/tcp6").splitlines()
     sockets = [line.split() for line in lines if line.split()[3] == LISTENS]
 
     assert status_of(f"{base}/proxy/8787/status?token={token}") == 200
     assert status_of(f"{base}/proxy/8787/status") == 403
+    said = executed(link, "import distributed\nprint(distributed.Client().dashboard_link)")
+    (shown,) = [message["content"]["text"] for message in said if message["msg_type"] == "stream"]  # type: ignore[index]
+    assert shown.strip() == inside.removeprefix(base) + "/proxy/8787/status"
+    assert status_of(base + shown.strip(), Cookie=cookies) == 200
     own = [fields[1] for fields in sockets if fields[7] == clone.values()["UID"]]
     assert len(own) > 5
     assert [address for address in own if not address.startswith(LOOPBACK)] == [THE_LAB]
