@@ -20,6 +20,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "record": ((), ("diff", "record"), ()),
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),
+    "snapshots": ((), ("snapshot", "restore"), ()),
     "ssh": ((), ("pull",), ("--on",)),
     "starter": ((), ("bench",), ()),
     "upgrade": (("docker/host_tasks/extras/_swap.py",), ("upgrade",), ()),
