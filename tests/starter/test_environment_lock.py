@@ -201,7 +201,10 @@ def test_conda_package_is_added_after_the_last(before: str, after: str) -> None:
 def test_pip_package_is_added_where_the_pip_section_is() -> None:
     """To requirements.txt where the section reads it, else to the section; without one, the fix is to add it."""
     assert package_lines.with_pip("dependencies: [a, pip: [--requirement requirements.txt]]", ["n >=1"]) is None
-    assert package_lines.with_pip("dependencies:\n- pip:\n  - x\n", ["n >=1"]) == "dependencies:\n- pip:\n  - x\n  - n >=1\n"
+    assert (
+        package_lines.with_pip("dependencies:\n- pip:\n  - x\n", ["n >=1"])
+        == "dependencies:\n- pip:\n  - x\n  - n >=1\n"
+    )
     assert package_lines.appended("x", ["n >=1"]) == "x\nn >=1\n"
     with pytest.raises(HostError, match="no list to add to"):
         package_lines.with_pip("dependencies: [a]", ["n >=1"])

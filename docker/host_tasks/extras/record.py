@@ -143,7 +143,7 @@ def record(seen: Seen) -> None:
     """
     packages = [package for package in unrecorded(seen) if package.line]
     by = {by: [package.line for package in packages if package.by == by] for by in ("conda", "pip")}
-    package_lines.write(package_lines.with_lines(by["conda"], by["pip"]))
+    package_lines.write(package_lines.with_lines(package_lines.texts(), **by))
 
 
 # tasks
