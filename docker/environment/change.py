@@ -116,6 +116,7 @@ class Conda:
         import records
 
         self.prefix, self.asked, self.pip = prefix, asked, pip
+        self.only_adds = "locked" not in asked  # then pip's packages have what they need
         self.before = records.read(prefix)
         paths = [records.path(each, prefix) for each in self.before.values()]
         self.installed = {each.name.normalized: each for each in map(rattler.PrefixRecord.from_path, paths)}
@@ -161,6 +162,7 @@ class Conda:
             for name, each in records.read(self.prefix).items()
             if self.before.get(name, {}).get("url") != each["url"]
         ]
+        self.only_adds &= set(self.before).isdisjoint(each["name"] for each in new)
         records.complete(new, self.prefix)
         text = records.history(self.asked["dependencies"], new, channels, conda_version())
         with (self.prefix / "conda-meta" / "history").open("a", encoding="utf-8") as history:
@@ -221,6 +223,8 @@ def main(prefix: Path, folder: Path, words: list[str]) -> None:
     done: list[Any] = []
     try:
         for part in parts:
+            if part is pip and done and done[0].only_adds and not gone:
+                break
             done.insert(0, part)
             part.change(added, gone)
     except BaseException as err:
