@@ -230,7 +230,7 @@ def main(prefix: Path, folder: Path, words: list[str]) -> None:
     except BaseException as err:
         why = err.code if isinstance(err, SystemExit) else f"error: {err or type(err).__name__}"
         if isinstance(why, str):
-            print(why, file=sys.stderr, flush=True)
+            print(re.sub(r"\s*\n\s*(?!- )", " ", why), file=sys.stderr, flush=True)
         code = why if why == OF_PIP else 1
         sys.exit(code if put_back(done, prefix, before) else UNDONE)
 

@@ -76,13 +76,14 @@ def edited(change: Change) -> dict[Path, str]:
     Raises:
         HostError: a word is no package (64); it is named otherwise, or nowhere, or a file cannot be changed (65).
     """
-    texts, new = package_lines.texts(), []
+    texts, new, usage = package_lines.texts(), [], task_command(f"--help {'add' if change.adds else 'remove'}")
+    if not change.words:
+        raise HostError("no package is named", fix=usage, code=ExitCode.USAGE)
     for word in change.words:
         name, named = package_lines.name_of(word), False
         plain = re.fullmatch(PLAIN, word) and (change.by == "pip" or "[" not in word)
         if not plain and not (change.adds and change.by == "conda" and re.fullmatch(OF_CONDA, word)):
-            task = "add" if change.adds else "remove"
-            raise HostError(f"{word} is no package", fix=task_command(f"--help {task}"), code=ExitCode.USAGE)
+            raise HostError(f"{word} is no package", fix=usage, code=ExitCode.USAGE)
         for by, path, changed in PLACES:
             if (text := changed(texts[path], name, word if change.adds else "")) is None:
                 continue
@@ -92,7 +93,7 @@ def edited(change: Change) -> dict[Path, str]:
             texts[path], named = text, True
         if not named and not change.adds:
             cause = f"neither environment.yml nor requirements.txt names {name}"
-            raise HostError(cause, fix=task_command("--help remove"), code=ExitCode.DATA)
+            raise HostError(cause, fix=usage, code=ExitCode.DATA)
         new += [] if named else [word]
     return package_lines.with_lines(texts, **{change.by: new})
 
@@ -122,7 +123,10 @@ def asked_for(change: Change) -> Rule:
 
 def _refusal(change: Change, finished: runner.Finished) -> HostError:
     """Return why nothing was changed."""
-    fix, known = f"correct the name or its version, then: {change.command}", build_failure.known_cause(finished.stderr)
+    fix, known = (
+        f"correct what the lines above name, then: {change.command}",
+        build_failure.known_cause(finished.stderr),
+    )
     cause = known.cause if known else build_failure.cause_of_failed_build(finished.stderr)
     if finished.returncode == OF_PIP:
         fix = change._replace(by="pip").command
@@ -205,7 +209,7 @@ def add(c: Context, *, pip: bool = False, dry_run: bool = False) -> None:
 
     To environment.yml or requirements.txt, the lock, and the environment that runs, whose kernels go on; or to none.
     """
-    _do(Change(tuple(after_dashes()), adds=True, by="pip" if pip else "conda"), dry_run=dry_run)
+    _do(Change(tuple(after_dashes(default=())), adds=True, by="pip" if pip else "conda"), dry_run=dry_run)
 
 
 @task(many=True, help={"dry-run": DRY_RUN})
@@ -214,7 +218,7 @@ def remove(c: Context, *, dry_run: bool = False) -> None:
 
     From the files that name them, the lock, and the environment that runs, whose kernels go on; or from none.
     """
-    _do(Change(tuple(after_dashes()), adds=False), dry_run=dry_run)
+    _do(Change(tuple(after_dashes(default=())), adds=False), dry_run=dry_run)
 
 
 TASKS = (add, remove)
