@@ -242,7 +242,8 @@ def test_only_names_and_versions_come_out_of_a_container() -> None:
     assert (pip["name"], pip["version"]) == ("a_b", "1")
     assert not re.fullmatch(CONDA, "/opt/env/conda-meta/a, evil-1-0.json")
     assert not re.fullmatch(PIP, f"{site}/a -r x-1.dist-info/REQUESTED")
-    assert re.findall(NAME, """# update specs: ['wheel', "conda-forge::scipy >=1"]""") == ["wheel", "scipy"]
+    text = """# update specs: ['wheel', "conda-forge::scipy >=1", 'a[md5=0,url=file:///tmp/a.conda]']"""
+    assert re.findall(NAME, text) == [("wheel", ""), ("scipy", ""), ("a", "[md5=0,url=")]
 
 
 def test_archive_of_a_build_is_not_trusted(tmp_path: Path) -> None:

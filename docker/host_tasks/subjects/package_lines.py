@@ -112,7 +112,9 @@ def without_requirement(text: str, name: str, instead: str = "") -> str | None:
             end = re.search(r"(\s+#[^\r\n]*)?(\r?\n)?\Z", line[0])  # a comment, and the end of the line
             new = instead + end[0] if instead and end else ""
             after = text[: line.start()] + new + text[line.end() :]
-            _prove(REQUIREMENTS, _requirements(text), _requirements(after), _requirements(line[0]), _requirements(new))
+            if after != text:
+                old = _requirements(line[0])
+                _prove(REQUIREMENTS, _requirements(text), _requirements(after), old, _requirements(new))
             return after
     return None
 
@@ -221,6 +223,8 @@ def _changed(text: str, items: Sequence[yaml.Node], name: str, instead: str, *na
     elif not instead and len(items) > 1:
         end = items[1].start_mark.index
     after = text[:start] + instead + text[end:]
+    if after == text:
+        return text
     old, new = [(*names, items[at].value)], [(*names, instead)] if instead else []
     _prove(ENVIRONMENT, _read(text), _read(after), old, new)
     return after
