@@ -86,8 +86,10 @@ class Pip:
         if not asked.stat().st_size:
             return
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as kept:
-            of_conda = (each for each in self.before.values() if each["by"] != "pip") if asked != locked else ()
-            kept.writelines(f"{each['name']}=={each['version']}\n" for each in of_conda)
+            if asked != locked:
+                of_conda = (each for each in distributions(self.prefix).values() if each["by"] != "pip")
+                lines = (f"{each['name']}=={each['version']}\n" for each in of_conda)
+                kept.writelines(line for line in lines if re.fullmatch(r"[\w.-]+==[\w.!+]+\n", line))
             kept.flush()
             options = (self.folder / "options.txt").read_text(encoding="utf-8").split()
             words = ["--progress-bar", "off", "--constraint", kept.name, "--requirement", asked.name]
@@ -180,13 +182,6 @@ class Conda:
         return True
 
 
-def stopped(number: int, frame: object) -> None:
-    """Turn a signal into an exception, once: what is put back is not interrupted."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def files(prefix: Path) -> set[str]:
     """Return the paths of all that is in an environment."""
     return {f"{folder}/{name}" for folder, folders, names in os.walk(prefix) for name in (*folders, *names)}
@@ -201,16 +196,32 @@ def put_back(parts: list[Any], prefix: Path, before: set[str]) -> bool:
     return all(went_well) and files(prefix) == before
 
 
+def attempt(parts: list[Any], added: list[str], gone: list[str]) -> int:
+    """Change the environment, and return with what to end: 0, where that went well."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for part in parts:
+            if part is parts[0] or gone or not parts[0].only_adds:
+                part.change(added, gone)
+    except BaseException as err:
+        why = err.code if isinstance(err, SystemExit) else f"error: {err or type(err).__name__}"
+        if isinstance(why, str):
+            print(re.sub(r"\s*\n\s*(?!- )", " ", why), file=sys.stderr, flush=True)
+        return OF_PIP if why == OF_PIP else 1
+    return 0
+
+
 def main(prefix: Path, folder: Path, words: list[str]) -> None:
     """Change the environment, conda's packages first.
+
+    It is a child that does it: threads of rattler go on after an error, and end with their process alone. A signal
+    comes to both (subjects/containers.py, STOP), and this one waits, and puts back what was there.
 
     Raises:
         SystemExit: it could not be changed.
     """
     sys.path[:0] = [str(folder / "environment"), str(folder / "tools")]
     os.umask(0o002)
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, stopped)
     added, gone = ([normalized(word[1:]) for word in words if word[0] == sign] for sign in "+-")
     pip, before = Pip(prefix, folder / "inputs" / "pip"), files(prefix)
     parts: list[Any] = [pip]
@@ -220,22 +231,19 @@ def main(prefix: Path, folder: Path, words: list[str]) -> None:
         channels.BASE = folder / "said"
         asked = json.loads((folder / "inputs" / "conda.json").read_text(encoding="utf-8"))
         parts.insert(0, Conda(prefix, asked, pip))
-    done: list[Any] = []
-    try:
-        for part in parts:
-            if part is pip and done and done[0].only_adds and not gone:
-                break
-            done.insert(0, part)
-            part.change(added, gone)
-    except BaseException as err:
-        why = err.code if isinstance(err, SystemExit) else f"error: {err or type(err).__name__}"
-        if isinstance(why, str):
-            print(re.sub(r"\s*\n\s*(?!- )", " ", why), file=sys.stderr, flush=True)
-        code = why if why == OF_PIP else 1
-        sys.exit(code if put_back(done, prefix, before) else UNDONE)
+    child = os.fork()
+    if not child:
+        code = attempt(parts, added, gone)
+        sys.stdout.flush()
+        os._exit(code)  # as in make.py
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    code = abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    if code and not put_back(parts[::-1], prefix, before):
+        code = UNDONE
+    sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
-    sys.stdout.flush()
-    os._exit(0)  # as in make.py

@@ -79,8 +79,8 @@ def edited(change: Change) -> dict[Path, str]:
     texts, new, usage = package_lines.texts(), [], task_command(f"--help {'add' if change.adds else 'remove'}")
     if not change.words:
         raise HostError("no package is named", fix=usage, code=ExitCode.USAGE)
-    for word in change.words:
-        name, named = package_lines.name_of(word), False
+    for name, word in {package_lines.name_of(word): word for word in change.words}.items():
+        named = False
         plain = re.fullmatch(PLAIN, word) and (change.by == "pip" or "[" not in word)
         if not plain and not (change.adds and change.by == "conda" and re.fullmatch(OF_CONDA, word)):
             raise HostError(f"{word} is no package", fix=usage, code=ExitCode.USAGE)
