@@ -113,11 +113,9 @@ def test_what_is_removed_goes_with_what_only_it_has_needed(server: Clone, before
     [
         (["no-such-package-9b1c"], "no-such-package-9b1c: no package of this name, and pip finds none", "add no-such"),
         (["humanize"], "conda's channels do not have humanize, and pip's index does", "add --pip humanize"),
-        (["numpy >=99"], "numpy >=99: no such version or build", "correct what the lines above name"),
-        (["--pip", "no-such-package-9b1c"], "No matching distribution found for no-such-package-9b1c", "correct what"),
         (["--pip", "jsonlines ==4.0", "attrs <19"], "Cannot install", "correct what the lines above name"),
     ],
-    ids=["in neither", "of pip", "no version", "not of pip", "unsolvable"],
+    ids=["in neither", "of pip", "unsolvable"],
 )
 def test_refusal_changes_nothing(
     server: Clone, before: tuple[str, ...], words: list[str], error: str, fix: str
@@ -149,8 +147,8 @@ def test_installation_that_breaks_off_leaves_nothing(server: Clone, before: tupl
 
 @pytest.mark.parametrize(
     ("words", "line"),
-    [(["wheel"], "solved in"), (["--pip", "networkx"], "Installing collected"), (["wheel"], "$ docker exec")],
-    ids=["conda", "pip", "begun"],
+    [(["wheel"], "solved in"), (["--pip", "networkx"], "Installing collected")],
+    ids=["conda", "pip"],
 )
 def test_interruption_leaves_nothing(server: Clone, before: tuple[str, ...], words: list[str], line: str) -> None:
     """Ctrl-C while it is solved, linked or installed."""
