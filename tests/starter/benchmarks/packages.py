@@ -19,7 +19,15 @@ from conftest import Clone, cloned, removed  # overhead.py adds the folder that 
 
 BOUND_S = 5.0
 # A process that waits for a module, and says when it has it; it looks each 20 ms, as somebody would who tries again.
-WAITING = "import importlib, sys, time\nwhile 1:\n try: importlib.import_module(sys.argv[1]); break\n except ImportError: time.sleep(0.02)\n"
+WAITING = """
+import importlib, sys, time
+while True:
+    try:
+        importlib.import_module(sys.argv[1])
+        break
+    except ImportError:
+        time.sleep(0.02)
+"""
 PACKAGES = {"conda": (("setuptools",), "setuptools"), "pip": (("--pip", "jsonlines"), "jsonlines")}
 
 
