@@ -13,7 +13,7 @@ from host_tasks import loop
 from host_tasks.extras import record
 from host_tasks.extras.record import NOWHERE, Package, by_hand, source
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.subjects import containers
+from host_tasks.subjects import containers, package_lines
 
 LINE = "n >=1"
 # Files as people write them, and as a hostile one may; `record` adds to these ...
@@ -57,7 +57,7 @@ def read(text: str) -> tuple[list[object], dict[str, object]]:
 def added(text: str) -> str | None:
     """Return a file with a further package; None where that is refused."""
     try:
-        return record.with_conda(text, [LINE])
+        return package_lines.with_conda(text, [LINE])
     except HostError:
         return None
 
@@ -126,9 +126,9 @@ def test_requirement_is_a_line_of_its_own(before: str, after: str | None) -> Non
     """A line that goes on into the next one does not take it in."""
     if after is None:
         with pytest.raises(HostError, match="cannot add to"):
-            record.appended(before, [LINE])
+            package_lines.appended(before, [LINE])
     else:
-        assert record.appended(before, [LINE]) == after
+        assert package_lines.appended(before, [LINE]) == after
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes,
             ("requirements.txt", "REQUIREMENTS_TXT", requirements),
         ):
             (tmp_path / name).write_bytes(content)
-            monkeypatch.setattr(record, constant, tmp_path / name)
+            monkeypatch.setattr(package_lines, constant, tmp_path / name)
         return tmp_path
 
     return write
@@ -229,3 +229,16 @@ def test_no_package_of_a_path_becomes_one_of_the_index(monkeypatch: pytest.Monke
         ("fail", "installed by hand and named in no file: a 1, b 1"),
         ("warn", f"c 1 is of {NOWHERE}, so no file can name it, and `down` ends it"),
     ]
+
+
+def test_conda_package_of_a_file_becomes_none_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What conda was given as a file has that address in its history; what it found in a channel has none."""
+    found = "".join(f"/opt/env/conda-meta/{name}-1-0.json\n" for name in ("mine", "theirs"))
+    history = (
+        "# update specs: []\n# update specs: ['mine[url=file:///tmp/mine-1-0.conda]']\n# update specs: ['theirs']\n"
+    )
+    monkeypatch.setattr(containers, "run_in", lambda _, argv: (found if argv[0] == "find" else history).encode())
+
+    packages = record.installed_by_hand(loop.Seen({containers.ours: (server(),)}))
+
+    assert [package.line for package in packages] == ["", "theirs >=1"]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from host_tasks.kit import files, report
-from host_tasks.kit.paths import ENVIRONMENT_YML, ROOT, shown
+from host_tasks.kit import report
 from host_tasks.kit.task import DRY_RUN, JSON, task
-from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
+from host_tasks.kit.words import task_command
 from host_tasks.loop import Finding, Seen, Step, achieve, fact, fail, ok, rule, warn
-from host_tasks.subjects import clone, containers, engine, environment, environment_lock
+from host_tasks.subjects import clone, containers, engine, environment, environment_lock, package_lines
+from host_tasks.subjects.package_lines import name_of
 
 if TYPE_CHECKING:
-    import yaml
     from invoke.context import Context
 
 # What is younger than its container, for the engine's own list of changes (`docker diff`) takes ten seconds. The engine
@@ -34,9 +32,8 @@ PIP = r"(?a)(/opt/env/lib/[\w./-]+/(?P<name>[\w.]+)-(?P<version>[\w.!+]+)\.dist-
 ADDRESS = r"(?a)(?:https?|ssh)://(?:git@)?[\w.:-]+/[\w./~%+-]+"
 STATE = r"(?a)[0-9a-f]{40,64}"
 INDEX, NOWHERE = "an index", "no address that a build reaches"
-NAME = r"(?a)['\"](?:[\w:/.-]+::)?([\w.-]+)"  # of a specification: "pandas >=2"
-READS_IT = r"(?:-r|--requirement)[\s=]*requirements\.txt\s*"
-REQUIREMENTS_TXT = ROOT / "requirements.txt"
+# Of a specification, "pandas >=2"; what was installed as a file has its address, "a[url=file:///tmp/a-1-0.conda]".
+NAME = r"(?a)['\"](?:[\w:/.-]+::)?([\w.-]+)(\[(?:[^\]'\"]*,)?url=)?"
 
 # look
 
@@ -73,8 +70,10 @@ def _by_conda(server: containers.Container, paths: Sequence[str]) -> Iterator[Pa
     records = [record for path in paths if (record := re.fullmatch(CONDA, path))]
     if records:
         text = containers.run_in(server, ["grep", "^# update specs:", HISTORY]).decode(errors="replace")
-        asked = {name for line in text.splitlines()[1:] for name in re.findall(NAME, line)}
-        yield from (Package("conda", each["name"], each["version"]) for each in records if each["name"] in asked)
+        asked = {name: url for line in text.splitlines()[1:] for name, url in re.findall(NAME, line)}
+        for record in records:
+            if (url := asked.get(record["name"])) is not None:
+                yield Package("conda", record["name"], record["version"], NOWHERE if url else INDEX)
 
 
 def _by_pip(server: containers.Container, paths: Sequence[str]) -> Iterator[Package]:
@@ -122,7 +121,9 @@ def by_hand(seen: Seen) -> Iterator[Finding]:
             cause = (
                 f"{package.name} {package.version} is of {package.source}, so no file can name it, and `down` ends it"
             )
-            yield warn(cause, f"bring it to an index, or its code to src/, then: {task_command('down')}")
+            yield warn(
+                cause, f"bring it to an index, its wheel to wheels/ or its code to src/, then: {task_command('down')}"
+            )
 
 
 def unrecorded(seen: Seen) -> tuple[Package, ...]:
@@ -131,14 +132,8 @@ def unrecorded(seen: Seen) -> tuple[Package, ...]:
         return ()
     asked = environment.asked(seen)
     required = (line.text for line in environment_lock.lines_now(seen) if line.file.startswith("requirements"))
-    named = {_name(text) for text in (*asked.conda, *asked.pip, *required)}
-    return tuple(package for package in installed_by_hand(seen) if _name(package.name) not in named)
-
-
-def _name(requirement: str) -> str:
-    """Return the name of a requirement, as PyPI compares names (PEP 503); conda's are written so already."""
-    name = re.match(r"\s*(?:\S+::)?([\w.-]*)", requirement)
-    return re.sub(r"[-_.]+", "-", name[1] if name else "").lower()
+    named = {name_of(text) for text in (*asked.conda, *asked.pip, *required)}
+    return tuple(package for package in installed_by_hand(seen) if name_of(package.name) not in named)
 
 
 # repair
@@ -152,136 +147,8 @@ def record(seen: Seen) -> None:
             be written.
     """
     packages = [package for package in unrecorded(seen) if package.line]
-    conda = [package.line for package in packages if package.by == "conda"]
-    pip = [package.line for package in packages if package.by == "pip"]
-    text = old = _text(ENVIRONMENT_YML)
-    requirements = ""
-    if conda:
-        text = with_conda(text, conda)
-    if pip and (changed := with_pip(text, pip)) is not None:
-        text = changed
-    elif pip:
-        requirements = appended(_text(REQUIREMENTS_TXT), pip)
-    if text != old:
-        files.write(ENVIRONMENT_YML, text.encode(), private=False)
-    if requirements:
-        files.write(REQUIREMENTS_TXT, requirements.encode(), private=False)
-
-
-def _text(path: Path) -> str:
-    """Return the text of a file, with its ends of lines as they are; "" where there is none.
-
-    Raises:
-        HostError: it is not UTF-8 (65).
-    """
-    try:
-        return path.read_bytes().decode("utf-8") if path.exists() else ""
-    except UnicodeDecodeError as err:
-        fix = f"save {path_word(path)} as UTF-8, then: {task_command('record')}"
-        raise HostError(f"{shown(path)} is not UTF-8", fix=fix, code=ExitCode.DATA) from err
-
-
-def with_conda(text: str, lines: Sequence[str]) -> str:
-    """Return an environment.yml with further conda packages, after the last of them, and before pip."""
-    conda = [node for node in _dependencies(text) if not isinstance(node.value, list)]
-    return _inserted(text, [node for node in conda if node.value.strip() != "pip"] or conda, lines, "dependencies")
-
-
-def with_pip(text: str, lines: Sequence[str]) -> str | None:
-    """Return an environment.yml with further lines for pip; None where its pip section reads requirements.txt.
-
-    Raises:
-        HostError: it has no pip section (65).
-    """
-    sections = [node for node in _dependencies(text) if isinstance(node.value, list)]
-    items = [item for section in sections for _, value in section.value for item in value.value]
-    reads_it = any(re.fullmatch(READS_IT, item.value) for item in items)
-    return None if reads_it else _inserted(text, items, lines, "dependencies", "pip")
-
-
-def appended(text: str, lines: Sequence[str]) -> str:
-    """Return a requirement file with further lines at its end."""
-    end = _line_end(text)
-    after = text + ("" if not text or text.endswith("\n") else end) + "".join(f"{line}{end}" for line in lines)
-    _prove("requirements.txt", _requirements(text), _requirements(after), lines)
-    return after
-
-
-def _requirements(text: str) -> list[str]:
-    """Return the lines of a requirement file, as pip joins and parts them (pip 26, req_file.py)."""
-    return [line for line in re.sub(r"\\(\r\n|\r|\n)", "", text).splitlines() if line]
-
-
-def _prove(name: str, before: Sequence[Any], after: Sequence[Any], added: Sequence[Any]) -> None:
-    """See to it that what is read of a file is what was read of it before, and what was added, in one place.
-
-    Raises:
-        HostError: it is not: the file is written in a way that is not known here (65).
-    """
-    pairs = enumerate(zip(before, after, strict=False))
-    at = next((number for number, (old, new) in pairs if old != new), len(before))
-    if list(after) != [*before[:at], *added, *before[at:]]:
-        line = added[0] if isinstance(added[0], str) else added[0][-1]
-        fix = f"add `{line}` there by hand, then: {task_command('record')}"
-        raise HostError(f"{name} is written in a way that `record` cannot add to", fix=fix, code=ExitCode.DATA)
-
-
-def _dependencies(text: str) -> Sequence[yaml.Node]:
-    """Return the items of the list of dependencies, which is there: subjects/environment.py has read the file."""
-    import yaml
-
-    root: Any = yaml.compose(text, Loader=yaml.BaseLoader)
-    items: Sequence[yaml.Node] = next(value.value for key, value in root.value if key.value == "dependencies")
-    return items
-
-
-def _read(text: str) -> list[Any]:
-    """Return all that YAML reads in a text, each value behind its names; an alias is read as what it stands for."""
-    import yaml
-
-    def parts(node: Any, *names: str) -> Iterator[Any]:
-        if isinstance(node, yaml.ScalarNode):
-            yield *names, node.value
-        elif isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                yield from parts(value, *names, str(key.value))
-        else:
-            for item in node.value:
-                yield from parts(item, *names)
-
-    try:
-        return list(parts(yaml.compose(text, Loader=yaml.BaseLoader)))
-    except (yaml.YAMLError, RecursionError):
-        return []
-
-
-def _inserted(text: str, items: Sequence[yaml.Node], lines: Sequence[str], *names: str) -> str:
-    """Return a text with further items after the last of some: in their column, or on their line in [a, b].
-
-    Raises:
-        HostError: there is none, or the text would not be itself and these items (65).
-    """
-    if not items:
-        fix = f"add `- pip: [--requirement requirements.txt]` to its dependencies, then: {task_command('record')}"
-        raise HostError("environment.yml has no list to add to", fix=fix, code=ExitCode.DATA)
-    last = items[-1]
-    at, dash = last.end_mark.index, text[text.rfind("\n", 0, last.start_mark.index) + 1 : last.start_mark.index]
-    if dash.strip() == "-":
-        end = _line_end(text)
-        at = text.find("\n", at) + 1 or len(text)
-        added = "".join(f"{dash}{line}{end}" for line in lines)
-        if not text[:at].endswith("\n"):
-            added = end + added
-    else:
-        added = "".join(f", {line}" for line in lines)
-    after = text[:at] + added + text[at:]
-    _prove("environment.yml", _read(text), _read(after), [(*names, line) for line in lines])
-    return after
-
-
-def _line_end(text: str) -> str:
-    """Return how the lines of a text end."""
-    return "\r\n" if "\r\n" in text else "\n"
+    by = {by: [package.line for package in packages if package.by == by] for by in ("conda", "pip")}
+    package_lines.write(package_lines.with_lines(package_lines.texts(), **by))
 
 
 # tasks
