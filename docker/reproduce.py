@@ -44,6 +44,7 @@ READ_ALIKE = (
     "/home/<user>/app, which is the project",
     "a widget by its text, and an error by its name and message, without the traceback",
 )
+START_S = 120  # for a kernel to start
 MOST_CELLS, MOST_CHARACTERS = 100, 200  # of one notebook's in the report, and of what is said of one
 
 Difference = tuple[str, str]  # its kind (text, number or picture), and both values
@@ -168,6 +169,7 @@ def clipped(text: str) -> str:
 def make_anew(project: Path) -> None:
     """Fill the five folders with what was handed in, and nothing else."""
     for name in FOLDERS:
+        (project / name).chmod(0o755)  # a new file system has the mode of the folder that it covers (runc 1.1)
         for path in (project / name).iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if ARCHIVE.is_file():
@@ -199,13 +201,15 @@ async def executed(path: Path, *, seed: str, timeout_s: int) -> Run:
         client = NotebookClient(
             notebook,
             timeout=timeout_s,
-            startup_timeout=timeout_s,
+            startup_timeout=START_S,
             coalesce_streams=True,
             record_timing=False,
             resources={"metadata": {"path": str(path.parent)}},
         )
         if code:
-            async with client.async_setup_kernel(env={**os.environ, "PYTHONHASHSEED": seed}):
+            environ = {**os.environ, "PYTHONHASHSEED": seed}
+            # What a kernel says there is of itself: that it listens over TCP, on the loopback of this container.
+            async with client.async_setup_kernel(env=environ, stderr=subprocess.DEVNULL):
                 for at in code:  # noqa: B007 # it tells where it ended
                     await client.async_execute_cell(cells[at], at)
     except Exception as err:  # whatever a notebook or a kernel does, the others are run

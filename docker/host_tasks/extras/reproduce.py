@@ -134,7 +134,7 @@ def commit() -> Iterator[Path]:
         if not finished.ok:
             raise git.refused("archive", finished.last_line)
         try:
-            files.write(path, archive.read_bytes())
+            files.write(path, archive.read_bytes(), private=False)  # as readable as the folders are
             yield path
         finally:
             path.unlink(missing_ok=True)
