@@ -40,7 +40,7 @@ ALIKE = (
 )
 READ_ALIKE = (
     "text of a stream as a terminal shows it in the end, without colours",
-    "/tmp/ipykernel_<number>/<number>.py, which is a cell",
+    "a file that stands for a cell: ipykernel_<number>/<number>.py",
     "/home/<user>/app, which is the project",
     "a widget by its text, and an error by its name and message, without the traceback",
 )
@@ -144,7 +144,7 @@ def of_pictures(old: str, new: str) -> Difference | None:
         import base64
         import io
 
-        from PIL import Image, ImageChops  # type: ignore[import-not-found,unused-ignore]
+        from PIL import Image, ImageChops
 
         one, other = (Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA") for text in (old, new))
         if one.size != other.size:
@@ -173,10 +173,11 @@ def make_anew(project: Path) -> None:
         for path in (project / name).iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     if ARCHIVE.is_file():
-        subprocess.run(["tar", "--extract", "--file", ARCHIVE, "--directory", project, "--no-overwrite-dir"], check=True)
+        argv = ["tar", "--extract", "--file", str(ARCHIVE), "--directory", str(project), "--no-overwrite-dir"]
+        subprocess.run(argv, check=True)
     for folder in FILES.glob("*"):
-        argv = ["cp", "--recursive", "--no-dereference", "--preserve=mode,links,timestamps"]
-        subprocess.run([*argv, f"{folder}/.", project / folder.name], check=True)
+        argv = ["cp", "--recursive", "--no-dereference", "--preserve=mode,links,timestamps", f"{folder}/."]
+        subprocess.run([*argv, str(project / folder.name)], check=True)
 
 
 def notebooks(folder: Path, named: Sequence[str]) -> list[str]:
@@ -210,11 +211,12 @@ async def executed(path: Path, *, seed: str, timeout_s: int) -> Run:
             environ = {**os.environ, "PYTHONHASHSEED": seed}
             # What a kernel says there is of itself: that it listens over TCP, on the loopback of this container.
             async with client.async_setup_kernel(env=environ, stderr=subprocess.DEVNULL):
-                for at in code:  # noqa: B007 # it tells where it ended
+                for at in code:
                     await client.async_execute_cell(cells[at], at)
     except Exception as err:  # whatever a notebook or a kernel does, the others are run
         left = [number for number, cell in enumerate(cells) if cell.cell_type == "code" and number >= at] or [-1]
-        return Run(cells, {**dict.fromkeys(left, "not run, for a cell before it failed"), left[0]: reason(err, timeout_s)})
+        others = dict.fromkeys(left, "not run, for a cell before it failed")
+        return Run(cells, {**others, left[0]: reason(err, timeout_s)})
     return Run(cells, {})
 
 

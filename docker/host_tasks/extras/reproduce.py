@@ -208,7 +208,8 @@ def reproduce(
     Twice, without network, in new folders; a page is left in results/. Names of notebooks go after --. Ends with 1
     where anything differs.
     """
-    words = [f"--tolerance={tolerance}", f"--timeout={timeout}", f"--jobs={jobs}", "--", *named(after_dashes(default=()))]
+    how = (f"--tolerance={tolerance}", f"--timeout={timeout}", f"--jobs={jobs}")
+    words = (*how, "--", *named(after_dashes(default=())))
     seen = achieve((*(() if as_is else (committed,)), *goals.runnable()), yes=yes)
     finished, folder = run_notebooks(seen, words, as_is=as_is, write=write)
     ended(finished)

@@ -24,8 +24,11 @@ def code(source: str, *outputs: Mapping[str, Any], count: int | None = 1, tags: 
     """Return a cell of code with what is stored of it; count None = it was never run."""
     metadata = {"tags": list(tags)} if tags else {}
     return {
-        **{"cell_type": "code", "metadata": metadata, "source": source},
-        **{"outputs": list(outputs), "execution_count": count},
+        "cell_type": "code",
+        "metadata": metadata,
+        "source": source,
+        "outputs": list(outputs),
+        "execution_count": count,
     }
 
 
@@ -87,6 +90,8 @@ def widget(text: str, stored: str) -> list[dict[str, Any]]:
 STEPS = "for step in range(3): print(f'\\rstep {step}', end='')"
 NEW_PICTURE = "import matplotlib.pyplot as plt, random\nplt.plot([random.random() for _ in range(9)]); plt.show()"
 WARNING = "import warnings; warnings.warn('old')"
+WARNED = f"/tmp/ipykernel_4711/1.py:1: UserWarning: old\n  {WARNING}\n"  # noqa: S108
+STREAMS = "import sys\nfor _ in 'ab':\n print(1)\n print(2, file=sys.stderr)"
 NO = "no output stored"
 
 SEEDS: dict[str, Seed] = {
@@ -145,12 +150,8 @@ SEEDS: dict[str, Seed] = {
         ],
     ),
     "write to data": Seed("fails", "", [code("open('../../data/n', 'w').close()")]),
-    "warning": Seed(
-        "same", "", [code(WARNING, said(f"/tmp/ipykernel_4711/1.py:1: UserWarning: old\n  {WARNING}\n", "stderr"))]
-    ),
-    "another warning": Seed(
-        "differs", "text", [code(WARNING, said(f"/tmp/ipykernel_4711/1.py:1: UserWarning: new\n  {WARNING}\n", "stderr"))]
-    ),
+    "warning": Seed("same", "", [code(WARNING, said(WARNED, "stderr"))]),
+    "another warning": Seed("differs", "text", [code(WARNING, said(WARNED.replace("User", "Future"), "stderr"))]),
     "progress": Seed("same", "", [code(STEPS, said("\rstep 0\rstep 1\rstep 2"))]),
     "progress as a terminal leaves it": Seed("same", "", [code(STEPS, said("step 2"))]),
     "progress with a rate": Seed(
@@ -159,7 +160,7 @@ SEEDS: dict[str, Seed] = {
     "colours": Seed("same", "", [code("print('\\x1b[31mred\\x1b[0m')", said("red\n"))]),
     "two streams": Seed(
         *("same", ""),
-        [code("import sys\nfor _ in 'ab':\n print(1)\n print(2, file=sys.stderr)", said("2\n2\n", "stderr"), said("1\n1\n"))],
+        [code(STREAMS, said("2\n2\n", "stderr"), said("1\n1\n"))],
     ),
     "widget": Seed("same", "", widget("IntSlider(value=5)", "IntSlider(value=5)")),
     "another widget": Seed("differs", "number", widget("IntSlider(value=5)", "IntSlider(value=6)")),

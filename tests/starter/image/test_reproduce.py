@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import PROGRAM, Clone, docker, git, wait_until
-from seeded import SEEDS, code, notebook, said, Seed
+from seeded import SEEDS, Seed, code, notebook, said
 
 TIMEOUT_S = 20  # that one of the notebooks uses up
 
