@@ -183,7 +183,8 @@ def make_anew(project: Path) -> None:
 def notebooks(folder: Path, named: Sequence[str]) -> list[str]:
     """Return the notebooks to run, from their folder, in the order of their names."""
     found = (path.relative_to(folder) for path in folder.rglob("*.ipynb") if path.is_file())
-    return list(named) or sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
+    names = [os.path.relpath(name, "notebooks") if name.startswith("notebooks/") else name for name in named]
+    return names or sorted(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
 
 
 async def executed(path: Path, *, seed: str, timeout_s: int) -> Run:
@@ -331,11 +332,11 @@ def main() -> None:
     """Run, compare and report; the exit code says only whether there is a report."""
     import nbformat
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--origin", required=True)
-    parser.add_argument("--tolerance", type=float, required=True)
-    parser.add_argument("--timeout", type=int, required=True)
-    parser.add_argument("--jobs", type=int, required=True)
+    parser = argparse.ArgumentParser("reproduce --", description="Names of notebooks, and how they are run.")
+    parser.add_argument("--origin", help=argparse.SUPPRESS)
+    parser.add_argument("--tolerance", type=float, default=1e-12, help="how much of its size a number may differ")
+    parser.add_argument("--timeout", type=int, default=600, help="seconds that a cell may take")
+    parser.add_argument("--jobs", type=int, default=1, help="how many run at once, which then share their folders")
     parser.add_argument("names", nargs="*")
     asked = parser.parse_args()
     project = Path(os.environ["PROJECT_DIR"])

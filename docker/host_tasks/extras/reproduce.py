@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
 FRESH = ("bin", "doc", "notebooks", "results", "src")  # made anew in the container; data/ is there read-only
+WRITABLE = ("results", "notebooks")  # the person's own, beside those: for the report, and for --write
 PLACE, SCRIPT, NAME = "/opt/reproduce", "reproduce.py", "reproduced"  # as in docker/reproduce.py
-WRITABLE = ("results", "notebooks")  # the person's own, for the report and for --write
 LARGEST_BYTES = 2**24  # of a report: it names at most 100 cells of a notebook
 SAME, CURED = "same", ("no output stored", "differs")  # states of a notebook; --write stores what these lack
 SHOWN = 20  # cells
@@ -43,64 +43,41 @@ def uncommitted(seen: Seen) -> tuple[str, ...]:
         HostError: there is no git, or no repository (69).
     """
     words = ("status", "--porcelain", "--no-renames", "-z", "--", ".", ":(exclude)results")
-    told = git.run(*words, capture=True)
-    if not told.ok:
-        raise git.refused("status", told.last_line)
-    return tuple(line[3:] for line in told.stdout.split("\0") if line)
+    finished = git.run(*words, capture=True)
+    if not finished.ok:
+        raise git.refused("status", finished.last_line)
+    return tuple(line[3:] for line in finished.stdout.split("\0") if line)
 
 
-def isolated(model: Mapping[str, Any], values: Mapping[str, str], handed: Mapping[str, Path]) -> dict[str, Any]:
-    """Return Compose's model of the server alone: no network, no volume, and new folders in the place of five.
+def isolated(model: Mapping[str, Any], home: str, owner: str, handed: Mapping[str, Path]) -> dict[str, Any]:
+    """Return Compose's model of the server alone: without network and volumes, five folders new and its owner's.
 
-    All else that is mounted is read-only, but for the places of results and notebooks that are handed in.
+    Whatever else is mounted is read-only, but what is handed in under a name of WRITABLE.
     """
-    server, home = model["services"][compose.SERVICE], home_of(values)
-    bind = {"type": "bind", "bind": {"create_host_path": False}}
-    fresh = [f"{home}/{name}" for name in FRESH]
+    server, fresh = model["services"][compose.SERVICE], [f"{home}/{name}" for name in FRESH]
     binds = [volume for volume in server.get("volumes") or () if volume["type"] == "bind"]
     kept = [{**volume, "read_only": True} for volume in binds if volume["target"] not in fresh]
     more = [
-        {**bind, "source": str(path), "target": f"{PLACE}/{name}", "read_only": name not in WRITABLE}
+        {"type": "bind", "source": str(path), "target": f"{PLACE}/{name}", "read_only": name not in WRITABLE}
         for name, path in handed.items()
     ]
-    owned = f"exec,mode=0755,uid={values['UID']},gid={values['GID']}"
-    tmpfs = [*server.get("tmpfs", ()), *(f"{target}:{owned}" for target in fresh)]
+    tmpfs = [*server.get("tmpfs", ()), *(f"{target}:exec,{owner}" for target in fresh)]
     rest = {key: value for key, value in server.items() if key not in ("depends_on", "links", "networks", "ports")}
     alone = {**rest, "network_mode": "none", "volumes": [*kept, *more], "tmpfs": tmpfs}
     whole = {key: model[key] for key in ("name", "secrets", "configs") if key in model}
     return {**whole, "services": {compose.SERVICE: alone}}
 
 
-def home_of(values: Mapping[str, str]) -> str:
-    """Return where the project is in the container."""
-    return f"/home/{values.get('APP_USER') or values['USER']}/app"
-
-
-def named(words: Sequence[str]) -> list[str]:
-    """Return notebooks that a person names, from notebooks/.
-
-    Raises:
-        HostError: one is not in there (64).
-    """
-    try:
-        return [Path(word).absolute().relative_to(ROOT / "notebooks").as_posix() for word in words]
-    except ValueError as err:
-        fix = task_command("reproduce -- notebooks/<name>.ipynb")
-        raise HostError(f"not a notebook of notebooks/: {err}", fix=fix, code=ExitCode.USAGE) from err
-
-
 def told(folder: Path) -> dict[str, Any]:
-    """Return the report in results/, as far as its form is known.
+    """Return the report in results/.
 
     Raises:
-        HostError: it cannot be read (65).
+        HostError: it cannot be read, or is none (65).
     """
     path = folder / f"{NAME}.json"
     try:
         found: dict[str, Any] = json_format.loads(files.read(path, below=folder, most=LARGEST_BYTES))
-        for notebook in found["notebooks"]:
-            _ = [str(notebook[key]) for key in ("notebook", "state")]
-            _ = [str(cell[key]) for cell in notebook["cells"] for key in ("cell", "state", "why")]
+        text(found)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
         problem = f"{shown(path)} cannot be read: {getattr(err, 'strerror', None) or err!r}"
         raise HostError(problem, fix=task_command("reproduce"), code=ExitCode.DATA) from err
@@ -142,21 +119,21 @@ def commit() -> Iterator[Path]:
 
 def run_notebooks(seen: Seen, words: Sequence[str], *, as_is: bool, write: bool) -> tuple[runner.Finished, Path]:
     """Run notebooks in a container of their own, and return how it ended, and the folder of its report."""
-    values, model, home = settings.now(seen).values, compose.model(seen), home_of(settings.now(seen).values)
+    values, model = settings.now(seen).values, compose.model(seen)
+    home, owner = f"/home/{settings.now(seen).identity.user}/app", f"uid={values['UID']},gid={values['GID']}"
     declared = {mount.target: mount.source for mount in compose.declared_mounts(model)}
     sources = {name: declared.get(f"{home}/{name}", ROOT / name) for name in FRESH}
-    handed = {SCRIPT: DOCKER_DIR / SCRIPT, **{name: sources[name] for name in (WRITABLE if write else WRITABLE[:1])}}
+    handed = {SCRIPT: DOCKER_DIR / SCRIPT, **{name: sources[name] for name in WRITABLE[: 1 + write]}}
+    origin, name = "the files as they are", f"{clone.project(seen)}-reproduce-{uuid.uuid4().hex[:8]}"
     with contextlib.ExitStack() as stack:
-        origin = "the files as they are"
         if as_is:
             handed |= {f"files/{name}": sources[name] for name in FRESH if name != "results"}
         else:
             origin = "commit " + git.run("rev-parse", "--short", "HEAD", capture=True).stdout.strip()
             handed["commit.tar"] = stack.enter_context(commit())
         file = Path(stack.enter_context(tempfile.TemporaryDirectory()), "compose.json")
-        text = json_format.dumps(isolated(model, values, handed))
-        file.write_text(text.replace("$", "$$"), encoding="utf-8")
-        name = f"{clone.project(seen)}-reproduce-{uuid.uuid4().hex[:8]}"
+        alone = json_format.dumps(isolated(model, home, owner, handed))
+        file.write_text(alone.replace("$", "$$"), encoding="utf-8")
         call = ("--file", str(file), "--project-directory", str(DOCKER_DIR), "run", "--rm", "--no-deps", "--no-TTY")
         argv = ("python", "-I", f"{PLACE}/{SCRIPT}", f"--origin={origin}", *words)
         stop = ["docker", "kill", name]
@@ -167,14 +144,12 @@ def run_notebooks(seen: Seen, words: Sequence[str], *, as_is: bool, write: bool)
 # show
 
 
-def print_report(found: Mapping[str, Any], folder: Path) -> None:
-    """Print each notebook with its state, the first cells that are not the same, and where the page is."""
-    rows = [(str(one["notebook"]), str(one["state"])) for one in found["notebooks"]]
-    report.lines(report.table(("notebook", "state"), rows))
+def text(found: Mapping[str, Any]) -> str:
+    """Return a report as people read it: each notebook with its state, and the first cells that are not the same."""
+    rows = [(str(one["notebook"]), str(one["state"]), "") for one in found["notebooks"]]
     cells = [(one["notebook"], cell) for one in found["notebooks"] for cell in one["cells"]]
-    for notebook, cell in cells[:SHOWN]:
-        report.result(f"{notebook}, cell {cell['cell']}: {cell['state']}: {cell['why']}")
-    report.note(f"All of it: {shown(folder / f'{NAME}.md')}")
+    rows += [(f"{name}, cell {cell['cell']}", str(cell["state"]), str(cell["why"])) for name, cell in cells[:SHOWN]]
+    return report.table(("notebook", "state", "why"), rows)
 
 
 # tasks
@@ -185,36 +160,22 @@ def print_report(found: Mapping[str, Any], folder: Path) -> None:
     help={
         "as-is": "Take the files as they are, and not those of the last commit.",
         "write": "Store the new outputs of each notebook that runs to its end.",
-        "tolerance": "How much of its size a number may differ.",
-        "timeout": "Seconds that a cell may take.",
-        "jobs": "How many notebooks run at once; else one after the other, by their names.",
         "json": JSON,
         "yes": YES,
     },
 )
-def reproduce(
-    c: Context,
-    *,
-    as_is: bool = False,
-    write: bool = False,
-    tolerance: float = 1e-12,
-    timeout: int = 600,
-    jobs: int = 1,
-    json: bool = False,
-    yes: bool = False,
-) -> None:
-    """Run the notebooks anew, and compare cell by cell.
+def reproduce(c: Context, *, as_is: bool = False, write: bool = False, json: bool = False, yes: bool = False) -> None:
+    """Run the notebooks anew, and compare them cell by cell.
 
-    Twice, without network, in new folders; a page is left in results/. Names of notebooks go after --. Ends with 1
-    where anything differs.
+    Twice, in new folders without network; leaves a page in results/. After -- stand names of notebooks, --timeout,
+    --tolerance and --jobs. Ends with 1 where anything differs.
     """
-    how = (f"--tolerance={tolerance}", f"--timeout={timeout}", f"--jobs={jobs}")
-    words = (*how, "--", *named(after_dashes(default=())))
     seen = achieve((*(() if as_is else (committed,)), *goals.runnable()), yes=yes)
-    finished, folder = run_notebooks(seen, words, as_is=as_is, write=write)
+    finished, folder = run_notebooks(seen, after_dashes(default=()), as_is=as_is, write=write)
     ended(finished)
     found = told(folder)
-    report.as_json(found) if json else print_report(found, folder)
+    report.as_json(found) if json else report.lines(text(found))
+    report.note(f"All of it: {shown(folder / f'{NAME}.md')}")
     sys.exit(any(one["state"] != SAME and not (write and one["state"] in CURED) for one in found["notebooks"]))
 
 

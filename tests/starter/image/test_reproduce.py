@@ -28,7 +28,7 @@ def told(built: Clone, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str,
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     names = [f"notebooks/seeded/{name}" for name in before]
-    done = built.task("reproduce", "--as-is", "--jobs=4", f"--timeout={TIMEOUT_S}", "--json", "--", *names)
+    done = built.task("reproduce", "--as-is", "--json", "--", "--jobs=4", f"--timeout={TIMEOUT_S}", *names)
 
     assert done.returncode in (0, 1), done.stderr[-3000:]
     return {
@@ -85,7 +85,7 @@ def test_new_outputs_are_stored_where_that_is_asked_for(built: Clone) -> None:
     after = json.loads(path.read_text(encoding="utf-8"))
 
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "notebooks/stored.ipynb, cell 1: differs: stdout: 2 is now 1" in done.stdout
+    assert "notebooks/stored.ipynb, cell 1  differs  stdout: 2 is now 1" in done.stdout
     assert after["cells"][0].pop("outputs") == [{"name": "stdout", "output_type": "stream", "text": ["1\n"]}]
     before["cells"][0].pop("outputs")
     assert after == before
