@@ -19,6 +19,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "local": ((), (), ()),
     "packages": ((), ("add", "remove"), ()),
     "record": ((), ("diff", "record"), ()),
+    "reproduce": (("docker/reproduce.py",), ("reproduce",), ()),
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),
     "snapshots": ((), ("snapshot", "restore"), ()),
