@@ -12,6 +12,7 @@ CA_BUNDLE = "/run/secrets/ca_bundle"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 PIP_CONFIG = "/run/secrets/pip_config"
 PROXIES = "/run/secrets/proxies"
+COMMANDS = "/opt/own/bin"  # of src/pyproject.toml; the last on PATH, so that none of them hides a program
 
 
 def _read(path: str) -> str:
@@ -50,4 +51,8 @@ if "CONDA_SHLVL" not in os.environ:
     _activate()
 if "PROJECT_DIR" in os.environ and not sys.flags.isolated:
     sys.path.append(f"/opt/source/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
-    sys.path.append(f"{os.environ['PROJECT_DIR']}/src")
+    # What is known of the project in src/ (own_project.py), before what a tool may have left of it there; then its
+    # code, which may be in a src/ of its own.
+    sys.path += ["/opt/own/lib", f"{os.environ['PROJECT_DIR']}/src", f"{os.environ['PROJECT_DIR']}/src/src"]
+    if COMMANDS not in (path := os.environ.get("PATH", os.defpath)).split(":"):
+        os.environ["PATH"] = f"{path}:{COMMANDS}"
