@@ -24,6 +24,8 @@ os.environ.pop("TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR", None)  # for thi
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
+# Of cgroup v2 and v1 (Linux, "Control Group v2" and "Memory Resource Controller").
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 TOKEN_FILE = Path(os.environ["JUPYTER_TOKEN_FILE"])
 
 
@@ -120,5 +122,9 @@ c.YDocExtension.session_store_path = str(kept / "collaboration-sessions.json")
 c.SchedulerApp.db_url = f"sqlite:///{kept / 'scheduler.sqlite'}"
 c.BaseScheduler.staging_path = f"{os.environ['PROJECT_DIR']}/results/.jobs"
 c.BaseScheduler.output_directory = "results/jobs"
+# jupyter-resource-usage 1: its display says of how much memory; a number without a limit is larger than any machine.
+limit = next(filter(Path.is_file, map(Path, LIMITS)), None)
+if limit and (most := limit.read_text(encoding="ascii").strip()).isdecimal() and int(most) < 2**60:
+    c.ResourceUseDisplay.mem_limit = int(most)
 # jupyterlab-lsp 5: copies of what is being typed, for language servers that read files.
 c.LanguageServerManager.virtual_documents_dir = "/tmp/virtual-documents"  # noqa: S108 # the container's own

@@ -47,6 +47,9 @@ def _activate() -> None:
 # Port 8786 of 127.0.0.1, in the state of listening (proc(5), /proc/net/tcp).
 if "0100007F:2252 00000000:0000 0A" in _read("/proc/net/tcp"):
     os.environ.setdefault("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
+# An application is reached by JupyterLab's own address (jupyter-server-proxy 4), also in the links that are shown.
+os.environ.setdefault("DASK_DISTRIBUTED__DASHBOARD__LINK", "/proxy/{port}/status")
+os.environ.setdefault("TENSORBOARD_PROXY_URL", "/proxy/%PORT%/")
 if "CONDA_SHLVL" not in os.environ:
     _activate()
 if "PROJECT_DIR" in os.environ and not sys.flags.isolated:
