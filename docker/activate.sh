@@ -64,3 +64,6 @@ if [ -d "${ENV_PREFIX:-}/conda-meta" ] && ! [ -e "${CONDA_DIR}" ]; then
         if [ -r "${script}" ]; then . "${script}"; fi
     done
 fi
+
+# The commands of src/pyproject.toml (environment/own_project.py), where src/ can be imported: a login shell has lost them.
+case "${PROJECT_DIR:+:${PATH}:}" in "" | *:/opt/own/bin:*) ;; *) export PATH="${PATH}:/opt/own/bin" ;; esac

@@ -41,6 +41,7 @@ if [[ -n "${server}" ]]; then
         echo "fix: build the image again" >&2
         exit 78
     fi
+    export PATH="${PATH//:\/opt\/own\/bin/}" # it finds no command of src/; kernels and terminals do
     set -- "${ENV_PREFIX}/bin/python" -I -B /etc/jupyter/serve.py "${server}" "$@"
     export TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR=1
 fi

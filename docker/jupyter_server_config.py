@@ -25,6 +25,8 @@ os.environ.pop("TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR", None)  # for thi
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
 
 
+# Of cgroup v2 and v1 (Linux, "Control Group v2" and "Memory Resource Controller").
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 TOKEN_FILE = Path(os.environ["JUPYTER_TOKEN_FILE"])
 
 
@@ -80,9 +82,7 @@ warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)
 place_of = LinkOnly.in_file.encode() or os.urandom(32)
 c.ServerApp.base_url = f"/{hashlib.sha256(b'place of ' + place_of).hexdigest()[:24]}/"
 door.log_no_queries(c.ServerApp.base_url)
-# By these kernels make links to what is behind /proxy/: many packages by the first, Dask by the second.
-os.environ["JUPYTERHUB_SERVICE_PREFIX"] = c.ServerApp.base_url
-os.environ["DASK_DISTRIBUTED__DASHBOARD__LINK"] = f"{c.ServerApp.base_url}proxy/{{port}}/status"
+os.environ["JUPYTERHUB_SERVICE_PREFIX"] = c.ServerApp.base_url  # by which packages make links to what is behind /proxy/
 # Another site's pages send neither cookie with what they post here.
 c.IdentityProvider.cookie_options = {"samesite": "Lax"}
 c.ServerApp.tornado_settings = {"xsrf_cookie_kwargs": {"samesite": "Lax"}}
@@ -128,5 +128,9 @@ c.YDocExtension.session_store_path = str(kept / "collaboration-sessions.json")
 c.SchedulerApp.db_url = f"sqlite:///{kept / 'scheduler.sqlite'}"
 c.BaseScheduler.staging_path = f"{os.environ['PROJECT_DIR']}/results/.jobs"
 c.BaseScheduler.output_directory = "results/jobs"
+# jupyter-resource-usage 1: its display says of how much memory; a number without a limit is larger than any machine.
+limit = next(filter(Path.is_file, map(Path, LIMITS)), None)
+if limit and (most := limit.read_text(encoding="ascii").strip()).isdecimal() and int(most) < 2**60:
+    c.ResourceUseDisplay.mem_limit = int(most)
 # jupyterlab-lsp 5: copies of what is being typed, for language servers that read files.
 c.LanguageServerManager.virtual_documents_dir = "/tmp/virtual-documents"  # noqa: S108 # the container's own

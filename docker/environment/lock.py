@@ -98,7 +98,10 @@ def compiled(folder: Path, name: str, kept: str, environ: dict[str, str], *optio
     done = subprocess.run(words, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         said = re.sub(r"(?:error|cause):", "", done.stderr).split()  # uv 0.13: `error: ...`, then `cause: ...`
-        sys.exit(f"error: pip's packages cannot be locked: {' '.join(said)}")
+        brought = (folder / "conda.txt").read_text(encoding="utf-8").lower().replace("_", "-").split()
+        of_conda = [word.strip(",.") for word in said if word.strip(",.") in brought]
+        more = f" {', '.join(dict.fromkeys(of_conda))} is what conda brings." if of_conda else ""
+        sys.exit(f"error: pip's packages cannot be locked: {' '.join(said)}{more}")
     text = (folder / LOCKED).read_text(encoding="utf-8")
     for each in without_hash(text):
         sys.exit(f"error: `{each}` has no hash: name a release of it, or the address of an archive")

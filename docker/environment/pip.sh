@@ -15,7 +15,9 @@ fi
 cd "${folder}" # pip takes the path of a wheel from here
 
 if [[ -s "${requirements}" ]]; then
-    (umask 002 && "${install[@]}" --requirement "${requirements}")
+    # What pip takes away here is conda's, which has no other version then (pip 26, `Successfully uninstalled a-1`).
+    (umask 002 && "${install[@]}" --requirement "${requirements}") |
+        sed --unbuffered --regexp-extended 's/^ *Successfully uninstalled (\S+)-(\S+)$/warning: conda'"'"'s \1 \2 is replaced by pip/'
     bash "$(dirname "$0")/share.sh" "${prefix}"
 fi
 

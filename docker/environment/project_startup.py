@@ -12,6 +12,7 @@ CA_BUNDLE = "/run/secrets/ca_bundle"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 PIP_CONFIG = "/run/secrets/pip_config"
 PROXIES = "/run/secrets/proxies"
+COMMANDS = "/opt/own/bin"  # of src/pyproject.toml; the last on PATH, so that none of them hides a program
 
 
 def _read(path: str) -> str:
@@ -46,8 +47,16 @@ def _activate() -> None:
 # Port 8786 of 127.0.0.1, in the state of listening (proc(5), /proc/net/tcp).
 if "0100007F:2252 00000000:0000 0A" in _read("/proc/net/tcp"):
     os.environ.setdefault("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
+# An application is reached by JupyterLab's own address (jupyter-server-proxy 4), also in the links that are shown.
+place = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/")  # of the server, which tells it to kernels and terminals
+os.environ.setdefault("DASK_DISTRIBUTED__DASHBOARD__LINK", f"{place}proxy/{{port}}/status")
+os.environ.setdefault("TENSORBOARD_PROXY_URL", f"{place}proxy/%PORT%/")
 if "CONDA_SHLVL" not in os.environ:
     _activate()
 if "PROJECT_DIR" in os.environ and not sys.flags.isolated:
     sys.path.append(f"/opt/source/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
-    sys.path.append(f"{os.environ['PROJECT_DIR']}/src")
+    # What is known of the project in src/ (own_project.py), before what a tool may have left of it there; then its
+    # code, which may be in a src/ of its own.
+    sys.path += ["/opt/own/lib", f"{os.environ['PROJECT_DIR']}/src", f"{os.environ['PROJECT_DIR']}/src/src"]
+    if COMMANDS not in (path := os.environ.get("PATH", os.defpath)).split(":"):
+        os.environ["PATH"] = f"{path}:{COMMANDS}"

@@ -7,17 +7,20 @@ OUT/conda.json   channels, conda packages and variables of environment.yml: no c
 OUT/apt.txt      names of system packages
 OUT/pip/         the pip section as section.txt, and the files and wheels that it may name; what src/pyproject.toml
                  requires as source.txt; with a lock, what that names as locked.txt, source.txt and options.txt
+OUT/own/         the project of src/pyproject.toml, for kernels, terminals, `run` and tests (own_project.py)
 OUT/post-build/  postBuild, with its run bit and without the CR of a checkout of Windows
 """
 
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from re import Pattern
+from typing import Any
 
 import lock_files
+import own_project
 import person_files
 from channels import conda_settings, sources
 from person_files import BESIDE, NAME, WHEELS, FaultError
@@ -52,16 +55,17 @@ def plain(dependency: str) -> str | None:
     return f"{canonicalize_name(asked.name)}{extras}{asked.specifier}{marker}"
 
 
-def source_dependencies(pyproject: Path) -> list[str]:
-    """Return what an installable src/ requires (PEP 621); its code needs no installation, for src/ is on the path.
+def source_project(pyproject: Path) -> tuple[dict[str, Any], str]:
+    """Return what an installable src/ says of itself (PEP 621), and the text; its code is no part of it.
 
     A notebook can write this file: it is read as data, and none of its other tables is.
 
     Raises:
-        SystemExit: the file is not TOML, too large, or requires what is no plain requirement.
+        FaultError: the file is not in UTF-8.
+        SystemExit: it is not TOML, or too large.
     """
     if not pyproject.is_file():
-        return []
+        return {}, ""
     if pyproject.stat().st_size > SOURCE_BYTES:
         sys.exit(f"error: {lock_files.SOURCE}: it has more than {SOURCE_BYTES} bytes")
     text = person_files.decoded(pyproject.read_bytes(), lock_files.SOURCE)
@@ -69,8 +73,16 @@ def source_dependencies(pyproject: Path) -> list[str]:
         project = tomllib.loads(text).get("project", {})
     except (tomllib.TOMLDecodeError, RecursionError) as err:
         sys.exit(f"error: {lock_files.SOURCE}: {err}")
-    dependencies = project.get("dependencies", []) if isinstance(project, dict) else []
-    found = {str(each): plain(str(each)) for each in dependencies}
+    return project if isinstance(project, dict) else {}, text
+
+
+def source_dependencies(project: dict[str, Any], text: str) -> list[str]:
+    """Return what an installable src/ requires; its code needs no installation, for src/ is on the path.
+
+    Raises:
+        SystemExit: it requires what is no plain requirement.
+    """
+    found = {str(each): plain(str(each)) for each in project.get("dependencies", [])}
     for each in (each for each, requirement in found.items() if requirement is None):
         number = next((number for number, line in enumerate(text.splitlines(), 1) if each in line), 1)
         allowed = "a name with extras, versions and a marker is all that can stand there"
@@ -87,9 +99,10 @@ def where_lines(folder: Path, lines: Pattern[str] = WHERE, name: str = "section.
             yield from where_lines(folder, lines, named[1])
 
 
-def source_file(folder: Path, requirements: str) -> str:
+def source_file(folder: Path, requirements: Sequence[str]) -> str:
     """Return source.txt: from where pip's other packages are, and wheels only, which run nothing of their own."""
-    return "".join(where_lines(folder, PLACE)) + f"--only-binary :all:\n{requirements}" if requirements else ""
+    lines = "".join(f"{each}\n" for each in requirements)
+    return "".join(where_lines(folder, PLACE)) + f"--only-binary :all:\n{lines}" if lines else ""
 
 
 def use_lock(project: Path, out: Path) -> None:
@@ -101,7 +114,7 @@ def use_lock(project: Path, out: Path) -> None:
         asked["locked"], text = found
         (out / "conda.json").write_text(json.dumps(asked, indent=1), encoding="utf-8")
         text, _, of_source = text.partition(lock_files.OF_SOURCE)
-        (out / "pip" / "source.txt").write_text(source_file(out / "pip", of_source), encoding="utf-8")
+        (out / "pip" / "source.txt").write_text(source_file(out / "pip", of_source.splitlines()), encoding="utf-8")
         # Where packages are is read from the person's own lines: a lock has no login.
         locked = [line for line in text.splitlines(keepends=True) if not WHERE.match(line)]
         (out / "pip" / "locked.txt").write_text("".join([*where_lines(out / "pip"), *locked]), encoding="utf-8")
@@ -134,7 +147,9 @@ def write_parts(project: Path, out: Path) -> None:
     """
     try:
         environment, beside = checked(project)
-        required = "".join(f"{each}\n" for each in source_dependencies(project / "pyproject.toml"))
+        source, text = source_project(project / "pyproject.toml")
+        required = source_dependencies(source, text)
+        own_project.write(source, required, text, out / "own")
     except FaultError as fault:
         sys.exit(f"error: {fault}")
     (out / "pip").mkdir(parents=True)

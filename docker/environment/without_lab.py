@@ -20,6 +20,7 @@ import records
 
 LAB = {"jupyter", "jupyterlab", "nbclassic", "notebook"}
 SOURCE = Path("/opt/source")  # where pip.sh puts what src/ requires
+OWN = Path("/opt/own/lib")  # what own_project.py says of src/ itself
 STAY = {"ipykernel", "nbclient", "nbconvert", "python"}
 
 
@@ -33,6 +34,7 @@ def needed_by_pip(made: dict[str, dict[str, Any]], prefix: Path) -> set[str]:
     """Return the names of what the packages need that conda has no record of: pip has installed them."""
     recorded = {Path(file).parent.name for each in made.values() for file in each["files"]}
     folders = [path for each in (prefix, SOURCE) for path in (each / "lib").glob("python*/site-packages/*.dist-info")]
+    folders += OWN.glob("*.dist-info")
     lines = (line for each in folders if each.name not in recorded for line in Distribution.at(each).requires or ())
     return {name_of(line) for line in lines if "extra ==" not in line}
 

@@ -75,6 +75,20 @@ def test_cause_of_a_failed_build_is_what_its_step_said(said: str, cause: str) ->
     assert (cause_of_failed_build(said), finding.cause, finding.exit_code) == (cause, cause, ExitCode.SOFTWARE)
 
 
+def test_lock_that_cannot_be_names_the_lines_of_pip_and_conda() -> None:
+    """What pip is asked for may not be in the place of conda's: both lines have to be looked at."""
+    uv = (
+        "Because you require pandas==2.2.3 and pandas==3.0.1, we can conclude that your requirements are unsatisfiable."
+    )
+    said = f"#9 1.0 error: pip's packages cannot be locked: {uv}\n#9 ERROR: {STEP}"
+    files = healthy(environment_yml=ENVIRONMENT_YML, requirement_texts={"requirements.txt": "b\npandas ==2.2.3\n"})
+
+    finding = explained(said, files)
+
+    assert finding.cause.startswith("requirements.txt:2: pip's packages cannot be locked: Because you require pandas")
+    assert finding.fix == "correct requirements.txt:2 and environment.yml:7, then: invoke up"
+
+
 def test_full_disk_is_told_wherever_it_is_said() -> None:
     """BuildKit's last line hides it (exit code 1): the cause is a screen above."""
     finding = explained(f"#9 3.1 cp: error writing 'x': No space left on device\nfailed to solve: {STEP}", seen())

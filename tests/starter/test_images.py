@@ -1,5 +1,6 @@
 """Tests of the images: which base image, when a stand-in is another one, what an image is made from."""
 
+import hashlib
 import re
 import shutil
 from dataclasses import replace
@@ -321,3 +322,24 @@ def test_image_that_is_not_told_is_missing_only_without_an_engine(
             images.own(seen)
     else:
         assert images.own(seen) is None
+
+
+def test_environment_names_its_base_and_its_lock(tree: Path) -> None:
+    """For who scans images; neither clone nor commit, for all that have these inputs share it."""
+    digest = f"sha256:{'0' * 64}"
+    (tree / "environment.lock").mkdir()
+    for name, text in (("b.txt", "b\n"), ("a.txt", "a\n")):
+        (tree / "environment.lock" / name).write_text(text, encoding="utf-8")
+
+    def told(base_name: str) -> dict[str, str]:
+        return images.labels(Seen({settings.now: settings_of(), base.now: replace(base_of(), name=base_name)}))
+
+    locked = told(f"x/base:1@{digest}")
+    shutil.rmtree(tree / "environment.lock")
+
+    assert locked == {
+        "org.opencontainers.image.base.name": f"x/base:1@{digest}",
+        "org.opencontainers.image.base.digest": digest,
+        "conda-pip-docker.lock": "sha256:" + hashlib.sha256(b"a\nb\n").hexdigest(),
+    }
+    assert told("stand-in:1") == {"org.opencontainers.image.base.name": "stand-in:1"}

@@ -2,7 +2,10 @@
 
 import importlib
 import json
+import os
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,6 +152,93 @@ def test_requirements_of_an_installable_src_are_apart(project: Path) -> None:
 
     assert found["pip/section.txt"] == "-r requirements.txt\n"
     assert found["pip/source.txt"] == "--extra-index-url https://x.example/\n--only-binary :all:\nrich>=13\n"
+
+
+STUDY = """
+[project]
+name = "My_Study.x"
+version = "1.0-RC1"
+dependencies = ["Rich >=13"]
+[project.scripts]
+mycli = "my_study.cli:app.main"
+[project.entry-points."my.plugins"]
+"a b" = "my_study.plugin"
+[build-system]
+requires = ["evil"]
+"""
+
+
+def test_project_of_src_is_written_as_one_that_is_installed(project: Path, tmp_path: Path) -> None:
+    """Python finds its version, requirements and entry points, each file is in its record, and the command calls."""
+    (project / "pyproject.toml").write_text(STUDY, encoding="utf-8")
+    read_files.main(project, tmp_path / "out")
+    own = tmp_path / "out" / "own"
+    (tmp_path / "src" / "my_study").mkdir(parents=True)
+    app = "from types import SimpleNamespace\napp = SimpleNamespace(main=lambda: print('called') or 3)\n"
+    (tmp_path / "src" / "my_study" / "cli.py").write_text(app, encoding="utf-8")
+
+    (found,) = metadata.distributions(path=[str(own / "lib")])
+    script = [sys.executable, "-B", str(own / "bin" / "mycli")]
+    done = subprocess.run(
+        script, env={"PYTHONPATH": str(tmp_path / "src")}, stdout=subprocess.PIPE, text=True, check=False
+    )
+
+    assert (found.metadata["Name"], found.version, found.requires) == ("My_Study.x", "1.0rc1", ["rich>=13"])
+    assert {(each.group, each.name, each.value) for each in found.entry_points} == {
+        ("console_scripts", "mycli", "my_study.cli:app.main"),
+        ("my.plugins", "a b", "my_study.plugin"),
+    }
+    there = {str(path.relative_to(own / "lib")) for path in (own / "lib").rglob("*") if path.is_file()}
+    assert {str(file) for file in found.files or ()} == {*there, "../bin/mycli"}
+    assert all(Path(file.locate()).exists() for file in found.files or ())
+    assert os.access(own / "bin" / "mycli", os.X_OK)
+    assert (done.stdout, done.returncode) == ("called\n", 3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "folders"),
+    [
+        ('name = "x"\nversion = "1"', ["x-1.dist-info"]),
+        ('name = "x"\ndynamic = ["version"]', ["x-0+unknown.dist-info"]),
+        ('dependencies = ["rich"]\nscripts = {a = "b:c"}', []),
+    ],
+    ids=["version", "dynamic", "no name"],
+)
+def test_version_of_src_is_what_is_written(project: Path, tmp_path: Path, lines: str, folders: list[str]) -> None:
+    """One that only a build backend knows is unknown; without a name there is no project, and no command."""
+    (project / "pyproject.toml").write_text(f"[project]\n{lines}\n", encoding="utf-8")
+
+    read_files.main(project, tmp_path / "out")
+
+    own = tmp_path / "out" / "own"
+    assert [path.name for path in (own / "lib").iterdir()] == folders
+    assert list((own / "bin").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('name = "../../etc"', "'../../etc' is no name of a project"),
+        ('name = "x\\nVersion: 9"', r"'x\nVersion: 9' is no name of a project"),
+        ("name = 1", "1 is no name of a project"),
+        ('name = "x"\nversion = "1/../../y"', "'1/../../y' is no version"),
+        ('name = "x"\nscripts = {"../ls" = "a:b"}', "'../ls' is no name of a command or an entry point"),
+        ('name = "x"\nscripts = {ls = "a"}', "'a' is no `module:function`"),
+        ('name = "x"\nscripts = {ls = "a:b;evil"}', "'a:b;evil' is no `module:function`"),
+        ('name = "x"\nscripts = {ls = 1}', "1 is no `module:function`"),
+        ('name = "x"\nentry-points = {"a]\\n[b" = {c = "d"}}', r"'a]\n[b' is no group of entry points"),
+        ('name = "x"\nentry-points = {a = {"c=d" = "e"}}', "'c=d' is no name of a command or an entry point"),
+        ('name = "x"\nentry-points = {a = {c = "d\\n[console_scripts]"}}', r"'d\n[console_scripts]' is no `module`"),
+    ],
+)
+def test_project_of_src_that_is_more_than_data_is_refused(project: Path, tmp_path: Path, line: str, said: str) -> None:
+    """No path, line or code enters a name, a command or an entry point: file, line and value are told in one line."""
+    (project / "pyproject.toml").write_text(f"[project]\n{line}\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit, match=r"^error: src/pyproject\.toml:[1-3]: [ -~]*$") as told:
+        read_files.main(project, tmp_path / "out")
+
+    assert said.replace(r"\\", "\\") in str(told.value)
 
 
 @pytest.mark.parametrize(

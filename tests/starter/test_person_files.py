@@ -218,6 +218,40 @@ def test_rule_names_all_lines_before_a_build(clone: Path) -> None:
     assert good.state == "ok"
 
 
+@pytest.mark.parametrize(
+    ("line", "warned"),
+    [
+        ("Pandas[sql] ==2.2.3 # ours", True),
+        ("python_dateutil>=2; python_version > '3'", True),
+        ("pandas", False),  # conda's is there, and pip leaves it
+        ("pandas-stubs ==2", False),
+        ("--only-binary pandas", False),
+    ],
+)
+def test_pip_in_the_place_of_conda_is_warned_of(line: str, warned: bool) -> None:  # noqa: FBT001
+    """A version for pip of what conda is asked for is told with both lines, by `doctor`; a build goes on."""
+    text = "channels: [c]\ndependencies:\n- c::pandas >=3\n- python-dateutil\n"
+
+    first, *more = environment_yml.found(
+        healthy(
+            environment_yml=text, requirement_texts={"requirements.txt": f"\n{line}\n", "constraints.txt": "pandas==1"}
+        )
+    )
+
+    asked = "c::pandas >=3` of environment.yml:3" if "andas" in line else "python-dateutil` of environment.yml:4"
+    cause = (
+        f"requirements.txt:2: pip puts `{line[:-7] if '#' in line else line}` in the place of conda's `{asked} where"
+    )
+    assert first.state == "ok"
+    assert [(finding.state, finding.cause, finding.fix) for finding in more] == [
+        (
+            "warn",
+            f"{cause} that does not fit",
+            "say the version in environment.yml, and delete line 2 of requirements.txt",
+        )
+    ] * warned
+
+
 @pytest.mark.parametrize("name", ["environment.yml", "requirements.txt", "constraints.txt", "apt.txt", "postBuild"])
 @pytest.mark.parametrize(
     ("content", "says", "fix"),

@@ -72,6 +72,18 @@ def test_what_pip_has_installed_keeps_what_it_needs(prefix: Path) -> None:
     assert left(prefix) == {"python", "yaml_of"}
 
 
+def test_project_of_src_keeps_what_it_requires(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What conda has of it was not installed a second time, and is needed though only JupyterLab asks for it too."""
+    monkeypatch.setattr(without_lab, "OWN", prefix / "own")
+    (prefix / "own" / "study-1.dist-info").mkdir(parents=True)
+    text = "Metadata-Version: 2.1\nName: study\nRequires-Dist: babel>=2\n"
+    (prefix / "own" / "study-1.dist-info" / "METADATA").write_text(text, encoding="utf-8")
+
+    without_lab.main(["jupyterlab"], prefix)
+
+    assert left(prefix) == {"python", "babel"}
+
+
 def test_extension_keeps_lab(prefix: Path) -> None:
     """What is asked for has what it depends on, JupyterLab too."""
     install(prefix, "extension", "jupyterlab")

@@ -11,6 +11,11 @@ CLUSTER = "sbatch"  # what only a cluster has
 ARCHIVE = "save image.tar"  # what goes there, of a gigabyte
 FORK = "ADDRESS-OF-YOUR-COPY"  # stands for the person's repository
 REGISTRY = "registry.example"  # stands for a registry
+# What the texts say may be deleted, and yet name.
+MAY_GO = (
+    *(".binder", ".ci", ".devcontainer", ".github", "CONTRIBUTING.md", "LICENSE", "SECURITY.md"),
+    *("docker/examples", "docker/pictures", "tests/starter"),
+)
 # Those outside docker/ are the person's to replace and to delete: while the first line is ours, the text is.
 FIRST_LINES = {
     "README.md": "# Conda + pip + Docker Compose, driven by Invoke",
@@ -19,6 +24,11 @@ FIRST_LINES = {
     "SECURITY.md": "# Security",
     "docker/CHANGELOG.md": "# Changelog of the starter",
 }
+
+
+def deleted() -> set[str]:
+    """Return what of that was deleted here."""
+    return {name for name in MAY_GO if not (ROOT / name).exists()}
 
 
 @dataclass(frozen=True)

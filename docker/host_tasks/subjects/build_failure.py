@@ -79,6 +79,7 @@ _APT = re.compile(rf"Unable to locate package ({_WORD})|Package '({_WORD})' has 
 _CONDA = re.compile(rf"No candidates were found for ({_WORD})|nothing provides requested ({_WORD})")
 _UNMET = re.compile(rf"- ({_WORD}).*: no (?:such version|package of this name)")  # records.py
 _QUOTED = re.compile(r"(?:^\s*|[\[,]\s*)['\"]([A-Za-z0-9][\w.-]*)")  # the name in an item of a list of TOML
+_LOCKED = re.compile(rf"(?:you require|and) ({_WORD})[<>=!~]")
 _ROOT = re.compile(rf"[├└]─ ({_WORD})")  # rattler's and libmamba's trees: what was asked for; its branches were not
 _LISTED = re.compile(r"(?:ResolvePackageNotFound|not available from current channels): (.*)")
 _ADDRESS = re.compile(r"https?://[^\s)'\"]+")
@@ -303,6 +304,9 @@ def _blamed(cause: str, said: Sequence[str]) -> Iterator[str]:
     listed = [item.strip() for text in _LISTED.findall(cause) for item in text.split(";")]
     roots = [match[1] for pattern in (_ROOT, _UNMET) for match in map(pattern.match, said) if match]
     yield from (f"pip {_normalized(name)}" for name in (*_named(_PIP, [*parents[-1:], cause][0]), *_words(conflicts)))
+    if "packages cannot be locked" in cause:  # uv 0.13; what pip may not have is often conda's
+        for name in _LOCKED.findall(cause):
+            yield from (f"pip {_normalized(name)}", f"conda {name.lower()}")
     yield from (f"conda {name.lower()}" for name in (*roots, *_named(_CONDA, cause), *_words(listed)))
     broken = [match[1] for match in map(_BROKEN.match, said) if match]
     yield from (f"apt {name}" for name in (*_named(_APT, cause), *broken))

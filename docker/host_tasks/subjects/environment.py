@@ -18,7 +18,7 @@ from person_files import Environment, FaultError
 from host_tasks.kit import files
 from host_tasks.kit.paths import ENVIRONMENT_YML, ROOT
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
-from host_tasks.loop import Finding, Seen, fact, fail, ok, rule
+from host_tasks.loop import Finding, Seen, fact, fail, ok, rule, warn
 from host_tasks.setup.basics import fix_access
 
 NAME, SOURCE = person_files.NAME, lock_files.SOURCE
@@ -148,6 +148,25 @@ def environment_yml(seen: Seen) -> Iterator[Finding]:
         yield fail(f"{SOURCE}:{line}: it is no TOML", f"correct line {line} of {SOURCE}", ExitCode.DATA)
     else:
         yield ok(f"conda packages: {len(packages.conda)}, lines for pip: {len(packages.pip)}")
+        yield from _of_both(packages, texts)
+
+
+def _of_both(packages: Environment, texts: Mapping[str, str]) -> Iterator[Finding]:
+    """Warn of each version for pip of a package that environment.yml asks of conda, which pip would replace."""
+
+    def name(line: str, behind: str = "") -> str:
+        found = re.match(rf"(?:\S+::)?([\w.-]+){behind}", line)
+        return re.sub(r"[-_.]+", "-", found[1]).lower() if found else ""
+
+    conda = {name(spec): f"`{spec}` of {NAME}:{number}" for spec, number in packages.conda.items()}
+    lines = [(NAME, number, line) for line, number in packages.pip.items()]
+    for file in (file for file in texts if file.startswith("requirements")):
+        lines += [(file, number, line.strip()) for number, line in enumerate(texts[file].splitlines(), 1)]
+    for file, number, line in lines:
+        if of_conda := conda.get(name(line, r"\s*(?:\[[^]]*\])?\s*[<>=!~]")):
+            asked = line.partition("#")[0].strip()
+            cause = f"{file}:{number}: pip puts `{asked}` in the place of conda's {of_conda} where that does not fit"
+            yield warn(cause, f"say the version in {NAME}, and delete line {number} of {file}")
 
 
 def _no_toml(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import posixpath
@@ -22,6 +23,7 @@ from host_tasks.subjects import base, build_failure, clone, compose, engine, env
 
 FROM = "ENVIRONMENT_FROM"  # of docker/.env: the repository from which the environment is taken
 BASE_LABEL = "org.opencontainers.image.base.name"  # OCI image specification 1.1, "Pre-Defined Annotation Keys"
+LOCK_LABEL = "conda-pip-docker.lock"
 ENVIRONMENT = "environment"  # the stage of the Dockerfile that is shared; it knows no user
 OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/entrypoint.sh")  # no inputs of it
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}  # kernels' and Windows' names to Docker's
@@ -185,6 +187,15 @@ def environment_tag(inputs: Mapping[str, str], base_name: str) -> str:
     machine = platform.machine()
     digest = files.digest(json.dumps(heavy, sort_keys=True).encode())
     return f"{digest}-{ARCHITECTURES.get(machine, machine)}"
+
+
+def labels(seen: Seen) -> dict[str, str]:
+    """Return what the environment says of itself: of no commit or clone, for all that have its inputs share it."""
+    name, _, digest = base.now(seen).name.partition("@")
+    locks = [files.content(ROOT / file) for file in inputs(seen) if re.fullmatch(r"environment\.lock/[^/]+", file)]
+    told = {BASE_LABEL: f"{name}@{digest}" if digest else name, BASE_LABEL.replace(".name", ".digest"): digest}
+    told[LOCK_LABEL] = f"sha256:{hashlib.sha256(b''.join(locks)).hexdigest()}" if locks else ""
+    return {label: value for label, value in told.items() if value}
 
 
 @fact
@@ -380,7 +391,8 @@ def write_down(built: Built) -> None:
 def build_environment(seen: Seen, *, attested: Sequence[str]) -> Ended:
     """Build the environment alone; its layers are those of the image."""
     name = base.now(seen).name
-    options = ("--load", "--tag", environment(seen).name, "--target", ENVIRONMENT, "--label", f"{BASE_LABEL}={name}")
+    told = (f"--label={label}={value}" for label, value in labels(seen).items())
+    options = ("--load", "--tag", environment(seen).name, "--target", ENVIRONMENT, *told)
     arguments = {"BASE_IMAGE": name, CACHES: clone.project(seen)}
     finished = build(DOCKERFILE, settings.now(seen).values, arguments=arguments, options=(*options, *attested))
     return Ended(finished.ok, finished.stderr)

@@ -24,6 +24,7 @@ PROGRAM = "docker/host_tasks/setup/program.py"  # what `invoke` runs
 GO_WITH = {
     "test_binder.py": ".binder/Dockerfile",
     "test_browser.py": "notebooks/penguins.ipynb",
+    "test_compose_examples.py": "docker/examples/git.yml",
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",
 }

@@ -1,11 +1,13 @@
 """The files in docker/examples, each as docker/docker-compose.override.yml of a clone."""
 
+import os
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 from aids import wait_until
-from conftest import ROOT, Clone, docker
+from conftest import ROOT, Clone, docker, git
 from lab import status_of
 
 EXAMPLES = sorted((ROOT / "docker" / "examples").glob("*.yml"))
@@ -123,3 +125,31 @@ def test_git_config_is_the_persons(running_stub: Clone, tmp_path: Path) -> None:
 
     done = running_stub.task("run", "--", "bash", "-c", "cat ~/.gitconfig", HOME=str(tmp_path))
     assert done.stdout == "[user]\n\tname = Ada\n"
+
+
+def test_git_reads_the_history_and_writes_nothing(running_stub: Clone) -> None:
+    """In a folder, log, blame, status and diff say what is here; nothing of .git can be written, its setup least."""
+    readme = running_stub.root / "notebooks" / "README.md"
+    git(running_stub, "init", "--quiet", ".")
+    git(running_stub, "add", "--all")
+    git(running_stub, "commit", "--quiet", "--message", "first")
+    if os.getuid() == 0:  # as the clone of a person, which is theirs
+        running_stub.run("chown", "--recursive", ":".join(running_stub.owner), ".git")
+    readme.write_text("changed\n", encoding="utf-8")
+    override(running_stub, "git.yml")
+    script = """cd notebooks && git log --format=%s
+        git blame --line-porcelain HEAD -- README.md | grep --count ^boundary
+        git status --short . && git diff --shortstat .
+        for words in "add ." "config core.fsmonitor ./evil" "commit --all --message=inside"; do
+            git $words 2>/dev/null && echo "wrote: $words"
+        done
+        echo evil 2>/dev/null >"$(git rev-parse --git-dir)/hooks/pre-commit" && echo "wrote: a hook"
+        true"""
+
+    running_stub.succeed("up", "--yes")
+    said = running_stub.succeed("run", "--", "bash", "-c", script).splitlines()
+
+    shutil.rmtree(running_stub.root / ".git")
+    readme.write_text("\n", encoding="utf-8")
+    assert (said[0], int(said[1]) > 0, said[2], len(said)) == ("first", True, " M README.md", 4), said
+    assert "1 file changed, 1 insertion(+)" in said[3]

@@ -303,6 +303,14 @@ def test_files_beside_requirements_and_system_packages_are_installed(odd: str) -
     ]
 
 
+def test_system_packages_may_link_manuals_of_their_own(odd: str) -> None:
+    """A base without manuals has no folder for them, and Java's packages end there: this is what they do."""
+    script = """touch /tmp/java.1.gz && update-alternatives --quiet --install /usr/bin/java java /bin/true 1 \\
+        --slave /usr/share/man/man1/java.1.gz java.1.gz /tmp/java.1.gz && readlink /usr/bin/java"""
+
+    assert run(odd, script, "--user=0") == "/etc/alternatives/java"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "kept"),
     [("requirements.txt", "tabulate\nhumanize\n", 1), ("postBuild", "#!/bin/sh\necho another\n", 2)],

@@ -5,14 +5,17 @@ import uuid
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
 import browser
 import pytest
 import websocket
-from conftest import Clone, wait_until
-from lab import api, cookies_of, status_of
+from conftest import Clone, docker, wait_until
+from lab import api, cookies_of, executed, status_of
 
 PACKAGES = (
+    "distributed",
+    "jupyter-resource-usage >=1",
     "jupyter-collaboration >=5",
     "jupyter-scheduler >=2",
     "jupyter-server-proxy >=4",
@@ -198,6 +201,50 @@ def test_page_of_another_origin_reaches_no_application(
 
     heard = (clone.root / "results" / "heard").read_text("utf-8")
     assert (answered, path.rpartition("/")[2] in heard) == (status, status == 200)
+
+
+@pytest.mark.parametrize(
+    ("asked", "heard"),
+    [("/proxy/{}/a/b?c=d", "/a/b?c=d"), ("/proxy/absolute/{}/a/b?c=d", "{}/proxy/absolute/{}/a/b?c=d")],
+    ids=["relative links", "absolute links"],
+)
+def test_application_is_asked_by_the_path_that_the_manual_says(
+    clone: Clone, proxied: str, asked: str, heard: str
+) -> None:
+    """Without the prefix, for what links relatively; with it, for what is told its own address."""
+    url, token = proxied.split("/?")[0], proxied.rpartition("token=")[2]
+    query, place = f"&e={uuid.uuid4().hex}", cookies_of(proxied)[0].removeprefix(url)
+    expected = heard.format(place, ECHO_PORT)
+
+    status = status_of(f"{url}{asked.format(ECHO_PORT)}{query}", Authorization=f"token {token}")
+    stranger = status_of(f"{url}{asked.format(ECHO_PORT)}{query}")
+
+    lines = (clone.root / "results" / "heard").read_text("utf-8").splitlines()
+    assert (status, stranger) == (200, 403)
+    assert [line for line in lines if query in line] == [f"GET {expected}{query}"]
+
+
+def test_links_that_are_shown_lead_to_jupyterlabs_address(proxied: str) -> None:
+    """Dask's dashboard and TensorBoard, in a notebook."""
+    code = """import os
+from distributed.utils import format_dashboard_link
+print(format_dashboard_link("127.0.0.1", 8787), os.environ["TENSORBOARD_PROXY_URL"])"""
+
+    messages = executed(proxied, code)
+
+    streams: list[Any] = [each["content"] for each in messages if each["msg_type"] == "stream"]
+    shown = "".join(each["text"] for each in streams if each["name"] == "stdout")
+    place = cookies_of(proxied)[0].removeprefix(proxied.split("/?")[0])
+    assert shown == f"{place}/proxy/8787/status {place}/proxy/%PORT%/\n", messages
+
+
+def test_memory_that_is_shown_is_the_containers(clone: Clone, fresh: str) -> None:
+    """jupyter-resource-usage shows MEMORY_LIMIT of docker/.env as what there is."""
+    answered: dict[str, Any] = api(fresh, "v1", root="api/metrics")
+
+    limit = docker("inspect", "--format", "{{.HostConfig.Memory}}", clone.container_id())
+    assert int(limit) > 0
+    assert answered["limits"]["memory"]["rss"] == int(limit)
 
 
 def test_other_origin_that_shows_the_token_is_answered(proxied: str) -> None:

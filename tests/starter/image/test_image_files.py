@@ -27,6 +27,9 @@ MADE = """
 /etc/profile.d/zz-activate.sh 0:0 777 l /opt/project/activate.sh
 /opt/env 0:100 2775 d
 /opt/home 0:0 755 d
+/opt/own 0:0 755 d
+/opt/own/bin 0:0 755 d
+/opt/own/lib 0:0 755 d
 /opt/project 0:0 755 d
 /opt/project/activate.sh 0:0 444 f
 /opt/project/project_startup.py 0:0 444 f

@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import YOURS, Clone, cloned, docker, rootless
+from conftest import YOURS, Clone, cloned, docker, rootless, wait_until
+from lab import status_of
 
 POST_ENV = "USER={user}\nUID={uid}\nGID={gid}\n"
 SHELL = {name: value for name, value in os.environ.items() if name not in ("USER", "UID", "GID")}
@@ -49,6 +53,24 @@ def test_plain_compose_configures_starts_and_stops(plain: Clone) -> None:
     assert (saved.st_uid, saved.st_gid) == ((os.getuid(), os.getgid()) if rootless() else (1000, 100))
 
 
+def container_at(port: int) -> str:
+    """Return the container that publishes a port, "" before there is one."""
+    return docker("container", "ls", "--quiet", "--filter", f"publish={port}")
+
+
+def link_of(port: int) -> str:
+    """Return the link by the manual's step: the token that `jupyter server list` prints, behind the published port."""
+    container = container_at(port)
+    done = subprocess.run(
+        ["docker", "container", "exec", container, "jupyter", "server", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    token = re.search(r"token=(\w+)", done.stdout)
+    return f"http://127.0.0.1:{port}/lab?token={token[1]}" if container and token else ""
+
+
 def test_plain_compose_without_env_says_what_to_run(plain: Clone) -> None:
     """Without docker/.env, Compose stops and names the command that writes it, instead of going on with blanks."""
     (plain.root / "docker" / ".env").unlink()
@@ -77,11 +99,21 @@ def test_image_build_and_container_run_of_the_post(plain: Clone, base: str) -> N
     built = plain.run(*build, cwd=folder)
     script = "touch results/by-run && id -u && id -un && pwd && readlink env"
     ran = plain.run("docker", "container", "run", "--rm", "--tty", *volumes, "post:test", "bash", "-c", script)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    of_post = ("docker", "container", "run", "--rm", "--tty", *volumes, "--publish", f"{port}:8888", "post:test")
+    with subprocess.Popen(of_post, stdout=subprocess.DEVNULL):
+        wait_until(lambda: link_of(port), timeout_s=120, what="a link by the manual's step")
+        link = link_of(port)
+        opened, without = status_of(link), status_of(link.partition("?")[0])
+        docker("container", "stop", container_at(port))
 
     command = docker("image", "inspect", "--format", "{{json .Config.Cmd}}", "post:test")
     docker("image", "rm", "post:test")
 
     assert built.returncode == 0, built.stderr[-3000:]
+    assert (opened, without) == (200, 403)
     assert ran.stdout.split() == [str(uid), "ada", "/home/ada/app", "/opt/env"], ran.stderr
     saved = (plain.root / "results" / "by-run").stat()
     assert (saved.st_uid, saved.st_gid) == ((os.getuid(), os.getgid()) if rootless() else (1815, 1852))

@@ -2,11 +2,24 @@
 
 import shutil
 import zipfile
+from typing import Any
 
 import pytest
 from conftest import Clone
+from lab import executed
 
 PROJECT = '[project]\nname = "study"\nversion = "1"\ndependencies = [\n    "{}",\n]\n'
+COMMANDS = '[project.scripts]\nstudy-cli = "study:main"\npython = "study:main"\n'
+PATH_OF_SERVER = """
+from pathlib import Path
+(server,) = (path for path in Path("/proc").glob("[0-9]*") if b"-I\\0-B\\0" in (path / "cmdline").read_bytes())
+print(*(line for line in (server / "environ").read_text().split("\\0") if line.startswith("PATH=")))
+"""
+PACKAGE = """
+from importlib import metadata
+def main() -> None:
+    print(metadata.version("study"), {!r})
+"""
 # On PyPI it is a source package and nothing else: who installs it runs its setup.py.
 SOURCE_ONLY = "docopt"
 
@@ -14,10 +27,43 @@ SOURCE_ONLY = "docopt"
 @pytest.fixture(scope="module")
 def built(clone: Clone) -> Clone:
     """A running clone whose src/ requires a package; a postBuild in which that can be imported would end the build."""
-    (clone.root / "src" / "pyproject.toml").write_text(PROJECT.format("humanize"), encoding="utf-8")
+    (clone.root / "src" / "pyproject.toml").write_text(PROJECT.format("humanize") + COMMANDS, encoding="utf-8")
+    (clone.root / "src" / "src" / "study").mkdir(parents=True)
+    (clone.root / "src" / "src" / "study" / "__init__.py").write_text(PACKAGE.format("first"), encoding="utf-8")
     (clone.root / "postBuild").write_text("#!/bin/sh\n! python -c 'import humanize'\n", encoding="utf-8")
     clone.succeed("up", "--yes")
     return clone
+
+
+def test_project_of_src_has_its_metadata_and_commands(built: Clone) -> None:
+    """In `run`, `docker exec`, a login shell, a notebook and tests; the code is the mounted, and nothing is left there.
+
+    A command of its own is behind all others, and the server finds none of them.
+    """
+    before = sorted(str(path) for path in (built.root / "src").rglob("*"))
+    (built.root / "src" / "src" / "study" / "__init__.py").write_text(PACKAGE.format("edited"), encoding="utf-8")
+    tested = "import subprocess\n\n\ndef test_own() -> None:\n    subprocess.run(['study-cli'], check=True)\n"
+    (built.root / "tests" / "test_own.py").write_text(tested, encoding="utf-8")
+
+    by_run = built.succeed("run", "--", "study-cli")
+    by_exec = built.inside("study-cli").stdout
+    by_shell = built.inside("bash", "-lc", "study-cli; command -v python; pip list --format=freeze | grep study").stdout
+    link = built.succeed("url").splitlines()[-1]
+    messages = executed(link, "!study-cli\nfrom study import main\nmain()")
+    by_test = built.task("test", "--", "-k", "own")
+    server = built.inside("python", "-c", PATH_OF_SERVER).stdout
+    isolated = built.inside("python", "-I", "-c", "from importlib.metadata import version; version('study')")
+
+    streams: list[Any] = [each["content"] for each in messages if each["msg_type"] == "stream"]
+    shown = "".join(each["text"] for each in streams).replace("\r", "")
+    assert (by_run, by_exec, shown) == ("1 edited\n", "1 edited\n", "1 edited\n1 edited\n")
+    assert by_shell == "1 edited\n/opt/env/bin/python\nstudy==1\n"
+    assert by_test.returncode == 0, by_test.stdout + by_test.stderr
+    assert server.startswith("PATH=/opt/env/bin:")
+    assert "/opt/own" not in server
+    assert "PackageNotFoundError" in isolated.stderr
+    assert sorted(str(path) for path in (built.root / "src").rglob("*")) == before
+    assert "Nothing was installed by hand" in built.succeed("diff")
 
 
 def test_required_package_is_for_notebooks_and_not_for_the_server(built: Clone) -> None:
