@@ -30,6 +30,7 @@ from host_tasks.subjects import (
     network,
     planted,
     ports,
+    probes,
     removal,
     settings as settings_of,
 )
@@ -39,7 +40,8 @@ from host_tasks.subjects.containers import Binding, Container
 from host_tasks.subjects.engine import Engine
 from host_tasks.subjects.identity import Identity
 from host_tasks.subjects.images import Built, Environment, Image
-from host_tasks.subjects.mounts import FOLDER, Crossing, Held, Place
+from host_tasks.subjects.mounts import FOLDER, Place
+from host_tasks.subjects.probes import Crossing, Held
 from host_tasks.subjects.settings import Settings
 
 PROJECT = "study-1a2b3c4d"
@@ -60,7 +62,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "bundle_bytes": network.bundle_bytes,
     "by_hand": record.installed_by_hand,
     "containers": containers.ours,
-    "crossings": mounts.crossings,
+    "crossings": probes.crossings,
     "engine": engines.state,
     "engine_says": idmap.info,
     "env_file_owner": settings_of.env_file_owner,
@@ -72,7 +74,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "has_compose": compose.is_there,
     "has_sbom_scanner": images.has_sbom_scanner,
     "hashes": compose.hashes,
-    "held": mounts.held,
+    "held": probes.held,
     "holders": ports.holders,
     "image": images.own,
     "inputs": images.inputs,
