@@ -16,6 +16,7 @@ from host_tasks.subjects import (
     idmap,
     images,
     link,
+    links,
     machine,
     mounts,
     network,
@@ -113,7 +114,7 @@ def doctor() -> tuple[Rule, ...]:
         *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
-        *(mounts.mounts_outside, planted.planted, ports.port, ports.reach, images.image),
+        *(mounts.mounts_outside, links.inward, planted.planted, ports.port, ports.reach, images.image),
         *(*services.sound(), services.services, mounts.mounts_inside, services.memory, machine.shared_memory),
     )
     return _with_extras(core, "doctor")

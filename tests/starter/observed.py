@@ -25,6 +25,7 @@ from host_tasks.subjects import (
     idmap,
     images,
     link,
+    links,
     machine,
     mounts,
     network,
@@ -40,6 +41,7 @@ from host_tasks.subjects.containers import Binding, Container
 from host_tasks.subjects.engine import Engine
 from host_tasks.subjects.identity import Identity
 from host_tasks.subjects.images import Built, Environment, Image
+from host_tasks.subjects.links import Links
 from host_tasks.subjects.mounts import FOLDER, Place
 from host_tasks.subjects.probes import Crossing, Held
 from host_tasks.subjects.settings import Settings
@@ -83,6 +85,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "lacking_for_gpu": gpu.missing,
     "lacking_images": images.lacking,
     "link": link.link,
+    "links": links.leading_out,
     "lock": environment_lock.committed,
     "lock_inputs": environment_lock.lines_now,
     "model": compose.model,
@@ -134,6 +137,7 @@ class Seen(loop.Seen):
             "bundle_bytes": 0,
             "held": (),
             "killed_for_memory": 0,
+            "links": Links(),
             "open_to_all": (),
             "processes": (0, 0),
             "free": {"the clone": (ROOT, 100 * GIB)},

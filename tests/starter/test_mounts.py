@@ -20,7 +20,7 @@ from host_tasks.kit import paths, words
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import Finding, plan
 from host_tasks.setup.basics import try_lock
-from host_tasks.subjects import clone, compose, containers, mounts, probes
+from host_tasks.subjects import clone, compose, containers, links, mounts, probes
 from host_tasks.subjects.compose import SERVICE, Mount
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
@@ -39,7 +39,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder that the modules take for the clone; what lies beside it is outside."""
     folder = tmp_path / "project"
     folder.mkdir()
-    for module in (paths, words, mounts):
+    for module in (paths, words, mounts, links):
         monkeypatch.setattr(module, "ROOT", folder)
     monkeypatch.setattr(mounts, "DOCKER_DIR", folder / "docker")
     monkeypatch.setattr(mounts, "TASKS_PY", folder / "tasks.py")
@@ -178,7 +178,7 @@ def folder(root: Path, name: str = "data", *, read_only: bool = False, **seen: o
         ),
         pytest.param(
             {"kind": DANGLING, "link": Path("gone")},
-            ("data is a link to gone, which does not exist", "rm data && mkdir data", ExitCode.CONFIG),
+            ("data is a link to gone, which does not exist", "mkdir data", ExitCode.CONFIG),
             id="link that leads nowhere",
         ),
         pytest.param(
@@ -230,7 +230,20 @@ def test_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
     assert found is not None
     assert (found.cause, found.step) == (f"data is a link out of the project, to {tmp_path / 'elsewhere'}", None)
     assert found.exit_code == ExitCode.CONFIG
+    line = f'{{type: bind, source: "{tmp_path}/elsewhere", target: "{root}/data"}}'
+    example = "add to volumes as in docker/examples/data-disk.yml, in docker/docker-compose.override.yml"
+    assert found.fix == f"{example}: {line}, then: invoke up"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_link_to_a_disk_that_is_not_mounted_stays(root: Path, tmp_path: Path) -> None:
+    """Neither does the fix take the link away, nor does it make a folder where the disk will be."""
+    (root / "data").symlink_to(tmp_path / "disk")
+
+    [found] = mounts.outside(looked(declared(root, "data")))
+
+    assert found is not None
+    assert found.fix == f"mount the disk of {tmp_path / 'disk'}, then: invoke up"
 
 
 def test_folder_below_a_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:

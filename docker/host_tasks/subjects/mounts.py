@@ -18,7 +18,7 @@ from host_tasks.kit import report
 from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY, YOURS, shown
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
 from host_tasks.loop import WARN, Finding, Seen, Step, examined, fact, fail, ok, rule
-from host_tasks.subjects import clone, compose, containers, identity, planted, probes, settings
+from host_tasks.subjects import clone, compose, containers, identity, links, planted, probes, settings
 
 FOLDER, FILE, OTHER, DANGLING, MISSING = "folder", "file", "other", "dangling", "missing"
 GIVE = "give"  # the key of the step that gives away what is root's
@@ -209,7 +209,10 @@ def _misplaced(place: Place) -> Finding | None:
         step = Step(make, "make missing folders", name) if place.ours else None
         return fail(f"{name} is missing", task_command("mounts --fix") if step else f"mkdir {source}", step=step)
     if place.kind == DANGLING:
-        return fail(f"{name} is a link to {place.link}, which does not exist", f"rm {source} && mkdir {source}")
+        # A disk that is not mounted now: neither the link goes, nor is a folder made in its place.
+        cure = f"mount the disk of {path_word(place.real)}, then: {task_command('up')}"
+        fix = f"mkdir {path_word(place.real)}" if place.real.is_relative_to(ROOT) else cure
+        return fail(f"{name} is a link to {place.link}, which does not exist", fix)
     if wrong := _misled(place):
         return wrong
     if place.kind != FOLDER and place.mount.source in [ROOT / folder for folder in YOURS]:
@@ -243,6 +246,8 @@ def _misled(place: Place) -> Finding | None:
     correct = "correct that mount in docker/docker-compose.override.yml"
     fix = f"rm {path_word(source)} && mkdir {path_word(source)}" if place.link else correct
     if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
+        if place.link and place.kind == FOLDER:
+            fix = links.mount_of(str(real), place.mount.target, "data-disk.yml")
         return fail(f"{name} is a link out of the project, to {real}", fix)
     code = (DOCKER_DIR, TASKS_PY, ROOT / ".venv", ROOT / ".git", ROOT / "tests" / "starter")
     if not place.mount.read_only and any(real == path or real in path.parents or path in real.parents for path in code):
