@@ -24,6 +24,7 @@ from host_tasks.subjects import (
     ports,
     services,
     settings,
+    volumes,
 )
 
 
@@ -114,8 +115,8 @@ def doctor() -> tuple[Rule, ...]:
         *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
-        *(mounts.mounts_outside, links.inward, planted.planted, ports.port, ports.reach, images.image),
-        *(*services.sound(), services.services, mounts.mounts_inside, services.memory, machine.shared_memory),
+        *(mounts.mounts_outside, links.inward, volumes.lost, planted.planted, ports.port, ports.reach, images.image),
+        *(*services.sound(), services.services, mounts.mounts_inside, volumes.volumes, services.memory, machine.shared_memory),
     )
     return _with_extras(core, "doctor")
 

@@ -34,6 +34,7 @@ from host_tasks.subjects import (
     probes,
     removal,
     settings as settings_of,
+    volumes,
 )
 from host_tasks.subjects.base import Base
 from host_tasks.subjects.compose import SERVICE, Mount
@@ -110,6 +111,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "starter": upgrade.state,
     "uid": settings_of.uid,
     "unfinished": upgrade.unfinished,
+    "unwritable": volumes.unwritable,
     "wheels": environment.wheels,
 }
 
@@ -139,6 +141,7 @@ class Seen(loop.Seen):
             "killed_for_memory": 0,
             "links": Links(),
             "open_to_all": (),
+            "unwritable": (),
             "processes": (0, 0),
             "free": {"the clone": (ROOT, 100 * GIB)},
             **known,

@@ -11,7 +11,7 @@ import yaml
 from observed import Seen, settings
 
 from host_tasks.kit import paths, words
-from host_tasks.loop import Finding
+from host_tasks.loop import Finding, ok
 from host_tasks.subjects import links, mounts
 from host_tasks.subjects.compose import SERVICE, Mount
 
@@ -42,9 +42,8 @@ def looked(root: Path, *more: dict[str, str]) -> Seen:
 
 
 def judged(root: Path, *more: dict[str, str]) -> Finding:
-    """Return what is said of the links."""
-    [finding] = links.inward.found(looked(root, *more))
-    return finding
+    """Return what is said of the links, which is fine where that is nothing."""
+    return next(links.inward.found(looked(root, *more)), ok(""))
 
 
 @pytest.mark.parametrize(
