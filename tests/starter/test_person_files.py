@@ -218,7 +218,7 @@ def test_line_for_pip_that_a_build_can_do_is_taken(line: str) -> None:
     ],
 )
 def test_circle_of_files_is_told_before_pip_refuses_it(beside: dict[str, str], lines: list[str]) -> None:
-    """Each line of it, by its file; the reader itself does not go round."""
+    """Each line of it, by its file; what the reader finds there is never followed round and round."""
     asked = person_files.read_environment("dependencies:\n- pip:\n  - -r requirements.txt\n")
     there = {*HERE, *beside}
 
