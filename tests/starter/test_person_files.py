@@ -203,7 +203,9 @@ def test_line_for_pip_that_a_build_can_do_is_taken(line: str) -> None:
     ("beside", "lines"),
     [
         pytest.param({"requirements.txt": "a\n-r requirements.txt"}, ["requirements.txt:2"], id="itself"),
-        pytest.param({"requirements.txt": "-r ./requirements.txt"}, ["requirements.txt:1"], id="itself, in other words"),
+        pytest.param(
+            {"requirements.txt": "-r ./requirements.txt"}, ["requirements.txt:1"], id="itself, in other words"
+        ),
         pytest.param({"constraints.txt": "-c constraints.txt"}, ["constraints.txt:1"], id="constraints"),
         pytest.param(
             {"requirements.txt": "-r requirements-dev.txt", "requirements-dev.txt": "\n-r requirements.txt # all"},
@@ -211,7 +213,10 @@ def test_line_for_pip_that_a_build_can_do_is_taken(line: str) -> None:
             id="two that name each other",
         ),
         pytest.param(
-            {"requirements.txt": "-r requirements-dev.txt\n-c constraints.txt", "requirements-dev.txt": "-c constraints.txt"},
+            {
+                "requirements.txt": "-r requirements-dev.txt\n-c constraints.txt",
+                "requirements-dev.txt": "-c constraints.txt",
+            },
             [],
             id="one that two name is no circle",
         ),

@@ -23,7 +23,7 @@ def with_volume() -> containers.Container:
 def test_volume_is_tried_from_inside(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user of the server is asked, of all volumes that can be written but our own."""
     asked: list[Sequence[str]] = []
-    monkeypatch.setattr(containers, "run_in", lambda _, argv: asked.append(argv) or answer)
+    monkeypatch.setattr(containers, "run_in", lambda _, argv: (asked.append(argv), answer)[1])
 
     found = volumes.unwritable(loop.Seen({containers.ours: (with_volume(),)}))
 
@@ -44,7 +44,7 @@ def test_nothing_is_asked_where_there_is_no_volume(
 @pytest.mark.parametrize("rule", [volumes.volumes, services.proved], ids=["doctor", "up"])
 def test_volume_that_cannot_be_written_fails(rule: loop.Rule) -> None:
     """It is judged like a folder: 77, both values, and the one command that cures."""
-    [finding] = [found for found in rule.found(examined(containers=(with_volume(),), unwritable=(CACHE,)))]
+    [finding] = list(rule.found(examined(containers=(with_volume(),), unwritable=(CACHE,))))
 
     assert finding.cause == f"ada (1815:1852) cannot write in {CACHE}, which is the volume study_cache"
     run = "docker run --rm --user=0 --network=none --entrypoint=/bin/chown --volume=study_cache:/volume sha256:i"
@@ -62,7 +62,7 @@ def mounted(**declared: Any) -> Seen:
 @pytest.mark.parametrize(
     "declared",
     [
-        {"tmpfs": ["/home/ada/app/scratch:size=1g", "/dev/shm"]},
+        {"tmpfs": ["/home/ada/app/scratch:size=1g", "/run"]},
         {"volumes": [{"type": "tmpfs", "target": "/home/ada/app/scratch"}, {"type": "tmpfs", "target": "/scratch"}]},
     ],
     ids=["tmpfs", "volumes"],
@@ -79,4 +79,4 @@ def test_tmpfs_below_the_project_is_told(declared: dict[str, Any]) -> None:
 
 def test_tmpfs_elsewhere_is_no_fault() -> None:
     """The hardened server has some in its home."""
-    assert list(volumes.lost.found(mounted(tmpfs=["/tmp", "/home/ada/.cache:size=1m"]))) == []
+    assert list(volumes.lost.found(mounted(tmpfs=["/run", "/home/ada/.cache:size=1m"]))) == []

@@ -170,6 +170,7 @@ def tell(seen: Seen) -> None:
     for finding in examined(seen, [ports.reach, links.inward, volumes.lost]):
         if finding.state == WARN:
             report.note(f"{finding.code}: {finding.cause}.")
+            report.note(f"fix: {finding.fix}")
 
 
 def open_in_browser(link: str) -> None:

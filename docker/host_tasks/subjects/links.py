@@ -48,10 +48,10 @@ def leading_out(seen: Seen) -> Links:
             for entry in found[:OF_ONE]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((folder / entry.name, f"{inside}/{entry.name}"))
-                elif entry.is_symlink() and os.path.exists(entry.path):
-                    leads = posixpath.normpath(posixpath.join(inside, os.readlink(entry.path)))
+                elif entry.is_symlink() and (link := Path(entry.path)).exists():
+                    leads = posixpath.normpath(posixpath.join(inside, link.readlink().as_posix()))
                     if not any(leads == target or leads.startswith(f"{target}/") for target in there):
-                        out.append((Path(entry.path), Path(os.path.realpath(entry.path))))
+                        out.append((link, link.resolve()))
     return Links(tuple(out), looked_at_all=not folders and not cut)
 
 

@@ -29,11 +29,13 @@ def unwritable(seen: Seen) -> tuple[str, ...]:
 
 
 def refused(seen: Seen) -> list[Finding]:
-    """Return which volumes cannot be written: the engine makes one root's where the image has no folder of that path."""
-    server, who = containers.server(seen), settings.now(seen).identity
+    """Return which volumes cannot be written: the engine makes one root's where the image has no such folder."""
+    if (server := containers.server(seen)) is None:
+        return []
+    who = settings.now(seen).identity
     run = "docker run --rm --user=0 --network=none --entrypoint=/bin/chown"
     findings = []
-    for target in unwritable(seen) if server else ():
+    for target in unwritable(seen):
         name = server.volumes[target]
         cause = f"{who.user} ({who.uid}:{who.gid}) cannot write in {target}, which is the volume {name}"
         cure = f"{run} --volume={name}:/volume {server.image} {who.uid}:{who.gid} /volume && {task_command('up')}"
