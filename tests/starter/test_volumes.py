@@ -23,7 +23,12 @@ def with_volume() -> containers.Container:
 def test_volume_is_tried_from_inside(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The user of the server is asked, of all volumes that can be written but our own."""
     asked: list[Sequence[str]] = []
-    monkeypatch.setattr(containers, "run_in", lambda _, argv: (asked.append(argv), answer)[1])
+
+    def run_in(_: containers.Container, argv: Sequence[str]) -> bytes:
+        asked.append(argv)
+        return answer
+
+    monkeypatch.setattr(containers, "run_in", run_in)
 
     found = volumes.unwritable(loop.Seen({containers.ours: (with_volume(),)}))
 

@@ -176,4 +176,4 @@ def test_what_is_read_inside_can_be_read_after_roots_umask(running_stub: Clone) 
     read = "cd /run/secrets && cat ca_bundle pip_config proxies yours/README.md >/dev/null && cat yours/key"
     done = running_stub.inside("sh", "-c", read)
     assert (done.stdout, done.stderr) == ("secret", "")
-    assert "1 passed" in running_stub.succeed("test", "--yes")
+    assert " passed" in running_stub.succeed("test", "--yes")
