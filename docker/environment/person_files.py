@@ -2,6 +2,7 @@
 
 import codecs
 import difflib
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -216,9 +217,27 @@ def pip_faults(environment: Environment, beside: Mapping[str, str], has: Callabl
     for name, text in beside.items():
         if name not in OTHERS:
             written += [(name, number, line) for number, line in enumerate(text.splitlines(), 1)]
+    named: dict[str, list[str]] = {}
+    for name, _, line in written:
+        if leads := NAMES_A_FILE.match(line.strip()):
+            named.setdefault(name, []).append(posixpath.normpath(leads[1]))
     for name, number, line in written:
-        if what := _pip_fault(_COMMENT.sub("", line).rstrip("\\ ").strip(), has):
+        said = _COMMENT.sub("", line).rstrip("\\ ").strip()
+        leads, what = NAMES_A_FILE.match(said), _pip_fault(said, has)
+        if leads and name in _reached(posixpath.normpath(leads[1]), named):
+            what = f"`{said}` leads back to {name}, which pip refuses: remove the line"
+        if what:
             yield FaultError(name, number, what)
+
+
+def _reached(name: str, named: Mapping[str, list[str]]) -> set[str]:
+    """Return a file and all that it leads to."""
+    reached, left = set[str](), [name]
+    while left:
+        if (file := left.pop()) not in reached:
+            reached.add(file)
+            left += named.get(file, [])
+    return reached
 
 
 def _pip_fault(line: str, has: Callable[[str], bool]) -> str:

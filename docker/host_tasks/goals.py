@@ -16,6 +16,7 @@ from host_tasks.subjects import (
     idmap,
     images,
     link,
+    links,
     machine,
     mounts,
     network,
@@ -23,6 +24,7 @@ from host_tasks.subjects import (
     ports,
     services,
     settings,
+    volumes,
 )
 
 
@@ -41,6 +43,7 @@ def with_engine() -> tuple[Rule, ...]:
     return (
         *(clone.path, environment.environment_yml, engine.engine, clone.moved, idmap.ids_fit),
         *(clone.taken_over, settings.compose_names, settings.env_file, settings.private_files),
+        identity.readable_inside,
     )
 
 
@@ -109,12 +112,19 @@ def doctor() -> tuple[Rule, ...]:
     core = (
         *(clone.path, engine.engine_closely, clone.moved, clone.taken_over, idmap.limits),
         *(settings.env_file, idmap.ids_fit, settings.private_files, settings.env_owner, settings.shell_unheard),
-        identity.closed_to_others,
+        *(identity.closed_to_others, identity.readable_inside),
         *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
-        *(mounts.mounts_outside, planted.planted, ports.port, ports.reach, images.image),
-        *(*services.sound(), services.services, mounts.mounts_inside, services.memory, machine.shared_memory),
+        *(mounts.mounts_outside, links.inward, volumes.lost, planted.planted, ports.port, ports.reach, images.image),
+        *(
+            *services.sound(),
+            services.services,
+            mounts.mounts_inside,
+            volumes.volumes,
+            services.memory,
+            machine.shared_memory,
+        ),
     )
     return _with_extras(core, "doctor")
 

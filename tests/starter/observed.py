@@ -25,13 +25,16 @@ from host_tasks.subjects import (
     idmap,
     images,
     link,
+    links,
     machine,
     mounts,
     network,
     planted,
     ports,
+    probes,
     removal,
     settings as settings_of,
+    volumes,
 )
 from host_tasks.subjects.base import Base
 from host_tasks.subjects.compose import SERVICE, Mount
@@ -39,7 +42,9 @@ from host_tasks.subjects.containers import Binding, Container
 from host_tasks.subjects.engine import Engine
 from host_tasks.subjects.identity import Identity
 from host_tasks.subjects.images import Built, Environment, Image
-from host_tasks.subjects.mounts import FOLDER, Crossing, Held, Place
+from host_tasks.subjects.links import Links
+from host_tasks.subjects.mounts import FOLDER, Place
+from host_tasks.subjects.probes import Crossing, Held
 from host_tasks.subjects.settings import Settings
 
 PROJECT = "study-1a2b3c4d"
@@ -59,8 +64,9 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "built": images.last_build,
     "bundle_bytes": network.bundle_bytes,
     "by_hand": record.installed_by_hand,
+    "closed_inside": identity.closed_inside,
     "containers": containers.ours,
-    "crossings": mounts.crossings,
+    "crossings": probes.crossings,
     "engine": engines.state,
     "engine_says": idmap.info,
     "env_file_owner": settings_of.env_file_owner,
@@ -72,7 +78,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "has_compose": compose.is_there,
     "has_sbom_scanner": images.has_sbom_scanner,
     "hashes": compose.hashes,
-    "held": mounts.held,
+    "held": probes.held,
     "holders": ports.holders,
     "image": images.own,
     "inputs": images.inputs,
@@ -81,6 +87,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "lacking_for_gpu": gpu.missing,
     "lacking_images": images.lacking,
     "link": link.link,
+    "links": links.leading_out,
     "lock": environment_lock.committed,
     "lock_inputs": environment_lock.lines_now,
     "model": compose.model,
@@ -106,6 +113,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "uid": settings_of.uid,
     "uncommitted": reproduce.uncommitted,
     "unfinished": upgrade.unfinished,
+    "unwritable": volumes.unwritable,
     "wheels": environment.wheels,
 }
 
@@ -132,8 +140,11 @@ class Seen(loop.Seen):
             "holders": lambda number: "node (process 4711)",
             "bundle_bytes": 0,
             "held": (),
+            "closed_inside": (),
             "killed_for_memory": 0,
+            "links": Links(),
             "open_to_all": (),
+            "unwritable": (),
             "processes": (0, 0),
             "free": {"the clone": (ROOT, 100 * GIB)},
             **known,

@@ -18,7 +18,7 @@ def fix_of(path: str, folder: Path) -> str:
     argv = [sys.executable, "-c", code, path]
     environ = {**os.environ, "PYTHONPATH": str(DOCKER_DIR)}
     return subprocess.run(
-        argv, cwd=folder, env=environ, capture_output=True, text=True, timeout=20, check=True
+        argv, cwd=folder, env=environ, capture_output=True, text=True, timeout=600, check=True
     ).stdout.strip()
 
 

@@ -103,9 +103,9 @@ def test_project_name_differs_for_a_worktree(tmp_path: Path) -> None:
     """A git worktree is a clone of its own."""
     root, tree = tmp_path / "study", tmp_path / "study-fix"
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C"]
-    subprocess.run(["git", "init", "--quiet", root], check=True, timeout=30)
-    subprocess.run([*git, root, "commit", "--quiet", "--allow-empty", "--message", "x"], check=True, timeout=30)
-    subprocess.run([*git, root, "worktree", "add", "--quiet", tree], check=True, timeout=30, capture_output=True)
+    subprocess.run(["git", "init", "--quiet", root], check=True, timeout=600)
+    subprocess.run([*git, root, "commit", "--quiet", "--allow-empty", "--message", "x"], check=True, timeout=600)
+    subprocess.run([*git, root, "worktree", "add", "--quiet", tree], check=True, timeout=600, capture_output=True)
 
     assert project_name(tree) != project_name(root)
 
@@ -131,7 +131,7 @@ def test_path_that_compose_cannot_read_is_refused(folder: bytes, below: str, tmp
         pytest.skip("this file system takes no such name")
 
     refused = judged(root)
-    subprocess.run(["bash", "-c", refused.fix], check=True, timeout=30)
+    subprocess.run(["bash", "-c", refused.fix], check=True, timeout=600)
 
     assert (refused.state, refused.exit_code) == (FAIL, ExitCode.CONFIG)
     assert f"{refused.cause}{refused.fix}".isprintable()
@@ -147,6 +147,6 @@ def test_repair_of_a_path_executes_nothing(tmp_path: Path) -> None:
 
     refused = judged(root)
 
-    subprocess.run(["bash", "-c", refused.fix], check=True, timeout=30, cwd=tmp_path)
+    subprocess.run(["bash", "-c", refused.fix], check=True, timeout=600, cwd=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["$(touch pwned)`touch pwned`-'"]
     assert shlex.split(refused.fix)[0] == "mv"

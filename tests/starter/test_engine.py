@@ -392,7 +392,7 @@ def test_script_changes_nothing(stub: Stub, argv: list[str], returncode: int, la
     """Where all is there, or the words are wrong, the script must say so and change nothing."""
     stub()
 
-    done = subprocess.run([paths.INSTALL_ENGINE, *argv], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([paths.INSTALL_ENGINE, *argv], capture_output=True, text=True, timeout=600, check=False)
 
     assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (returncode, "", last_line)
 

@@ -129,7 +129,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> ComposeReads:
         env_file.write_bytes(content)
         argv = [docker, "compose", "--env-file", str(env_file), "--file", str(model), "config", "--format", "json"]
         env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, f"{content!r}: {done.stderr}"
         found: dict[str, str] = json.loads(done.stdout)["services"]["s"]["environment"]
         return {key: value.replace("$$", "$") for key, value in found.items()}
@@ -663,7 +663,7 @@ def on_tmpfs(folder: Path, *arguments: str) -> dict[str, Any]:
         (pytest.fail if CI else pytest.skip)("no tmpfs can be mounted in a namespace of its own")
     script = f"{shlex.join(mount)} && exec {shlex.join([sys.executable, '-c', ON_FULL_DISK, str(folder), *arguments])}"
     env = {**os.environ, "PYTHONPATH": str(Path(envfile.__file__).parents[2])}
-    done = subprocess.run([*private, "sh", "-c", script], env=env, capture_output=True, check=True, timeout=60)
+    done = subprocess.run([*private, "sh", "-c", script], env=env, capture_output=True, check=True, timeout=600)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
@@ -707,7 +707,7 @@ def test_update_by_two_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest
     """Of two processes that change different keys at the same time, 100 times, neither loses a change."""
     monkeypatch.setattr(basics, "POLL_S", 0.001)
     rounds, path, fork = 100, tmp_path / ".env", multiprocessing.get_context("fork")
-    barrier = fork.Barrier(3, timeout=30)
+    barrier = fork.Barrier(3, timeout=600)
     writers = [fork.Process(target=write_at_once, args=(path, key, rounds, barrier)) for key in ("UID", "GID")]
     for writer in writers:
         writer.start()

@@ -61,7 +61,7 @@ def task(tree: Path, tmp_path: Path) -> Task:
 
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         argv = [sys.executable, "-I", program, *words]
-        return subprocess.run(argv, cwd=tree, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(argv, cwd=tree, env=environ, capture_output=True, text=True, timeout=600, check=False)
 
     return run
 

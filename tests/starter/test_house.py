@@ -28,7 +28,7 @@ CHANGES = {
     *("remove", "symlink", "hardlink_to", "execvp", "copy", "copytree", "move", "removedirs", "makedirs"),
 }
 # A probe is the one look that needs a file of its own; what fetches keeps it in a folder that ends with the look.
-PROBES = {"host_tasks.subjects.mounts", "host_tasks.extras.upgrade"}
+PROBES = {"host_tasks.subjects.mounts", "host_tasks.subjects.probes", "host_tasks.extras.upgrade"}
 
 
 def room(module: str) -> str:

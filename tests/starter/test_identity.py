@@ -15,9 +15,11 @@ import invoke
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
+from host_tasks import loop
 from host_tasks.kit.paths import DOCKER_DIR, ROOT
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.setup.basics import sudo_caller
+from host_tasks.subjects import clone, identity
 from host_tasks.subjects.identity import MAX_ID, Identity, decide, safe_user_name
 
 VALID_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -198,7 +200,7 @@ def test_safe_user_name_is_valid_for_any_name(name: str) -> None:
 def _observed(*prefix: str, env: dict[str, str]) -> tuple[str, int, int]:
     """Return what a process with this environment observes: name, uid, gid."""
     command = [*prefix, sys.executable, "-c", OBSERVE]
-    done = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, env=env, cwd="/", capture_output=True, text=True, timeout=600, check=True)
     user, uid, gid = done.stdout.split()
     return user, int(uid), int(gid)
 
@@ -227,7 +229,7 @@ def test_observe_ignores_the_environment(extra: dict[str, str]) -> None:
 def _someone(uid: int) -> tuple[str, int, int]:
     """Return what a process of another user observes, with misleading variables exported."""
     someone = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
-    if subprocess.run([*someone, sys.executable, "-c", ""], capture_output=True, timeout=30, check=False).returncode:
+    if subprocess.run([*someone, sys.executable, "-c", ""], capture_output=True, timeout=600, check=False).returncode:
         pytest.skip("another user cannot start this Python")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
@@ -244,3 +246,43 @@ def test_observe_as_another_user() -> None:
     """A uid that the user database does not know keeps its ids and gets a valid name; one that it knows has its own."""
     assert _someone(54321) == ("u54321", 54321, 54321)
     assert _someone(1) == ("daemon", 1, 1)
+
+
+@pytest.fixture
+def read_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone with what the container only reads, closed to others, and a key of the person's."""
+    for name in ("docker/pip.conf", "docker/secrets/README.md", "docker/secrets/key", "tests/test_mine.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for path in tmp_path.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    monkeypatch.setattr(identity, "DOCKER_DIR", tmp_path / "docker")
+    monkeypatch.setattr(identity, "TESTS", tmp_path / "tests")
+    return tmp_path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's files are closed to the container's user")
+def test_what_root_has_closed_is_opened_and_nothing_else(read_inside: Path) -> None:
+    """Files are read, folders entered too, nothing can be written by others, and a key stays its owner's only."""
+    seen = loop.Seen({clone.is_root: True})
+    [finding] = identity.readable_inside.found(seen)
+    assert finding.step
+
+    finding.step.do(seen)
+
+    modes = {str(path.relative_to(read_inside)): path.stat().st_mode & 0o777 for path in read_inside.rglob("*")}
+    assert modes == {
+        "docker": 0o700,
+        "docker/pip.conf": 0o644,
+        "docker/secrets": 0o755,
+        "docker/secrets/README.md": 0o644,
+        "docker/secrets/key": 0o600,
+        "tests": 0o755,
+        "tests/test_mine.py": 0o644,
+    }
+    assert list(identity.readable_inside.found(loop.Seen({clone.is_root: True}))) == []
+
+
+def test_person_who_is_not_root_has_files_that_the_container_reads(read_inside: Path) -> None:
+    """Its user is the person: nothing is opened."""
+    assert list(identity.readable_inside.found(loop.Seen({clone.is_root: False}))) == []

@@ -20,11 +20,12 @@ from host_tasks.kit import paths, words
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import Finding, plan
 from host_tasks.setup.basics import try_lock
-from host_tasks.subjects import clone, compose, containers, mounts
+from host_tasks.subjects import clone, compose, containers, links, mounts, probes
 from host_tasks.subjects.compose import SERVICE, Mount
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
-from host_tasks.subjects.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Crossing, Held, Place
+from host_tasks.subjects.mounts import DANGLING, FILE, FOLDER, MISSING, OTHER, Place
+from host_tasks.subjects.probes import Crossing, Held
 
 ME = Identity("me", os.getuid(), os.getgid(), "you")
 ADA = Identity("ada", 1815, 1852, "you")
@@ -38,7 +39,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder that the modules take for the clone; what lies beside it is outside."""
     folder = tmp_path / "project"
     folder.mkdir()
-    for module in (paths, words, mounts):
+    for module in (paths, words, mounts, links):
         monkeypatch.setattr(module, "ROOT", folder)
     monkeypatch.setattr(mounts, "DOCKER_DIR", folder / "docker")
     monkeypatch.setattr(mounts, "TASKS_PY", folder / "tasks.py")
@@ -90,7 +91,7 @@ def told(finding: Finding | None) -> tuple[str, str, ExitCode] | None:
     return (finding.cause, finding.fix, finding.exit_code) if finding else None
 
 
-def probes(root: Path) -> list[Path]:
+def left(root: Path) -> list[Path]:
     """Return the probe files that are left below a folder."""
     return [path for path in root.rglob(".probe*") if not path.is_dir()]
 
@@ -177,7 +178,7 @@ def folder(root: Path, name: str = "data", *, read_only: bool = False, **seen: o
         ),
         pytest.param(
             {"kind": DANGLING, "link": Path("gone")},
-            ("data is a link to gone, which does not exist", "rm data && mkdir data", ExitCode.CONFIG),
+            ("data is a link to gone, which does not exist", "mkdir data", ExitCode.CONFIG),
             id="link that leads nowhere",
         ),
         pytest.param(
@@ -229,7 +230,20 @@ def test_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
     assert found is not None
     assert (found.cause, found.step) == (f"data is a link out of the project, to {tmp_path / 'elsewhere'}", None)
     assert found.exit_code == ExitCode.CONFIG
+    line = f'{{type: bind, source: "{tmp_path}/elsewhere", target: "{root}/data"}}'
+    example = "add to volumes as in docker/examples/data-disk.yml, in docker/docker-compose.override.yml"
+    assert found.fix == f"{example}: {line}, then: invoke up"
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_link_to_a_disk_that_is_not_mounted_stays(root: Path, tmp_path: Path) -> None:
+    """Neither does the fix take the link away, nor does it make a folder where the disk will be."""
+    (root / "data").symlink_to(tmp_path / "disk")
+
+    [found] = mounts.outside(looked(declared(root, "data")))
+
+    assert found is not None
+    assert found.fix == f"mount the disk of {tmp_path / 'disk'}, then: invoke up"
 
 
 def test_folder_below_a_link_out_of_the_project_is_refused(root: Path, tmp_path: Path) -> None:
@@ -590,7 +604,7 @@ def container(found: Sequence[Mount], binds: dict[str, str] | None = None) -> Co
 
 def crossings(places: Sequence[Place], server: Container) -> tuple[Crossing, ...]:
     """Return what probes through a server say."""
-    return mounts.crossings(loop.Seen({mounts.places: tuple(places), containers.ours: (server,)}))
+    return probes.crossings(loop.Seen({mounts.places: tuple(places), containers.ours: (server,)}))
 
 
 def crossed(
@@ -615,7 +629,7 @@ def test_probes_cross_a_good_mount_both_ways(root: Path, folders: list[Mount], e
     good = [Crossing(str(each.source), read=True, wrote=True, owner=(ME.uid, ME.gid)) for each in folders]
     assert list(found) == good
     assert len(engine.commands) == 1
-    assert probes(root) == []
+    assert left(root) == []
     assert crossed(folders) == [None, None]
 
 
@@ -624,7 +638,7 @@ def test_folder_that_is_not_mounted_is_told(root: Path, folders: list[Mount], en
     found = crossed(folders, binds={folders[1].target: str(folders[1].source)})
 
     assert found == [("data is not mounted in the container", AGAIN, ExitCode.CONFIG), None]
-    assert probes(root) == []
+    assert left(root) == []
 
 
 def test_other_source_is_named(root: Path, folders: list[Mount], engine: Engine) -> None:
@@ -633,7 +647,7 @@ def test_other_source_is_named(root: Path, folders: list[Mount], engine: Engine)
 
     cause = f"data is not what the container has at {folders[0].target}: that is /elsewhere/data"
     assert found[0] == (cause, AGAIN, ExitCode.CONFIG)
-    assert probes(root) == []
+    assert left(root) == []
 
 
 def test_prefix_of_docker_desktop_is_the_same_source(folders: list[Mount], engine: Engine) -> None:
@@ -671,7 +685,7 @@ def test_file_from_inside_that_does_not_show_outside_is_told(root: Path, tmp_pat
     found = crossed([Mount(root / "data", str(copy), read_only=False)])
 
     assert found == [("data does not show outside what is written inside", "invoke restart", ExitCode.CONFIG)]
-    assert probes(root) == []
+    assert left(root) == []
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["read-write", "read-only"])
@@ -720,7 +734,7 @@ def test_probes_are_removed_when_the_engine_fails(root: Path, folders: list[Moun
     with pytest.raises(ConnectionError):
         crossed(folders)
 
-    assert probes(root) == []
+    assert left(root) == []
     assert len(engine.commands) == 1
 
 
@@ -739,7 +753,7 @@ def test_probe_that_only_the_container_may_remove_is_removed_by_it(
 
     crossed(folders)
 
-    assert probes(root) == []
+    assert left(root) == []
     assert [argv[0] for argv in engine.commands] == ["/bin/sh", "/bin/rm"]
 
 
@@ -763,7 +777,7 @@ def old_folders(root: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Cal
 
     def look(*mounted: str) -> list[Held]:
         server = container(declared(root, *(mounted or names)))
-        return list(mounts.held(loop.Seen({containers.ours: (server,)})))
+        return list(probes.held(loop.Seen({containers.ours: (server,)})))
 
     return look
 
@@ -798,7 +812,7 @@ def test_disk_that_was_mounted_since_the_start_is_seen(root: Path, monkeypatch: 
     look = old_folders(root, monkeypatch, "data", "data/disk")
     (root / "data" / "disk").rename(root / "below")
     (root / "data" / "disk").mkdir()
-    monkeypatch.setattr(mounts, "mount_points", lambda: frozenset([str(root / at)]))
+    monkeypatch.setattr(probes, "mount_points", lambda: frozenset([str(root / at)]))
 
     told = [(each.source.name, each.same, each.below) for each in look("data")]
 
@@ -856,7 +870,7 @@ def test_full_disk_is_told_from_a_folder_that_is_not_writable(
     def refused(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr(mounts.os, "open", refused)  # type: ignore[attr-defined]
+    monkeypatch.setattr(probes.os, "open", refused)  # type: ignore[attr-defined]
     with pytest.raises(HostError) as raised:
         crossed(folders)
     error = PermissionError(errno.EACCES, "Permission denied")

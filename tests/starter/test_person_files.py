@@ -196,7 +196,41 @@ def test_line_for_pip_that_a_build_can_do_is_taken(line: str) -> None:
     """Files and wheels that enter it, addresses, and what only looks like a path."""
     asked = person_files.read_environment("dependencies: [a]\n")
 
-    assert list(person_files.pip_faults(asked, {"requirements.txt": f"{line}\n"}, HERE.__contains__)) == []
+    assert list(person_files.pip_faults(asked, {"requirements-all.txt": f"{line}\n"}, HERE.__contains__)) == []
+
+
+@pytest.mark.parametrize(
+    ("beside", "lines"),
+    [
+        pytest.param({"requirements.txt": "a\n-r requirements.txt"}, ["requirements.txt:2"], id="itself"),
+        pytest.param(
+            {"requirements.txt": "-r ./requirements.txt"}, ["requirements.txt:1"], id="itself, in other words"
+        ),
+        pytest.param({"constraints.txt": "-c constraints.txt"}, ["constraints.txt:1"], id="constraints"),
+        pytest.param(
+            {"requirements.txt": "-r requirements-dev.txt", "requirements-dev.txt": "\n-r requirements.txt # all"},
+            ["requirements.txt:1", "requirements-dev.txt:2"],
+            id="two that name each other",
+        ),
+        pytest.param(
+            {
+                "requirements.txt": "-r requirements-dev.txt\n-c constraints.txt",
+                "requirements-dev.txt": "-c constraints.txt",
+            },
+            [],
+            id="one that two name is no circle",
+        ),
+    ],
+)
+def test_circle_of_files_is_told_before_pip_refuses_it(beside: dict[str, str], lines: list[str]) -> None:
+    """Each line of it, by its file; what the reader finds there is never followed round and round."""
+    asked = person_files.read_environment("dependencies:\n- pip:\n  - -r requirements.txt\n")
+    there = {*HERE, *beside}
+
+    faults = [str(fault) for fault in person_files.pip_faults(asked, beside, there.__contains__)]
+
+    assert [fault.rpartition(": `")[0] for fault in faults] == lines
+    assert all("leads back to" in fault for fault in faults)
 
 
 def test_rule_names_all_lines_before_a_build(clone: Path) -> None:

@@ -495,13 +495,14 @@ CASES = [
         "link out of the clone",
         lambda: healthy(places=(place(link=Path("/etc"), real=Path("/etc")),)),
         "error: data is a link out of the project, to /etc",
-        "fix: rm data && mkdir data",
+        "fix: add to volumes as in docker/examples/data-disk.yml, in docker/docker-compose.override.yml: "
+        '{type: bind, source: "/etc", target: "/home/ada/app/data"}, then: invoke up',
     ),
     case(
         "link to nothing",
         lambda: healthy(places=(place(link=Path("gone"), kind=DANGLING),)),
         "error: data is a link to gone, which does not exist",
-        "fix: rm data && mkdir data",
+        "fix: mkdir data",
     ),
     case(
         "file where a folder should be",

@@ -141,7 +141,7 @@ def test_kept_output_goes_to_a_terminal_as_large_as_ours(
 
     running = task(*sh("test -t 1 && test -t 2 && stty size <&1"), options="keep", stderr=theirs)
     os.close(theirs)
-    stdout, _ = running.communicate(timeout=20)
+    stdout, _ = running.communicate(timeout=600)
 
     assert stdout == "'33 77\\n'\n"
     assert b"33 77" in os.read(ours, 1000)
@@ -166,10 +166,10 @@ def test_command_without_an_answer_ends_with_75_and_is_gone(tmp_path: Path, capt
     argv = sh("sleep 60 & echo $! >child.pid; wait")
 
     with pytest.raises(HostError) as refusal:
-        runner.run(argv, cwd=tmp_path, timeout_s=0.3, capture=capture)
+        runner.run(argv, cwd=tmp_path, timeout_s=1, capture=capture)
 
     assert refusal.value.code == ExitCode.TRY_AGAIN
-    assert refusal.value.problem == "`sh -c 'sleep 60 & echo $! >child.pid; wait'` gave no answer within 0.3 s"
+    assert refusal.value.problem == "`sh -c 'sleep 60 & echo $! >child.pid; wait'` gave no answer within 1 s"
     child = number_in(tmp_path / "child.pid")
     wait_until(lambda: not alive(child))
 
@@ -205,7 +205,7 @@ def test_signal_is_passed_on_once_and_nothing_is_left(
         running.send_signal(number)
     still_there = alive(leader) and running.poll() is None
     (tmp_path / "go").touch()
-    _, stderr = running.communicate(timeout=20)
+    _, stderr = running.communicate(timeout=600)
 
     assert still_there
     assert (running.returncode, "Traceback" in stderr) == (code, False)
@@ -220,7 +220,7 @@ def test_command_that_does_not_end_is_killed(task: Callable[..., "subprocess.Pop
     leader, child = number_in(tmp_path / "leader.pid"), number_in(tmp_path / "child.pid")
 
     running.send_signal(signal.SIGTERM)
-    running.communicate(timeout=20)
+    running.communicate(timeout=600)
 
     assert running.returncode == 143
     wait_until(lambda: not alive(leader) and not alive(child))
@@ -259,7 +259,7 @@ def test_command_that_ended_leaves_nothing_to_stop(
 ) -> None:
     """Where the command ends by itself the second one does not run, and nobody watches any more."""
     running = task("true")
-    running.communicate(timeout=20)
+    running.communicate(timeout=600)
 
     assert (running.returncode, (tmp_path / "stopped").exists()) == (0, False)
 
@@ -270,7 +270,7 @@ def test_interactive_command_gets_the_signal_too(task: Callable[..., "subprocess
     leader = number_in(tmp_path / "leader.pid")
 
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=20)
+    running.communicate(timeout=600)
 
     assert running.returncode == 130
     wait_until(lambda: not alive(leader))

@@ -9,10 +9,11 @@ import pytest
 from observed import settings as settings_of
 
 from host_tasks import goals
+from host_tasks.kit.client import UnreachableError
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import ExitCode
 from host_tasks.loop import FAIL, OK, Finding, Rule, Seen
-from host_tasks.subjects import clone, containers, identity, link, network, services, settings
+from host_tasks.subjects import clone, containers, identity, link, network, removal, services, settings
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
 
@@ -531,3 +532,30 @@ def test_clone_that_was_not_moved_asks_no_engine(env_file: Path, monkeypatch: py
     [found] = clone.moved.found(Seen())
 
     assert found.state == "ok"
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["no engine", "an engine with nothing of it"])
+def test_old_name_is_kept_until_an_engine_answers(
+    env_file: Path, tmp_path: Path, left: Left, monkeypatch: pytest.MonkeyPatch, *, answers: bool
+) -> None:
+    """`env` of a moved clone writes all else; else its image and JupyterLab's settings would be lost to `take_over`."""
+    old = clone.project_name(tmp_path / "gone")
+    write()
+    kept(env_file, **{**written(), "UID": "7", "COMPOSE_PROJECT_NAME": old, "PROJECT_FOLDER": str(tmp_path / "gone")})
+
+    def everything(*_: str, **__: object) -> dict[str, list[str]]:
+        if not answers:
+            raise UnreachableError("no engine")
+        return {}
+
+    monkeypatch.setattr(removal, "everything", everything)
+
+    seen = Seen()
+    [finding] = settings.env_file.found(seen)
+    settings.write(seen)
+
+    assert ("COMPOSE_PROJECT_NAME" in finding.cause) is answers
+    assert written()["UID"] == "1815"
+    assert written()["COMPOSE_PROJECT_NAME"] == (clone.project_name() if answers else old)
+    assert clone.former(Seen()) == ("" if answers else old)
+    assert judged().state == "ok"

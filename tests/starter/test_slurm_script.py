@@ -320,7 +320,7 @@ def run_by_stub(folder: Path, body: str, **environ: str) -> "subprocess.Popen[st
 def test_program_is_told_of_its_job(folder: Path) -> None:
     """A part of an array knows which one it is, and of a GPU which one; no other word of the node's goes in."""
     told = run_by_stub(folder, "env -0", SLURM_JWT="of Slurm", NODE="of the node", **OF_THE_JOB).communicate(
-        timeout=60
+        timeout=600
     )[0]
 
     found = dict(line.partition("=")[::2] for line in told.split("\0"))
@@ -336,7 +336,7 @@ def test_signal_for_the_shell_reaches_the_program(folder: Path) -> None:
 
     process.send_signal(signal.SIGUSR1)
 
-    assert process.communicate(timeout=60)[0] == "saved\n"
+    assert process.communicate(timeout=600)[0] == "saved\n"
     assert process.returncode == 7
 
 
@@ -354,7 +354,7 @@ def test_program_that_does_not_end_leaves_nothing_on_the_node(folder: Path) -> N
     began = list((folder / "own").iterdir())
 
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
 
     assert len(began) == 1
     assert list((folder / "own").iterdir()) == []
@@ -401,10 +401,10 @@ for word in "$@"; do case $word in *:/mnt) own=${{word#--bind=}} own=${{own%/hom
 case "$*" in
 *'dask scheduler'*)
     printf '{{\\n  "address": "tls://here:1"\\n}}' >"$own/home/dask.json"
-    for _ in {{1..1000}}; do [[ -e {folder}/{until} ]] && break; sleep 0.01; done
+    for _ in {{1..30000}}; do [[ -e {folder}/{until} ]] && break; sleep 0.01; done
     exit 9
     ;;
-*) touch {folder}/begun; for _ in {{1..1000}}; do [[ {ends} ]] && break; sleep 0.01; done; exit 7 ;;
+*) touch {folder}/begun; for _ in {{1..30000}}; do [[ {ends} ]] && break; sleep 0.01; done; exit 7 ;;
 esac
 """
 

@@ -104,7 +104,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 def ending(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """Return the exit code and both streams of a task that ends."""
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=600)
     return process.returncode, stdout, stderr
 
 
@@ -212,7 +212,7 @@ def test_window_that_closes_amid_the_output_ends_the_task_as_its_signal_does(
 
     os.close(ours)
 
-    assert process.wait(timeout=30) == 129
+    assert process.wait(timeout=600) == 129
     wait_until(lambda: not alive(leader))
 
 
@@ -249,7 +249,7 @@ def test_pipe_that_nobody_reads_ends_the_task_quietly(start: Start, words: list[
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=600)
 
     assert (process.returncode, stderr) == (141, "")
 

@@ -64,7 +64,7 @@ def inv(tree: Path, tmp_path: Path) -> Invoke:
         program = str(tree / "docker" / "host_tasks" / "setup" / "program.py")
         argv = [sys.executable, "-I", *(["-c", told, program] if told else [program]), *words]
         return subprocess.run(
-            argv, cwd=tree / folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+            argv, cwd=tree / folder, env=environ, capture_output=True, text=True, timeout=600, check=False
         )
 
     return run
@@ -96,7 +96,7 @@ def test_bash_completes_both_forms(tree: Path, tmp_path: Path, form: str) -> Non
     environ = {"PATH": f"{called.parent}:/usr/bin:/bin", "HOME": str(tree)}
 
     done = subprocess.run(
-        ["bash", "-c", script], cwd=called.parent, env=environ, capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", script], cwd=called.parent, env=environ, capture_output=True, text=True, timeout=600, check=False
     )
 
     assert done.stdout == "--port\nstatus\n", done.stderr

@@ -287,7 +287,7 @@ def test_upgrade_that_is_killed_at_any_moment_goes_on(redesigned: Project, tmp_p
             pass
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, how)
-        process.wait(timeout=60)
+        process.wait(timeout=600)
         there = (killed.root / "tasks.py").is_file()
         again = killed.upgrade()
 

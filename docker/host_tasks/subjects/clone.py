@@ -107,7 +107,7 @@ def path(seen: Seen) -> Iterator[Finding]:
 @rule("moved")
 def moved(seen: Seen) -> Iterator[Finding]:
     """Refuse to go on beside containers that this clone started before it was moved or renamed."""
-    if left := removal.of_former(seen).get("containers"):
+    if left := (removal.of_former(seen) or {}).get("containers"):
         cause = f"this clone was moved, and what it started as {former(seen)} is still there: {', '.join(left)}"
         yield fail(cause, f"docker compose --project-name {former(seen)} down")
     else:
@@ -118,6 +118,9 @@ def moved(seen: Seen) -> Iterator[Finding]:
 def taken_over(seen: Seen) -> Iterator[Finding]:
     """Ask for nothing to have the name that this clone had at another place: settings come along, the rest goes."""
     left = removal.of_former(seen)
+    if left is None:
+        yield warn(f"this clone was moved, and no engine says what {former(seen)} has", task_command("up"))
+        return
     names = ", ".join(f"the {kind.removesuffix('s')} {name}" for kind, named in left.items() for name in named)
     if not names:
         return
@@ -138,7 +141,7 @@ def take_over(seen: Seen) -> None:
     import docker.errors
 
     old, new = former(seen), project(seen)
-    left, image = removal.of_former(seen), images.find(f"{old}-{compose.SERVICE}") or base.now(seen).image
+    left, image = removal.of_former(seen) or {}, images.find(f"{old}-{compose.SERVICE}") or base.now(seen).image
     with contextlib.suppress(docker.errors.NotFound), asking():
         for name in left.get("volumes", ()):
             labels = client().volumes.get(name).attrs["Labels"]

@@ -80,6 +80,7 @@ class Container:
     binds: Mapping[str, str] = field(default_factory=dict)  # of its bind mounts: target to source
     read_only: frozenset[str] = frozenset()  # targets of bind mounts
     is_fixed: bool = False  # nothing of its own can be written
+    volumes: Mapping[str, str] = field(default_factory=dict)  # that can be written: target to name
     environ: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
@@ -222,6 +223,11 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         binds={mount["Destination"]: mount["Source"] for mount in mounts if mount.get("Type") == "bind"},
         read_only=frozenset(mount["Destination"] for mount in mounts if not mount.get("RW", True)),
         is_fixed=bool(host.get("ReadonlyRootfs")),
+        volumes={
+            mount["Destination"]: mount["Name"]
+            for mount in mounts
+            if mount.get("Type") == "volume" and mount.get("Name") and mount.get("RW", True)
+        },
         environ={name: value for name, _, value in (line.partition("=") for line in config.get("Env") or [])},
         command=tuple(config.get("Cmd") or ()),
     )

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY
-from host_tasks.kit.words import ExitCode, HostError, path_word
-from host_tasks.loop import Finding, Seen, fact, rule, warn
+from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY, TESTS, shown
+from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
+from host_tasks.loop import Finding, Seen, Step, fact, fail, rule, warn
 from host_tasks.setup.basics import root_acts_for, sudo_caller
+from host_tasks.subjects import clone
 
 DEFAULT_USER = "al-khawarizmi"
 MAX_ID = 2147483647  # moby: "uids and gids must be in range 0-2147483647"
@@ -64,7 +66,27 @@ def open_to_all(seen: Seen) -> tuple[Path, ...]:
     return tuple(path for path in code if reached and path.stat().st_mode & 0o002)
 
 
+@fact
+def closed_inside(seen: Seen) -> tuple[Path, ...]:
+    """Return what the container only reads and only root can, as after `umask 077`, where root works for another."""
+    if not clone.is_root(seen):
+        return ()
+    names = ("ca-bundle.pem", "pip.conf", "proxies.conf", "secrets", "secrets/README.md")
+    read = [*(DOCKER_DIR / name for name in names), TESTS, *TESTS.rglob("*")]
+    status = ((path, path.stat()) for path in read if path.exists() and not path.is_symlink())
+    return tuple(path for path, told in status if told.st_uid == 0 and not told.st_mode & 0o004)
+
+
 # judge
+
+
+@rule("clone-mode")
+def readable_inside(seen: Seen) -> Iterator[Finding]:
+    """Ask for what the container only reads to be readable for its user."""
+    if paths := closed_inside(seen):
+        step = Step(open_inside, "let the container read its settings and tests", ", ".join(map(shown, paths[:3])))
+        cause = f"only root can read {shown(paths[0])} and {len(paths) - 1} more, which the container reads"
+        yield fail(cause, task_command("up"), step=step)
 
 
 @rule("clone-mode")
@@ -127,3 +149,12 @@ def safe_user_name(name: str) -> str:
         return "u-root"
     safe = safe if safe[0].isalpha() else f"u{safe}"
     return safe[:MAX_NAME_LENGTH].rstrip("-")
+
+
+# repair
+
+
+def open_inside(seen: Seen) -> None:
+    """Let everybody read what the container only reads; whoever cannot enter the clone's folder still cannot."""
+    for path in closed_inside(seen):
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | (0o055 if path.is_dir() else 0o044))

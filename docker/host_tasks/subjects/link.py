@@ -14,7 +14,7 @@ from host_tasks.kit import files, report
 from host_tasks.kit.paths import REDIRECT_FILE
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import WARN, Ended, Finding, Seen, Step, examined, fact, fail, ok, rule
-from host_tasks.subjects import containers, ports
+from host_tasks.subjects import containers, links, ports, volumes
 
 ANSWER_S = 10.0  # for a whole answer, however slowly it comes
 STATUS_BYTES = 4096  # of it that are read: its first line has the status (RFC 9112, 4)
@@ -167,9 +167,10 @@ def rotate(seen: Seen) -> Ended | None:
 def tell(seen: Seen) -> None:
     """Print the link, and warn of what other machines reach."""
     report.result(link(seen))
-    for finding in examined(seen, [ports.reach]):
+    for finding in examined(seen, [ports.reach, links.inward, volumes.lost]):
         if finding.state == WARN:
             report.note(f"{finding.code}: {finding.cause}.")
+            report.note(f"fix: {finding.fix}")
 
 
 def open_in_browser(link: str) -> None:

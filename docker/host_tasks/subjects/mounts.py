@@ -1,41 +1,28 @@
 """The bind mounts: what is saved inside must be the caller's outside.
 
 Before the start the sources are judged from outside. Permission bits say no where an access control list or a further
-group says yes, so probes have the last word: files that are made on both sides of a running container, read on the
-other, and removed again.
+group says yes, so probes (probes.py) have the last word.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from host_tasks.kit import files, report
+from host_tasks.kit import report
 from host_tasks.kit.paths import DOCKER_DIR, ROOT, TASKS_PY, YOURS, shown
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
 from host_tasks.loop import WARN, Finding, Seen, Step, examined, fact, fail, ok, rule
-from host_tasks.setup.basics import try_lock
-from host_tasks.subjects import clone, compose, containers, identity, planted, settings
+from host_tasks.subjects import clone, compose, containers, identity, links, planted, probes, settings
 
 FOLDER, FILE, OTHER, DANGLING, MISSING = "folder", "file", "other", "dangling", "missing"
 GIVE = "give"  # the key of the step that gives away what is root's
 USERS = 100  # the group `users`, of which docker/create-user.sh makes everybody a member (Debian base-passwd)
-PROBE = re.compile(r"\.probe-[0-9a-f]{16}\.(inside|outside)")
-# For each target: whether a probe could be written inside, and what the probe written outside says.
-PROBE_SCRIPT = """
-name=$1; shift
-for target; do
-    if printf %s "$name" >"$target/$name.inside"; then wrote=yes; else wrote=no; fi
-    echo "$wrote $(head -c 100 "$target/$name.outside")"
-done 2>/dev/null
-"""
 
 
 # look
@@ -68,35 +55,12 @@ class Place:
         return self.link is None and ROOT in self.mount.source.parents and ROOT in self.real.parents
 
 
-@dataclass(frozen=True)
-class Held:
-    """What the running server has at a path, beside what this machine has there now."""
-
-    target: str  # of the mount
-    source: Path
-    same: bool
-    is_there: bool = True  # whether this machine has anything there
-    is_deleted: bool = False  # whether what the server has is nowhere else
-    read_only: bool = False
-    below: bool = False  # whether it is no mount, but what was mounted below its source on this machine
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """What the probes of one mount said."""
-
-    source: str | None  # what the container was started with at the target; None = nothing
-    read: bool = True  # whether the file from outside could be read inside
-    wrote: bool = True  # whether a file could be written inside
-    owner: tuple[int, int] | None = None  # uid and gid of the file from inside, seen outside; None = not seen
-
-
 @fact
 def places(seen: Seen) -> tuple[Place, ...]:
     """Return the sources of the declared mounts on this machine."""
     declared = compose.declared_mounts(compose.model(seen))
     for mount in declared:
-        sweep(mount.source)  # or root's own would be counted as what is to be given away
+        probes.sweep(mount.source)  # or root's own would be counted as what is to be given away
     return tuple(place(mount, count_roots=clone.is_root(seen)) for mount in declared)
 
 
@@ -131,7 +95,7 @@ def roots(folder: Path) -> list[tuple[str, int, int]]:
     That is: behind links, files of more than one name (one may be outside), and what is mounted below the folder.
     """
     found: list[tuple[str, int, int]] = []
-    edges = mount_points() - {str(folder)}
+    edges = probes.mount_points() - {str(folder)}
     for at, folders, names in os.walk(folder, followlinks=False):
         folders[:] = [name for name in folders if f"{at}/{name}" not in edges]
         for path in (*([at] if at == str(folder) else []), *(f"{at}/{name}" for name in (*folders, *names))):
@@ -141,121 +105,6 @@ def roots(folder: Path) -> list[tuple[str, int, int]]:
                 if status.st_uid == 0 and single and path not in edges:
                     found.append((path, status.st_dev, status.st_ino))
     return found
-
-
-def mount_points() -> frozenset[str]:
-    """Return where something is mounted in this process's sight (proc(5), mountinfo; empty elsewhere than on Linux)."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4]) for line in lines)
-
-
-@fact
-def held(seen: Seen) -> tuple[Held, ...]:
-    """Return what the running server has of each mounted folder; nothing where that cannot be compared."""
-    server = containers.server(seen)
-    if server is None or server.status != "running":
-        return ()
-    paths = {target: (target, Path(source)) for target, source in sorted(server.binds.items())}
-    edges, found = [Path(edge) for edge in sorted(mount_points())], []
-    for target, source in list(paths.values()):
-        real = Path(os.path.realpath(source))
-        for edge in (edge for edge in edges if real in edge.parents):
-            paths.setdefault(f"{target}/{edge.relative_to(real)}", (target, edge))
-    for path, status in containers.status_inside(server, paths).items():
-        target, source = paths[path]
-        with contextlib.suppress(PermissionError):  # one that is not to be looked at (FUSE of another user)
-            here = source.stat() if source.exists() else None
-            if stat.S_ISDIR(status.st_mode) and (here or path == target):
-                same, is_deleted = here is not None and os.path.samestat(here, status), status.st_nlink == 0
-                read_only, below = target in server.read_only, path != target
-                found.append(Held(target, source, same, here is not None, is_deleted, read_only, below))
-    return tuple(found)
-
-
-@fact
-def crossings(seen: Seen) -> tuple[Crossing, ...]:
-    """Return what probes through the server, which runs, say of each mount, in the order of `places`.
-
-    A probe is locked until all have crossed, so those of a run that was killed are told from those of another run.
-
-    Raises:
-        HostError: a probe cannot be written for another reason than permission (74).
-    """
-    import secrets
-
-    server, name = containers.server(seen), f".probe-{secrets.token_hex(8)}"
-    probed = [place for place in places(seen) if place.kind == FOLDER]
-    if server is None or server.status != "running":
-        return ()
-    targets = [place.mount.target for place in probed]
-    try:
-        with contextlib.ExitStack() as locks:
-            for place in probed:
-                _write_probe(place.mount.source / f"{name}.outside", name, locks)
-            answer = containers.run_in(server, ["/bin/sh", "-c", PROBE_SCRIPT, "sh", name, *targets]) if probed else b""
-        lines = [*answer.decode(errors="replace").splitlines(), *([""] * len(probed))]
-        told = dict(zip(targets, lines, strict=False))
-        return tuple(_crossing(place, name, told.get(place.mount.target), server) for place in places(seen))
-    finally:
-        sides = [place.mount.source / f"{name}.{side}" for place in probed for side in ("inside", "outside")]
-        if len(list(filter(_removed, sides))) < len(sides):  # its owner alone may remove one in some folders
-            containers.run_in(server, ["/bin/rm", "-f", *(f"{target}/{name}.inside" for target in targets)])
-
-
-def _crossing(place: Place, name: str, line: str | None, container: containers.Container) -> Crossing:
-    """Return what crosses one mount; line None = it is no folder, and only its source is looked at."""
-    source, owner = container.binds.get(place.mount.target), None
-    if line is None:
-        return Crossing(source)
-    with contextlib.suppress(OSError):
-        status = os.lstat(place.mount.source / f"{name}.inside")
-        owner = (status.st_uid, status.st_gid)
-    wrote, _, read = line.partition(" ")
-    return Crossing(source, read=read == name, wrote=wrote == "yes", owner=owner)
-
-
-def _write_probe(path: Path, text: str, locks: contextlib.ExitStack) -> None:
-    """Write a probe that anyone may read, and lock it; a folder that the caller cannot write to goes without."""
-    try:
-        file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8")  # noqa: SIM115, PTH123
-        with contextlib.suppress(OSError):  # a file system without locks
-            try_lock(locks.enter_context(file).fileno())
-        if os.name != "nt":
-            with files.where_modes_are():  # against the umask
-                os.fchmod(file.fileno(), 0o644)
-        file.write(text)
-        file.flush()
-    except OSError as err:
-        if isinstance(err, PermissionError) or err.errno == errno.EROFS:
-            return
-        fix = f"df {shown(path.parent)}"
-        raise HostError(f"{shown(path.parent)} cannot be written: {err.strerror}", fix=fix, code=ExitCode.IO) from err
-
-
-def sweep(folder: Path) -> None:
-    """Remove the probes of a run that was killed: files of that form with their own name in them, and not locked."""
-    for path in [path for path in folder.glob(".probe-*side") if PROBE.fullmatch(path.name)]:
-        marker = path.with_suffix(".outside")
-        with contextlib.suppress(OSError):
-            flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-            descriptor = os.open(marker if marker.exists() else path, flags)
-            try:
-                is_left = os.read(descriptor, 100) == path.stem.encode() and try_lock(descriptor)
-            finally:
-                os.close(descriptor)
-            if is_left:
-                path.unlink()
-
-
-def _removed(path: Path) -> bool:
-    """Return whether a file is gone after this."""
-    with contextlib.suppress(OSError):
-        path.unlink(missing_ok=True)
-        return True
-    return False
 
 
 # judge
@@ -293,7 +142,7 @@ def folders_of_another(seen: Seen) -> Iterator[Finding]:
 def parted(seen: Seen) -> dict[str, Finding]:
     """Return why the running server has another folder at a target than there is now, by that target."""
     findings: dict[str, Finding] = {}
-    for folder in held(seen):
+    for folder in probes.held(seen):
         name, goes = shown(folder.source), "nowhere" if folder.is_deleted else "to the old one"
         if folder.same:
             continue
@@ -316,7 +165,7 @@ def parted(seen: Seen) -> dict[str, Finding]:
 
 def replaced(seen: Seen) -> str:
     """Return why the server has to be restarted, which gives it the folders that are here now; "" where it has them."""
-    old = {folder.target for folder in held(seen) if not (folder.same or folder.below)}
+    old = {folder.target for folder in probes.held(seen) if not (folder.same or folder.below)}
     return next((finding.cause for target, finding in parted(seen).items() if target in old), "")
 
 
@@ -329,7 +178,7 @@ def _is_elsewhere(seen: Seen) -> bool:
 
 def _is_of_another(seen: Seen) -> bool:
     """Return whether all that the server has of this clone is elsewhere: docker/secrets, too, which nobody moves."""
-    own = [folder for folder in held(seen) if ROOT in folder.source.parents and not folder.below]
+    own = [folder for folder in probes.held(seen) if ROOT in folder.source.parents and not folder.below]
     return bool(own) and not any(folder.same or folder.is_deleted for folder in own)
 
 
@@ -343,7 +192,7 @@ def outside(seen: Seen) -> list[Finding | None]:
 
 def inside(seen: Seen) -> list[Finding | None]:
     """Return what is wrong with the way through each mount, None = nothing; [] where the server does not run."""
-    through, who = crossings(seen), settings.now(seen).identity
+    through, who = probes.crossings(seen), settings.now(seen).identity
     pairs, old = zip(places(seen) if through else (), through, strict=True), parted(seen)
     return [old.get(place.mount.target) or crossed(place, crossing, who) for place, crossing in pairs]
 
@@ -360,7 +209,10 @@ def _misplaced(place: Place) -> Finding | None:
         step = Step(make, "make missing folders", name) if place.ours else None
         return fail(f"{name} is missing", task_command("mounts --fix") if step else f"mkdir {source}", step=step)
     if place.kind == DANGLING:
-        return fail(f"{name} is a link to {place.link}, which does not exist", f"rm {source} && mkdir {source}")
+        # A disk that is not mounted now: neither the link goes, nor is a folder made in its place.
+        cure = f"mount the disk of {path_word(place.real)}, then: {task_command('up')}"
+        fix = f"mkdir {path_word(place.real)}" if place.real.is_relative_to(ROOT) else cure
+        return fail(f"{name} is a link to {place.link}, which does not exist", fix)
     if wrong := _misled(place):
         return wrong
     if place.kind != FOLDER and place.mount.source in [ROOT / folder for folder in YOURS]:
@@ -394,6 +246,8 @@ def _misled(place: Place) -> Finding | None:
     correct = "correct that mount in docker/docker-compose.override.yml"
     fix = f"rm {path_word(source)} && mkdir {path_word(source)}" if place.link else correct
     if source.is_relative_to(ROOT) and not real.is_relative_to(ROOT):
+        if place.link and place.kind == FOLDER:
+            fix = links.mount_of(str(real), place.mount.target, "data-disk.yml")
         return fail(f"{name} is a link out of the project, to {real}", fix)
     code = (DOCKER_DIR, TASKS_PY, ROOT / ".venv", ROOT / ".git", ROOT / "tests" / "starter")
     if not place.mount.read_only and any(real == path or real in path.parents or path in real.parents for path in code):
@@ -422,7 +276,9 @@ def bits_allow(place: Place, who: identity.Identity, groups: tuple[int, ...]) ->
     return (place.mode >> shift) & 0o3 == 0o3
 
 
-def crossed(place: Place, crossing: Crossing, who: identity.Identity, platform: str = sys.platform) -> Finding | None:
+def crossed(
+    place: Place, crossing: probes.Crossing, who: identity.Identity, platform: str = sys.platform
+) -> Finding | None:
     """Return what is wrong between container and host, or None."""
     mount, name, again = place.mount, place.shown, _again()
     if crossing.source is None:

@@ -34,13 +34,17 @@ def everything(*projects: str, kinds: Iterable[str] = REMOVAL) -> dict[str, list
 
 
 @fact
-def of_former(seen: Seen) -> Mapping[str, list[str]]:
-    """Return the names of what this clone has by the name of another place, by kind; no network outlives containers."""
-    with contextlib.suppress(UnreachableError):
-        if old := clone.former(seen):
+def of_former(seen: Seen) -> Mapping[str, list[str]] | None:
+    """Return the names of what this clone has by the name of another place, by kind; no network outlives containers.
+
+    None = it was elsewhere, and no engine answers what it has.
+    """
+    if old := clone.former(seen):
+        with contextlib.suppress(UnreachableError):
             left = everything(old, kinds=("containers", "volumes", "images"))
             left["volumes"] = [name for name in left.get("volumes", ()) if name.startswith(f"{old}_")]  # no other's
             return {kind: names for kind, names in left.items() if names}
+        return None
     return {}
 
 

@@ -14,7 +14,7 @@ from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import OVERRIDE_FILES, ROOT, shown
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fail, ok, rule, warn
-from host_tasks.subjects import build_failure, clone, compose, containers, images, mounts, ports, settings
+from host_tasks.subjects import build_failure, clone, compose, containers, images, mounts, ports, settings, volumes
 
 START = "start on port "  # how the key of a start begins: with another port it is another try
 BUILD = "build the other services"  # the key
@@ -101,7 +101,8 @@ def sound() -> tuple[Rule, ...]:
 @rule("mounts", upon=("server",), afterwards=True)
 def proved(seen: Seen) -> Iterator[Finding]:
     """Ask for a way through each mount; a server that was started without one does not stay."""
-    yield from (replace(finding, parting=give_up) for finding in mounts.inside(seen) if finding)
+    found = [*mounts.inside(seen), *volumes.refused(seen)]
+    yield from (replace(finding, parting=give_up) for finding in found if finding)
 
 
 def _causes(seen: Seen, *, started: bool) -> Iterator[str]:

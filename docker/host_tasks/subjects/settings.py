@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,7 +27,7 @@ from host_tasks.kit.paths import (
 )
 from host_tasks.kit.words import masked, path_word, task_command
 from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
-from host_tasks.subjects import clone, compose, identity, idmap, network, ports
+from host_tasks.subjects import clone, compose, identity, idmap, network, ports, removal
 
 HEADER = "# Written by `python3 tasks.py env`: who you are, and what was chosen for this clone."
 GONE = "docker-compose.hardened-workers.yml"  # a Compose file of earlier starters, whose docker/.env may name it
@@ -93,6 +93,18 @@ def exposed(seen: Seen) -> Mapping[Path, str]:
 def own_files(seen: Seen) -> tuple[list[str], list[str]]:
     """Return the person's Compose files that are read instead of ours, and those that are read after it, by name."""
     return [path.name for path in BEFORE_COMPOSE_FILE if path.is_file()], compose.overrides(DOCKER_DIR)
+
+
+def of_old_place(seen: Seen) -> dict[str, str]:
+    """Return what docker/.env keeps of another place of this clone: its old name, by which an engine knows its things.
+
+    Where none answers now, nothing can be taken over, and without that name nothing ever could.
+    """
+    settings = now(seen)
+    renamed = any(change.key == "COMPOSE_PROJECT_NAME" and change.old for change in settings.plan.changes)
+    if not renamed or removal.of_former(seen) is not None:
+        return {}
+    return {key: settings.kept[key] for key in ("COMPOSE_PROJECT_NAME", "PROJECT_FOLDER") if key in settings.kept}
 
 
 @fact
@@ -200,15 +212,16 @@ def _text(path: Path) -> str:
 def env_file(seen: Seen) -> Iterator[Finding]:
     """Ask for docker/.env, and the files beside it, to say what is true of this machine and this person."""
     settings, name = now(seen), shown(ENV_FILE)
-    port = settings.kept.get(ports.KEY, "")
+    port, stays = settings.kept.get(ports.KEY, ""), of_old_place(seen)
+    plan = replace(settings.plan, changes=tuple(each for each in settings.plan.changes if each.key not in stays))
     if port and not ports.is_port(port):
         line = env(ENV_FILE).line_numbers()[ports.KEY]
         problem = f"{name}:{line}: {ports.KEY}={port} is not between {ports.LOWEST_PORT} and {ports.HIGHEST_PORT}"
         yield fail(problem, f"correct or remove line {line}, then: {task_command('env')}")
-    elif settings.plan.changes:
-        keys = ", ".join(change.key for change in settings.plan.changes)
+    elif plan.changes:
+        keys = ", ".join(change.key for change in plan.changes)
         step = Step(write, f"write {name}", f"{keys} in {name}; every other line stays")
-        yield fail(reason(settings.plan), task_command("env"), step=step)
+        yield fail(reason(plan), task_command("env"), step=step)
     elif settings.beside:
         names = " and ".join(map(shown, settings.beside))
         cause = f"{names} does not hold what this machine says now"
@@ -320,7 +333,7 @@ def write(seen: Seen, **values: str | None) -> None:
         for path in filter(Path.is_file, (PIP_CONFIG, PROXY_CONFIG, CA_BUNDLE)):
             with files.where_modes_are():
                 os.chown(path, settings.identity.uid, settings.identity.gid)
-    plan = env(ENV_FILE).plan({**settings.observed, **values})
+    plan = env(ENV_FILE).plan({**settings.observed, **of_old_place(seen), **values})
     envfile.write(plan)
     for change in plan.changes:
         report.note(f"{shown(ENV_FILE)}: {change}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aids import wait_until as wait_until
+from aids import PATIENCE, wait_until as wait_until
 from warned import warnings
 
 from host_tasks.kit.paths import YOURS as YOURS
@@ -96,7 +96,7 @@ class Clone:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=PATIENCE * timeout_s,
             check=False,
         )
         HEARD.extend([done.stdout, done.stderr])
@@ -137,7 +137,7 @@ class Clone:
 
 def docker(*words: str) -> str:
     """Return the stripped stdout of a docker command that must succeed."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=PATIENCE * 300, check=False)
     HEARD.extend([done.stdout, done.stderr])
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -238,7 +238,7 @@ def unwarned(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def engine() -> None:
     """Skip where no engine answers; in CI, fail."""
-    done = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["docker", "info"], capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
         reason = f"no engine: {done.stderr.strip()[-200:]}"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

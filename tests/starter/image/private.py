@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aids import wait_until
+from aids import PATIENCE, wait_until
 from users import User
 
 GATEWAY = "10.213.77.1"  # of the private engine's bridge: build steps and what they ask meet there
@@ -96,7 +96,9 @@ class Private:
 
     def run(self, *words: str, timeout_s: float = 60) -> "subprocess.CompletedProcess[str]":
         """Run a command inside the namespaces."""
-        return subprocess.run(self.argv(*words), capture_output=True, text=True, timeout=timeout_s, check=False)
+        return subprocess.run(
+            self.argv(*words), capture_output=True, text=True, timeout=PATIENCE * timeout_s, check=False
+        )
 
     def reach_out(self) -> None:
         """Let what runs inside reach what this machine reaches, by a program that ends with the namespaces."""
@@ -108,7 +110,7 @@ class Private:
         os.close(says)
         with open(ready, "rb") as told:  # noqa: PTH123 - a descriptor
             assert told.read(1), "slirp4netns ended"
-        subprocess.run(self.as_root("sh", "-c", RESOLVER), check=True, timeout=20)
+        subprocess.run(self.as_root("sh", "-c", RESOLVER), check=True, timeout=600)
 
     def answers(self) -> bool:
         """Return whether the engine is ready."""
@@ -118,7 +120,7 @@ class Private:
         """Bring an image of the machine's engine."""
         saved = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
         loaded = subprocess.run(self.argv("docker", "load"), stdin=saved.stdout, capture_output=True, check=False)
-        assert (saved.wait(timeout=60), loaded.returncode) == (0, 0), loaded.stderr
+        assert (saved.wait(timeout=600), loaded.returncode) == (0, 0), loaded.stderr
 
     def signal(self, name: str) -> None:
         """Send the engine a signal."""
@@ -182,11 +184,11 @@ def private_engine(
         wait_until(lambda: outer.poll() is not None or engine.answers(), timeout_s=60, what="the private engine")
         if outer.poll() is not None:
             pytest.skip(f"no second engine here: {(folder / 'log').read_text(errors='replace')[-300:]}")
-        subprocess.run(engine.as_root("touch", "/run/ready"), check=True, timeout=20)
+        subprocess.run(engine.as_root("touch", "/run/ready"), check=True, timeout=600)
         yield engine
     finally:
         outer.kill()  # the kernel ends every process of its PID namespace with the first
-        outer.wait(timeout=30)
+        outer.wait(timeout=600)
         # Of version 2, and of each controller of version 1; they can go once the last process has.
         cgroups = [path for pattern in ("", "*/") for path in Path("/sys/fs/cgroup").glob(f"{pattern}{folder.name}")]
         wait_until(lambda: all(map(gone, cgroups)), timeout_s=30, what="the end of the engine")

@@ -153,3 +153,56 @@ def test_git_reads_the_history_and_writes_nothing(running_stub: Clone) -> None:
     readme.write_text("\n", encoding="utf-8")
     assert (said[0], int(said[1]) > 0, said[2], len(said)) == ("first", True, " M README.md", 4), said
     assert "1 file changed, 1 insertion(+)" in said[3]
+
+
+def test_linked_folder_opens_inside(running_stub: Clone, tmp_path: Path) -> None:
+    """A link that leads out of the six folders is told by `up`, and opens once its folder has its own path inside."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "large.csv").write_text("x\n", encoding="utf-8")
+    (running_stub.root / "data" / "disk").symlink_to(tmp_path)
+    (running_stub.root / "docker" / "docker-compose.override.yml").unlink(missing_ok=True)
+
+    before = running_stub.task("up", "--yes")
+    override(running_stub, "linked-folder.yml", **{"/mnt/data": str(tmp_path)})
+    after = running_stub.task("up", "--yes")
+
+    assert f"not in the container, 1: data/disk to {tmp_path}" in before.stderr
+    assert f'source: "{tmp_path}", target: "{tmp_path}"' in before.stderr
+    assert "data/disk" not in after.stderr
+    assert running_stub.inside("cat", "data/disk/large.csv").stdout == "x\n"
+
+
+def test_volume_that_is_roots_is_told_and_cured(running_stub: Clone) -> None:
+    """The engine makes it root's where the image has no such folder; the fix gives it to the user, who can write it."""
+    volume = f"{running_stub.project}_models"
+    lines = ["services:", "  jupyterlab-server:", "    volumes:", "      - models:/home/${APP_USER}/.cache/huggingface"]
+    text = "\n".join([*lines, "volumes:", f"  models: {{name: {volume}}}", ""])
+    (running_stub.root / "docker" / "docker-compose.override.yml").write_text(text, encoding="utf-8")
+
+    refused = running_stub.task("up", "--yes")
+    fix = refused.stderr.rpartition("fix: ")[2].strip()
+    cured = running_stub.run("bash", "-c", fix.partition(" && ")[0])
+    running_stub.succeed("up", "--yes")
+
+    assert (refused.returncode, cured.returncode) == (77, 0), refused.stderr + cured.stderr
+    assert f"which is the volume {volume}" in refused.stderr
+    assert running_stub.inside("sh", "-c", "touch ~/.cache/huggingface/model").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works for another identity")
+def test_what_is_read_inside_can_be_read_after_roots_umask(running_stub: Clone) -> None:
+    """After `umask 077` of root the container's user reads its settings, secrets and tests all the same."""
+    (running_stub.root / "docker" / "docker-compose.override.yml").unlink(missing_ok=True)
+    (running_stub.root / "docker" / "secrets" / "key").write_text("secret", encoding="utf-8")
+    (running_stub.root / "tests" / "test_mine.py").write_text("def test_mine(): pass\n", encoding="utf-8")
+    for path in running_stub.root.rglob("*"):
+        if not path.is_symlink() and not path.name.startswith("."):  # docker/.* is written by the tasks
+            os.chown(path, 0, 0)
+            path.chmod(path.stat().st_mode & 0o700)
+
+    running_stub.succeed("up", "--yes")
+
+    read = "cd /run/secrets && cat ca_bundle pip_config proxies yours/README.md >/dev/null && cat yours/key"
+    done = running_stub.inside("sh", "-c", read)
+    assert (done.stdout, done.stderr) == ("secret", "")
+    assert " passed" in running_stub.succeed("test", "--yes")

@@ -25,6 +25,7 @@ services:
       - /home/${USER}/app/data/large-1:uid=${UID},gid=${GID},size=64m
     volumes:
       - {type: bind, source: ../reference, target: "/home/${USER}/app/reference", read_only: true}
+      - {type: bind, source: ../reference, target: "/home/${USER}/app/notebooks/shared", read_only: true}
 """
 KILLS, FULL = 200, 50
 TEXT = {"type": "file", "format": "text"}
@@ -36,6 +37,7 @@ def link(clone: Clone) -> str:
     for folder in ("small", "small-0", "small-1", "large-0", "large-1"):
         (clone.root / "data" / folder).mkdir()
     (clone.root / "reference").mkdir()
+    (clone.root / "notebooks" / "shared").mkdir()
     (clone.root / "reference" / "kept.txt").write_text("kept", encoding="utf-8")
     (clone.root / "docker" / "docker-compose.override.yml").write_text(OVERRIDE, encoding="utf-8")
     return clone.succeed("up", "--yes").splitlines()[-1]
@@ -266,7 +268,7 @@ def test_settings_are_no_place_for_files(clone: Clone, fresh: str) -> None:
     assert (status, said.startswith("notebooks/settings/x.txt")) == (403, True)
 
 
-@pytest.mark.parametrize("path", ["reference/kept.txt", "env/conda-meta/history"])
+@pytest.mark.parametrize("path", ["reference/kept.txt", "notebooks/shared/kept.txt", "env/conda-meta/history"])
 def test_where_nothing_can_be_saved_no_checkpoint_can_be_made(clone: Clone, fresh: str, path: str) -> None:
     """There are none, and to ask for one gets 403 and a sentence."""
     listed = api(fresh, f"contents/{path}/checkpoints")
@@ -275,6 +277,21 @@ def test_where_nothing_can_be_saved_no_checkpoint_can_be_made(clone: Clone, fres
     assert (list(listed), status) == ([], 403)
     assert said.startswith(path)
     assert answer_to(fresh, Change("POST", f"{path}/checkpoints/checkpoint"))[0] in (403, 404)
+
+
+def test_notebook_in_a_folder_that_may_only_be_read_is_not_saved(clone: Clone, fresh: str) -> None:
+    """It opens, and to save it gets 403 and a sentence, where it is and beside it."""
+    notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (clone.root / "reference" / "a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    whole = {"type": "notebook", "format": "json", "content": notebook}
+
+    opened = api(fresh, "contents/notebooks/shared/a.ipynb")
+    saves = [answer_to(fresh, Change("PUT", f"notebooks/shared/{name}.ipynb", whole)) for name in ("a", "b")]
+
+    assert opened["type"] == "notebook"
+    assert [(status, said.partition(" is in")[2]) for status, said in saves] == [
+        (403, " a folder that you may only read.")
+    ] * 2
 
 
 def test_rename_does_not_replace_a_link_that_leads_nowhere(clone: Clone, fresh: str) -> None:

@@ -36,7 +36,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
         yield re.findall(r"listening on (127[\d.:]+)", log.read_text(encoding="utf-8"))[0]
     finally:
         process.kill()
-        process.wait(timeout=20)
+        process.wait(timeout=600)
 
 
 @pytest.fixture

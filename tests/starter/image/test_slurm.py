@@ -321,7 +321,7 @@ def told(i):
     return os.environ["SLURM_JOB_ID"]
 
 with Client(timeout="30s") as client:
-    client.wait_for_workers(WORKERS, timeout=60)
+    client.wait_for_workers(WORKERS, timeout=600)
     jobs = set(client.gather(client.map(told, range(8), workers=None)))
     print(client.scheduler.address, len(client.scheduler_info()["workers"]), os.environ["SLURM_JOB_ID"] in jobs)
 """

@@ -23,7 +23,7 @@ def told(i):
     return os.getpid()
 
 with Client(timeout="30s") as client:
-    client.wait_for_workers(WORKERS, timeout=60)
+    client.wait_for_workers(WORKERS, timeout=600)
     here = os.getpid()
     print(len(client.scheduler_info()["workers"]), len(client.gather(client.map(told, range(8)))))
 """
@@ -99,7 +99,7 @@ def test_workers_share_the_limit(clone: Clone, lab: str) -> None:
     code = """
 import distributed
 with distributed.Client(timeout="30s") as client:
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=600)
     print([worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()])
 """
     limit = json.loads(docker("inspect", lab))[0]["HostConfig"]["Memory"]

@@ -48,7 +48,7 @@ def ending(*servers: "subprocess.Popen[bytes]") -> Iterator[None]:
     finally:
         for each in reversed(servers):
             each.terminate()
-            each.wait(timeout=20)
+            each.wait(timeout=600)
 
 
 @contextmanager
