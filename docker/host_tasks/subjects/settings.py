@@ -25,8 +25,8 @@ from host_tasks.kit.paths import (
     SECRETS_DIR,
     shown,
 )
-from host_tasks.kit.words import masked, path_word, task_command
-from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
+from host_tasks.kit.words import ExitCode, HostError, masked, path_word, task_command, unset
+from host_tasks.loop import Finding, Rule, Seen, Step, fact, fail, ok, once, rule, warn
 from host_tasks.subjects import clone, compose, identity, idmap, network, ports
 
 HEADER = "# Written by `python3 tasks.py env`: who you are, and what was chosen for this clone."
@@ -218,6 +218,20 @@ def env_file(seen: Seen) -> Iterator[Finding]:
         yield ok(f"{name} is up to date: {who.user} {who.uid}:{who.gid}")
 
 
+def taken_out(key: str) -> Rule:
+    """Return the rule of `env --unset`: the key goes, and comes back where this machine says it anew.
+
+    Raises:
+        HostError: it is none of ours (64).
+    """
+    if key not in own_keys():
+        problem = f"--unset {key} names no key of {shown(ENV_FILE)} that the tasks write"
+        raise HostError(problem, fix=task_command("config --explain"), code=ExitCode.USAGE)
+    do = functools.partial(write, **{key: None})
+    step = Step(do, f"take {key} out of {shown(ENV_FILE)}", f"{key} in {shown(ENV_FILE)}; every other line stays")
+    return once("unset", lambda seen: step, task_command("env"), lambda seen, ended: ok(ended.said))
+
+
 @rule("choices", upon=("env-file",))
 def choices_kept(seen: Seen) -> Iterator[Finding]:
     """Ask for docker/.env to hold what this call chose; a choice that does not come true is not kept."""
@@ -305,7 +319,7 @@ def shell_unheard(seen: Seen) -> Iterator[Finding]:
     for name, value in unheard.items():
         kept = masked(name, values.get(name, "")) or "nothing"
         cause = f"the shell says {name}={masked(name, value)}, and the tasks go by docker/.env: {kept}"
-        yield warn(cause, f"unset {name}")
+        yield warn(cause, unset(name))
     if not unheard:
         yield ok("nothing in the shell stands against docker/.env")
 
