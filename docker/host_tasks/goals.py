@@ -41,7 +41,7 @@ def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
         *(clone.path, environment.environment_yml, engine.engine, clone.moved, idmap.ids_fit),
-        *(clone.taken_over, settings.compose_names, settings.env_file, settings.private_files),
+        *(clone.taken_over, settings.compose_names, settings.env_file, machine.memory_limit, settings.private_files),
     )
 
 

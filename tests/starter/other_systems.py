@@ -41,11 +41,37 @@ MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
 LINUX = {"os": ("O_PATH",)}  # and of no macOS
 
 
+# The files whose tests hand facts in, and what they claim of Linux alone: pieces of the names of tests, by the reason.
+FILES = (
+    *("build_failure", "choices", "clone", "compose", "containers", "engine", "environment_file", "explain", "gpu"),
+    *("idmap", "images", "link", "loop", "mounts", "network", "options", "plan", "planted_tools", "ports", "record"),
+    *("run", "services", "settings", "status"),
+)
+OWNERS_DO_NOT_SHOW = ("[mount that shows another owner]", "test_server_whose_mounts_are_not_proved_does_not_stay")
+PIP_READS_OTHERS = ("test_each_place_of_pips_files_wins", "test_pip_configuration_of_the_user_is_read[.config")
+DOCKER_DESKTOP = ("[engine hung]",)  # in the place of a service
+NO_OWNERS_AND_MODES = (
+    *("test_missing_folder_that_root_makes", "test_files_of_root_are_given", "test_entry_that_was_swapped"),
+    *("test_folder_behind_a_link_is_not_repaired", "test_folder_mounted_from_elsewhere", "test_secret_is_given_to"),
+    *("test_configuration_of_pip_is_readable_by_its_owner_only[there", "test_files_that_others_can_read_are_closed"),
+)
+POWERSHELL = (
+    *("[path that Compose cannot read]", "[path that is no URL", "[stand-in in use]", "[exported variables]"),
+    *("[proxy and index that do not answer]", "test_diagnose_named_host_down", "test_diagnose_unknown_context"),
+    *("test_diagnose_other_machine", "test_path_that_compose_cannot_read_is_refused"),
+    *("test_repair_of_a_path_executes_nothing", "[mount of another folder]", "[server of a moved clone in whose"),
+)
+NO_PIPES_AND_ODD_NAMES = ("test_looking_ends_whatever_was_planted", "test_clone_of_an_odd_name_is_built")
+NO_SYSCONF = ("test_memory_is_limited_to_a_share_of_the_machine",)
+PIP_OF_WINDOWS = ("test_pip_configuration_of_", "test_pip_variable_wins_over_every_file")
+
+
 class System(NamedTuple):
     """How a system differs from this one."""
 
     without: Mapping[str, Sequence[str]]  # names of a module that it has not
     differs: Mapping[str, Mapping[str, Any]]  # what its modules hold instead
+    of_linux: Sequence[str]  # pieces of the names of tests that claim what it has not
     lacks: Sequence[str] = ()  # modules
     brings: Mapping[str, types.ModuleType] = types.MappingProxyType({})
 
@@ -78,7 +104,7 @@ def _module(name: str, **members: Any) -> types.ModuleType:
 
 
 SYSTEMS = {
-    "macos": System(LINUX, {"sys": {"platform": "darwin"}}),
+    "macos": System(LINUX, {"sys": {"platform": "darwin"}}, (*OWNERS_DO_NOT_SHOW, *PIP_READS_OTHERS, *DOCKER_DESKTOP)),
     "windows": System(
         UNIX,
         {
@@ -87,6 +113,10 @@ SYSTEMS = {
             "subprocess": {"Popen": _Popen},
             "sys": {"platform": "win32"},
         },
+        (
+            *(*OWNERS_DO_NOT_SHOW, *DOCKER_DESKTOP, *NO_OWNERS_AND_MODES, *POWERSHELL, *NO_PIPES_AND_ODD_NAMES),
+            *(*NO_SYSCONF, *PIP_READS_OTHERS, *PIP_OF_WINDOWS),
+        ),
         MODULES,
         {"msvcrt": _module("msvcrt", LK_NBLCK=2, locking=_locking)},
     ),
@@ -132,6 +162,31 @@ def pose(system: System) -> None:
     SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign]
 
 
+class Chosen:
+    """Leaves out the tests that claim what the other system has not."""
+
+    def __init__(self, system: System) -> None:
+        """Know of which system."""
+        self.system = system
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave them out, and fail where a piece fits no test: it would leave out nothing, and say it does."""
+        left = {piece: [item for item in items if piece in item.nodeid] for piece in self.system.of_linux}
+        if len(items) > 1000 and (stale := [piece for piece, fits in left.items() if not fits]):
+            raise pytest.UsageError(f"no test has in its name: {', '.join(stale)}")
+        out = {id(item) for fits in left.values() for item in fits}
+        config.hook.pytest_deselected(items=[item for item in items if id(item) in out])
+        items[:] = [item for item in items if id(item) not in out]
+
+
+def main(name: str, *words: str) -> int:
+    """Run pytest on FILES and what that system alone has, or on the files named, as on another system."""
+    pose(system := SYSTEMS[name])
+    root, own = STARTER.parents[1], STARTER / f"on_{name}.py"
+    files = [str(STARTER / f"test_{file}.py") for file in FILES] + ([str(own)] if own.is_file() else [])
+    how = [f"--config-file={root / 'docker' / 'pyproject.toml'}", f"--rootdir={root}", "-p", "no:cacheprovider"]
+    return pytest.main([*how, "-q", "-m", "not slow", *(words or files)], plugins=[Chosen(system)])
+
+
 if __name__ == "__main__":
-    pose(SYSTEMS[sys.argv[1]])
-    sys.exit(pytest.main([f"--config-file={STARTER.parents[1] / 'docker' / 'pyproject.toml'}", *sys.argv[2:]]))
+    sys.exit(main(*sys.argv[1:]))

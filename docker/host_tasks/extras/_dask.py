@@ -36,4 +36,4 @@ def there(seen: Seen, workers: str, again: str) -> Finding:
     if re.search(r"\b(dask|distributed)\b", environment.asked_packages(seen)):
         return ok(f"{workers} are asked for")
     cause = f"{workers} Dask workers are asked for, and neither environment.yml nor requirements.txt names Dask"
-    return fail(cause, f"add {', '.join(PACKAGES)} to dependencies in {path_word(ENVIRONMENT_YML)}, then: {again}")
+    return fail(cause, f"add {', '.join(PACKAGES)} to {path_word(ENVIRONMENT_YML)}, then: {again}")

@@ -431,9 +431,11 @@ def crossed(place: Place, crossing: Crossing, who: identity.Identity, platform: 
         gone = place.kind in (MISSING, DANGLING)
         return fail(f"{name} was removed while the server runs", task_command("restart")) if gone else None
     if not crossing.read and place.writable and not place.read_only_disk:
-        # No path tells: Docker Desktop names its own machine's (/host_mnt, /run/desktop/mnt/host, a hash in WSL).
-        where = f"{mount.target}, which the engine calls {crossing.source}"
-        return fail(f"{name} has a file from outside that cannot be read inside, in {where}", again)
+        # A path alone tells nothing: Docker Desktop's are of its own machine (/host_mnt, /run/desktop, a hash in WSL).
+        if Path(crossing.source) != mount.source:
+            cause = f"{name} is not what the container has at {mount.target}, which the engine calls {crossing.source}"
+            return fail(cause, again)
+        return fail(f"{name} has a file from outside that cannot be read inside", task_command("restart"))
     if mount.read_only:
         return None
     if not crossing.wrote:

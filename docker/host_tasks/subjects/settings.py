@@ -155,14 +155,14 @@ def _chosen_bundle(named: str | None, trusted: Path | None) -> str | None:
     return _still_there(named)
 
 
-def memory_limit() -> str | None:
-    """Return nine tenths of this machine's memory, as Compose writes it; None where the system does not tell (Windows).
+def memory_limit(total_bytes: int = 0) -> str | None:
+    """Return nine tenths of a memory, or of this machine's, as Compose writes it; None where no system tells (Windows).
 
     A kernel that takes more ends then, and not what else runs here.
     """
-    if not hasattr(os, "sysconf"):
-        return None
-    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 9 // 10 // 2**20}m"
+    if not total_bytes and hasattr(os, "sysconf"):
+        total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{total_bytes * 9 // 10 // 2**20}m" if total_bytes else None
 
 
 def compose_file(values: Mapping[str, str | None]) -> str | None:
