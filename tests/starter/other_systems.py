@@ -185,7 +185,10 @@ def main(name: str, *words: str) -> int:
     root, own = STARTER.parents[1], STARTER / f"on_{name}.py"
     files = [str(STARTER / f"test_{file}.py") for file in FILES] + ([str(own)] if own.is_file() else [])
     how = [f"--config-file={root / 'docker' / 'pyproject.toml'}", f"--rootdir={root}", "-p", "no:cacheprovider"]
-    return pytest.main([*how, "-q", "-m", "not slow", *(words or files)], plugins=[Chosen(system)])
+    return pytest.main(
+        [*how, "-q", "-m", "not slow", *words, *([] if any(map(os.path.exists, words)) else files)],
+        plugins=[Chosen(system)],
+    )
 
 
 if __name__ == "__main__":
