@@ -220,7 +220,7 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
     lines = script("python", "a b", partition="short").splitlines()
 
     assert lines[:9] == [
-        "#!/bin/bash",
+        "#!/bin/bash -l",  # for `module`, which no other shell has where a cron job or --export=NONE calls sbatch
         "#SBATCH --job-name=python",
         f"#SBATCH --output={folder}/.slurm/%j.out",
         "#SBATCH --partition=short",
