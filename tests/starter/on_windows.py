@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from other_systems import Process
 
 from host_tasks.kit import client, runner, words
 from host_tasks.kit.client import Endpoint
@@ -39,7 +39,7 @@ def test_lock_lets_others_read_what_the_file_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_that_is_stopped_is_gone(number: signal.Signals) -> None:
     """A process there takes no SIGINT (ValueError): the console has told it, and what stays is ended."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process = Process([sys.executable, "-c", "import time; time.sleep(60)"])
     started = runner._Started(process, (), None, interactive=False)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(runner, "GRACE_S", 0.2)

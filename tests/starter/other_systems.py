@@ -76,7 +76,7 @@ class System(NamedTuple):
     brings: Mapping[str, types.ModuleType] = types.MappingProxyType({})
 
 
-class _Popen(subprocess.Popen[Any]):
+class Process(subprocess.Popen[Any]):
     """A process as Windows has one, which can be ended and told nothing (Python 3.13, Popen.send_signal)."""
 
     def send_signal(self, sig: int) -> None:
@@ -110,7 +110,7 @@ SYSTEMS = {
         {
             "os": {"name": "nt", "supports_dir_fd": frozenset()},
             "socket": {"SO_EXCLUSIVEADDRUSE": socket.SO_REUSEADDR},  # the nearest that Linux has
-            "subprocess": {"Popen": _Popen},
+            "subprocess": {"Popen": Process},
             "sys": {"platform": "win32"},
         },
         (

@@ -124,7 +124,7 @@ WINSOCK = {
             pytest.param(
                 {"asked": None, "kept": 9000, "status": "created", "error": f"{UNAVAILABLE}{end}"},
                 8888,
-                id=f"Desktop: {id}",
+                id=f"Docker Desktop: {why}",
             )
             for why, end in WINSOCK.items()
         ),
