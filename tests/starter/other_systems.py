@@ -159,7 +159,7 @@ def pose(system: System) -> None:
             vars(module)["__builtins__"] = {**vars(builtins), "__import__": see}
         real_exec(loader, module)
 
-    SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign]
+    SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign, assignment]
 
 
 class Chosen:

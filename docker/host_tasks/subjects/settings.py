@@ -227,8 +227,11 @@ def taken_out(key: str) -> Rule:
     if key not in own_keys():
         problem = f"--unset {key} names no key of {shown(ENV_FILE)} that the tasks write"
         raise HostError(problem, fix=task_command("config --explain"), code=ExitCode.USAGE)
-    do = functools.partial(write, **{key: None})
-    step = Step(do, f"take {key} out of {shown(ENV_FILE)}", f"{key} in {shown(ENV_FILE)}; every other line stays")
+    step = Step(
+        lambda seen: write(seen, **{key: None}),
+        f"take {key} out of {shown(ENV_FILE)}",
+        f"{key} in {shown(ENV_FILE)}; every other line stays",
+    )
     return once("unset", lambda seen: step, task_command("env"), lambda seen, ended: ok(ended.said))
 
 
