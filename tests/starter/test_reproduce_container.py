@@ -23,7 +23,7 @@ def bind(name: str, **differs: object) -> dict[str, object]:
 def test_container_has_no_network_and_none_of_the_five_folders() -> None:
     """Data, and what else is mounted, is read-only; limits and hardening are those of JupyterLab."""
     volumes = [bind("data"), bind("notebooks"), bind("results"), {"type": "volume", "target": "/lab"}]
-    good = {"cap_drop": ["ALL"], "mem_limit": 1, "tmpfs": ["/dev/shm"], "image": "i"}
+    good = {"cap_drop": ["ALL"], "mem_limit": 1, "tmpfs": ["/dev/shm"], "image": "i"}  # noqa: S108
     server = {**good, "volumes": volumes, "networks": {"default": None}, "ports": [8888], "depends_on": {"db": {}}}
     model = {"name": "study", "services": {"jupyterlab-server": server, "db": {}}, "volumes": {"lab": {}}}
 
@@ -35,7 +35,7 @@ def test_container_has_no_network_and_none_of_the_five_folders() -> None:
     assert alone == {
         **good,
         "network_mode": "none",
-        "tmpfs": ["/dev/shm", *(f"{HOME}/{name}:exec,{OWNER}" for name in inside.FOLDERS)],
+        "tmpfs": ["/dev/shm", *(f"{HOME}/{name}:exec,{OWNER}" for name in inside.FOLDERS)],  # noqa: S108
         "volumes": [
             bind("data", read_only=True),
             {"type": "bind", "source": "/a", "target": f"{place}/reproduce.py", "read_only": True},
