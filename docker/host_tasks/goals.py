@@ -90,7 +90,8 @@ def lock_checked() -> tuple[Rule, ...]:
 def up() -> tuple[Rule, ...]:
     """Return what `invoke up` wants."""
     core = (
-        *(*ready(), mounts.mounts_outside, mounts.folders_of_another, settings.compose_files, ports.port),
+        *(*ready(), settings.podman_can, mounts.mounts_outside, mounts.folders_of_another, settings.compose_files),
+        ports.port,
         *(images.image, services.others_built, services.services, settings.choices_kept),
         *(services.processes, services.proved, link.answers),
     )
@@ -110,7 +111,7 @@ def doctor() -> tuple[Rule, ...]:
         *(clone.path, engine.engine_closely, clone.moved, clone.taken_over, idmap.limits),
         *(settings.env_file, idmap.ids_fit, settings.private_files, settings.env_owner, settings.shell_unheard),
         identity.closed_to_others,
-        *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
+        *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names, settings.podman_can),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
         *(mounts.mounts_outside, planted.planted, ports.port, ports.reach, images.image),
