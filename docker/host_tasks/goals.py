@@ -57,8 +57,8 @@ def linked(*, rotate: bool = False) -> tuple[Rule, ...]:
 def ready() -> tuple[Rule, ...]:
     """Return that an image can be built."""
     return (
-        *with_engine(),
-        *(network.certificates_fit, images.environment_taken, base.base_image, environment_lock.environment_lock),
+        *(*with_engine(), settings.podman_can, network.certificates_fit, images.environment_taken),
+        *(base.base_image, environment_lock.environment_lock),
     )
 
 
@@ -90,8 +90,7 @@ def lock_checked() -> tuple[Rule, ...]:
 def up() -> tuple[Rule, ...]:
     """Return what `invoke up` wants."""
     core = (
-        *(*ready(), settings.podman_can, mounts.mounts_outside, mounts.folders_of_another, settings.compose_files),
-        ports.port,
+        *(*ready(), mounts.mounts_outside, mounts.folders_of_another, settings.compose_files, ports.port),
         *(images.image, services.others_built, services.services, settings.choices_kept),
         *(services.processes, services.proved, link.answers),
     )
