@@ -65,7 +65,7 @@ def read(project: Path, addresses: Iterable[str]) -> tuple[list[dict[str, Any]],
         SystemExit: it was made from other files than those that are here, or not for this architecture.
     """
     name = folder(addresses)
-    if not (project / name).is_dir():
+    if not any((project / name).glob("*.txt")):
         if (project / FOLDER / INPUTS).is_file():
             print(f"{FOLDER} is not used: here the packages are files of this machine, and none of those that it names")
         return None

@@ -107,7 +107,7 @@ def source_file(folder: Path, requirements: Sequence[str]) -> str:
 
 def use_lock(project: Path, out: Path) -> None:
     """Put what the lock names in the place of what is asked for, where there is a lock."""
-    if not (project / lock_files.FOLDER).is_dir():
+    if not any((project / lock_files.FOLDER).rglob("*.txt")):
         return
     asked = json.loads((out / "conda.json").read_text(encoding="utf-8"))
     if found := lock_files.read(project, sources(asked["channels"], conda_settings())):

@@ -28,6 +28,7 @@ class Choice:
     value: Callable[[str], str | None]  # what docker/.env is to hold for a word given; None = the key goes
     file: str = ""  # the Compose file, beside docker-compose.yml, that comes along while the key has a value
     switch: bool = False  # --option and --no-option, without a word
+    not_podman: str = ""  # why it cannot be had with Podman; "" = it can
 
     @property
     def parameters(self) -> Mapping[str, str | bool]:

@@ -61,8 +61,8 @@ def linked(*, rotate: bool = False) -> tuple[Rule, ...]:
 def ready() -> tuple[Rule, ...]:
     """Return that an image can be built."""
     return (
-        *with_engine(),
-        *(network.certificates_fit, images.environment_taken, base.base_image, environment_lock.environment_lock),
+        *(*with_engine(), settings.podman_can, network.certificates_fit, images.environment_taken),
+        *(base.base_image, environment_lock.environment_lock),
     )
 
 
@@ -114,7 +114,7 @@ def doctor() -> tuple[Rule, ...]:
         *(clone.path, engine.engine_closely, clone.moved, clone.taken_over, idmap.limits),
         *(settings.env_file, idmap.ids_fit, settings.private_files, settings.env_owner, settings.shell_unheard),
         *(identity.closed_to_others, identity.readable_inside),
-        *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names),
+        *(network.proxy, network.reachable, network.certificates_fit, settings.compose_names, settings.podman_can),
         *(environment.environment_yml, machine.scripts_in_order, machine.disk, settings.compose_files),
         *(base.base_image, base.stand_in, environment_lock.environment_lock),
         *(mounts.mounts_outside, links.inward, volumes.lost, planted.planted, ports.port, ports.reach, images.image),

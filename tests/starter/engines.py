@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docker"))
 import pytest
 import tried
 from conftest import ROOT, Clone
-from debian import HERE, ROOTLESS, UnreachableError, unpacked
+from debian import HERE, PODMAN_HERE, PODMAN_UNSTABLE, ROOTLESS, UnreachableError, unpacked
 from private import SETTINGS, TOOLS, Private, lacks, private_engine
 from texts import still_ours
 from users import second_user
@@ -45,6 +45,15 @@ PACKAGES = (
 # What is not for a rootless engine: another engine, which only root can start, and a registry on the machine's own
 # 127.0.0.1, which is not the engine's.
 NOT_ROOTLESS = ("test_offline.py", "test_share.py")
+# What is not for Podman's.
+NOT_PODMAN = {
+    "test_binder.py": "repo2docker builds by Docker's builder, which cannot use Podman's engine",
+    "test_devcontainer.py": "its tool builds by Docker's builder",
+    "test_environment.py::test_no_layer_holds_a_file_a_second_time": "it builds by Docker's builder",
+    "test_hardened.py": "`up --hardened` is refused by name",
+    "test_post.py": "plain Docker and Compose build by Docker's builder",
+    "test_workers.py": "`up --workers` is refused by name",
+}
 Ask = Callable[..., str]
 # git reads another user's repository only where it is told to (git-config(1), safe.directory).
 OF_ANOTHER = ("GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", f"GIT_CONFIG_VALUE_0={ROOT}")
@@ -57,6 +66,7 @@ class Row:
     suite: str = ""  # of the distribution, "" = what this machine has
     packages: Sequence[str] = PACKAGES
     rootless: bool = False  # run, as the tests are then, by an ordinary user who is made for it
+    podman: bool = False  # Podman's, which is rootless
     settings: Mapping[str, object] = field(default_factory=dict)  # its daemon.json
     compose: Path | None = None  # another Compose than the suite's
 
@@ -70,6 +80,8 @@ ROWS = {
     "newest-compose": Row(NEWEST, settings=CONTAINERD, compose=Path(sys.executable).with_name("docker-compose")),
     "rootless": Row(HERE, ROOTLESS, rootless=True),
     "newest-rootless": Row(NEWEST, (*PACKAGES, "rootlesskit", "uidmap"), rootless=True),
+    "podman": Row(HERE, PODMAN_HERE, rootless=True, podman=True),
+    "newest-podman": Row(NEWEST, (*PACKAGES, *PODMAN_UNSTABLE), rootless=True, podman=True),
 }
 USUAL = ("newest", "newest-compose", "rootless")  # both image stores, two Composes, both maps of ids
 
@@ -90,7 +102,8 @@ def passed(row: Row, words: Sequence[str]) -> dict[str, str] | None:
             shutil.chown(folder, engine.person.name)
         environ = [f"PATH={folder}:{os.environ['PATH']}", f"{SETTINGS}={json.dumps(row.settings)}", *OF_ANOTHER]
         told = versions(lambda *asked: _printed(*engine.argv(*environ, *asked)))
-        passed_over = [f"--ignore={STARTER_TESTS}/image/{name}" for name in NOT_ROOTLESS if row.rootless]
+        others = [*(NOT_ROOTLESS if row.rootless else ()), *(NOT_PODMAN if row.podman else ())]
+        passed_over = [f"--deselect={STARTER_TESTS.relative_to(ROOT)}/image/{name}" for name in others]
         tests = engine.argv(f"--chdir={ROOT}", *environ, *_tests(f"--basetemp={folder}/t", *passed_over, *words))
         done = subprocess.run(tests, check=False)
     return told if done.returncode == 0 else None
@@ -113,7 +126,8 @@ def _started(row: Row) -> Iterator[Private]:
             (plugins / "docker-compose").symlink_to(row.compose)
             programs.insert(0, Path(folder))
         settings = json.dumps(row.settings)
-        engine = stack.enter_context(private_engine(programs=programs, settings=settings, person=person))
+        whose = private_engine(programs=programs, settings=settings, person=person, podman=row.podman)
+        engine = stack.enter_context(whose)
         engine.reach_out()
         if base := Clone(ROOT).values().get("BASE_IMAGE"):
             engine.load(base)
@@ -137,8 +151,10 @@ def versions(ask: Ask) -> dict[str, str]:
     info = json.loads(ask("docker", "info", "--format", "{{json .}}"))
     system = platform.freedesktop_os_release()
     containerd = any("containerd" in value for _, value in info["DriverStatus"])
+    podman = "Podman Engine" in ask("docker", "version", "--format", "{{json .Server.Components}}")
+    rootless = "name=rootless" in info["SecurityOptions"] and not podman  # 4.3 does not say so
     return {
-        "engine": _number(info["ServerVersion"]) + " rootless" * ("name=rootless" in info["SecurityOptions"]),
+        "engine": "Podman " * podman + _number(info["ServerVersion"]) + " rootless" * rootless,
         "Compose": _number(ask("docker", "compose", "version", "--short")),
         "buildx": _number(ask("docker", "buildx", "version")),
         "image store": "containerd" if containerd else info["Driver"],

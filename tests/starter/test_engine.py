@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from host_tasks.kit import lock, paths
 from host_tasks.kit.client import DEFAULT_HOST, Endpoint, endpoint
 from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import ANEW, FAIL, OK, Ended, Finding, Seen, achieve
-from host_tasks.subjects import compose, containers, engine
+from host_tasks.subjects import compose, containers, engine, idmap
 from host_tasks.subjects.engine import Engine, judge, state
 
 ANSWERS: dict[str, Any] = {
@@ -51,6 +51,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    monkeypatch.setattr(idmap, "client", lambda: SimpleNamespace(info=lambda: {"ServerVersion": "26.1.5"}))
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -293,23 +294,51 @@ def test_endpoint_order(stub: Stub, environ: dict[str, str], host: str) -> None:
     assert endpoint(environ).host == host
 
 
-@pytest.mark.parametrize(
-    ("answers", "compose", "cause"),
-    [
-        ({"host": {}, "version": {}}, "echo 'Error: unrecognized command `podman compose`' >&2; exit 125", "docker is"),
-        ({"ServerVersion": "4.3.1"}, "echo 2.26.1", f"{DEFAULT_HOST} is"),
-    ],
-    ids=["its command", "its socket"],
-)
-def test_podman_is_told_from_docker(stub: Stub, answers: dict[str, object], compose: str, cause: str) -> None:
-    """Podman is called by its name: not a Docker that is too old, or lacks Compose and could be installed."""
-    stub(answers, compose=compose)
+def test_podmans_command_is_told_from_dockers(stub: Stub) -> None:
+    """It is called by its name: not a Docker that lacks Compose, which could be installed."""
+    stub({"host": {}, "version": {}}, compose="echo 'Error: unrecognized command `podman compose`' >&2; exit 125")
 
     found = problem()
 
-    assert found.cause.startswith(cause)
-    assert "Podman's" in found.cause
+    assert found.cause.startswith("docker is Podman's command here")
     assert (found.exit_code, found.step) == (ExitCode.CONFIG, None)
+
+
+@pytest.mark.parametrize(
+    ("version", "has_command", "state", "cause"),
+    [
+        ("4.3.1", True, OK, f"Podman 4.3.1, Compose 2.26.1-4, at {DEFAULT_HOST}"),
+        ("4.2.0", True, FAIL, "Podman is too old: needed 4.3, found 4.2.0"),
+        ("5.8.6", False, FAIL, "podman is not on the PATH, and it builds for Podman's engine"),
+    ],
+    ids=["as old as was tried", "older", "without its command"],
+)
+def test_podman_is_no_docker_that_is_too_old_or_lacks_buildx(
+    version: str, state: str, cause: str, *, has_command: bool
+) -> None:
+    """It has versions of its own, and builds by its own command."""
+    told = Engine(Endpoint(DEFAULT_HOST), compose="2.26.1-4", info={"ServerVersion": version, "OSType": "linux"})
+
+    found = judge(replace(told, podman=True, podman_builds=has_command))
+
+    assert (found.state, found.cause) == (state, cause)
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"BuildahVersion": "1"}, "Podman 26.1.5, "),
+        ({"ServerVersion": "26.1.5"}, "engine 26.1.5, "),
+        ({}, f"the engine at {DEFAULT_HOST} gave no answer within "),
+    ],
+    ids=["Podman", "Docker", "no answer in time"],
+)
+def test_podman_is_told_from_docker(stub: Stub, monkeypatch: pytest.MonkeyPatch, says: object, words: str) -> None:
+    """By its own words to the SDK; without them nobody knows, and nothing is made of the version that it names."""
+    stub()
+    monkeypatch.setattr(idmap, "client", lambda: SimpleNamespace(info=lambda: says))
+
+    assert judge(state(Seen())).cause.startswith(words)
 
 
 def test_old_engine_is_named_with_both_versions(stub: Stub) -> None:

@@ -1,10 +1,13 @@
 """Who a container's uid is, by what the engine says of itself; what the tasks make of it is in test_plan.py."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from observed import ADA, healthy, place, settings
 
 from host_tasks.kit.paths import ROOT
-from host_tasks.loop import examined
+from host_tasks.loop import Seen, examined
 from host_tasks.subjects import idmap, mounts
 from host_tasks.subjects.idmap import inside
 
@@ -40,3 +43,19 @@ def test_folder_of_a_group_is_opened_as_the_engine_can(kept: dict[str, str], fix
 
     [finding] = [found for found in mounts.outside(seen) if found]
     assert fix in finding.fix
+
+
+@pytest.mark.parametrize(("cgroup", "without"), [("1", set(idmap.LIMITS)), ("2", set())])
+@pytest.mark.parametrize("rootless", [True, False])
+def test_podman_is_known_by_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, cgroup: str, without: set[str], *, rootless: bool
+) -> None:
+    """In Docker's form 4.3 leaves out that it is rootless, and 5.8 too claims limits that cgroup v1 keeps away."""
+    of_podman: dict[str, Any] = {"BuildahVersion": "1.28.2", "Rootless": rootless, "SecurityOptions": []}
+    told = {**of_podman, "CgroupVersion": cgroup, **dict.fromkeys(idmap.LIMITS, True)}
+    monkeypatch.setattr(idmap, "client", lambda: SimpleNamespace(info=lambda: told))
+    seen = Seen()
+
+    assert idmap.podman(seen)
+    assert idmap.rootless(seen) is rootless
+    assert {key for key in idmap.LIMITS if not idmap.info(seen)[key]} == (without if rootless else set())

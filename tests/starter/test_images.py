@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from observed import base as base_of, settings as settings_of
 
-from host_tasks.kit import paths
+from host_tasks.kit import paths, runner
 from host_tasks.kit.client import Endpoint, UnreachableError
 from host_tasks.loop import Seen
-from host_tasks.subjects import base, clone, engine, images, settings
+from host_tasks.subjects import base, clone, compose, containers, engine, idmap, images, removal, settings
 from host_tasks.subjects.base import Base, published, stand_in_name
 from host_tasks.subjects.engine import Engine
 from host_tasks.subjects.images import Built, Image
@@ -343,3 +343,87 @@ def test_environment_names_its_base_and_its_lock(tree: Path) -> None:
         "conda-pip-docker.lock": "sha256:" + hashlib.sha256(b"a\nb\n").hexdigest(),
     }
     assert told("stand-in:1") == {"org.opencontainers.image.base.name": "stand-in:1"}
+
+
+# Podman
+
+
+@pytest.fixture
+def podman(tree: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Seen, list[tuple[list[str], str]]]:
+    """A clone with Podman's engine, and what is run there: each command, with the Dockerfile that it was given.
+
+    Its package caches are the clone's own.
+    """
+    ran: list[tuple[list[str], str]] = []
+
+    def run(argv: list[str], *, env: dict[str, str], **_: object) -> runner.Finished:
+        assert "--file" not in argv or env["TMPDIR"] == str(tree / "cache" / "conda-pip-docker" / "study")
+        file = Path(argv[argv.index("--file") + 1]) if "--file" in argv else None
+        ran.append((argv, file.read_text(encoding="utf-8") if file else ""))
+        return runner.Finished(tuple(argv), 0, "", "")
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree / "cache"))
+    monkeypatch.setattr(
+        removal, "environments", lambda project: [f"{project}-environment:{tag}" for tag in ("old", "new")]
+    )
+    monkeypatch.setattr(images, "find", lambda name: None)
+    made = {"context": str(tree), "dockerfile": "docker/Dockerfile", "args": {"uid": "0", "BASE_IMAGE": None}}
+    facts = {
+        clone.project: "study",
+        compose.model: {"services": {compose.SERVICE: {"build": made}, "db": {"build": {**made, "target": "base"}}}},
+        idmap.podman: True,
+        images.environment: images.Environment("study-environment", "new", None),
+        images.inputs: {},
+        settings.now: settings_of(),
+    }
+    return Seen({**facts, base.now: base_of()}), ran
+
+
+def test_podman_builds_the_environment_first_and_the_image_on_it(
+    podman: tuple[Seen, list[tuple[list[str], str]]],
+) -> None:
+    """It keeps no layers, so the environment has a name, and the old one goes; Compose's labels find the image."""
+    seen, ran = podman
+
+    images.build_own(seen, options=())
+
+    first, second, third = (argv for argv, _ in ran)
+    assert first[:4] == second[:4] == ["podman", "build", "--format=docker", "--layers=false"]
+    assert first[first.index("--target") + 1] == "environment"
+    assert first[first.index("--tag") + 1] == "docker.io/library/study-environment:new"
+    assert {"FLAVOR=study-environment:new", "uid=0"} <= set(second)
+    assert second[second.index("--tag") + 1] == f"docker.io/library/study-{compose.SERVICE}"
+    assert {f"--label={containers.PROJECT_LABEL}=study", f"--label=com.docker.compose.service={compose.SERVICE}"} <= {
+        *second
+    }
+    assert third[-3:] == ["image", "rm", "study-environment:old"]
+
+
+def test_podman_is_given_nothing_that_is_dockers_alone(podman: tuple[Seen, list[tuple[list[str], str]]]) -> None:
+    """Neither options nor arguments of BuildKit, nor a start interval, at which Podman 4.3 ends a build."""
+    seen, ran = podman
+    options = ("--load", "--progress=plain", "--no-cache-filter=locked", "--no-cache", "--label", "a=b")
+
+    images.build(seen, paths.DOCKERFILE, tag="r.example/a", arguments={images.CACHES: "study"}, options=options)
+
+    [(argv, text)] = ran
+    assert argv[4:8] == ["--label", "a=b", "--tag", "r.example/a"]
+    assert "--build-arg" not in argv
+    assert "HEALTHCHECK --start-period=60s --interval=30s" in text
+
+
+def test_podman_builds_other_services_as_compose_declares_them(
+    podman: tuple[Seen, list[tuple[list[str], str]]],
+) -> None:
+    """Each by its own model, under the name that Compose starts it by, and as it was where nothing has changed."""
+    seen, ran = podman
+
+    images.build_services(seen, "db", compose.SERVICE)
+
+    assert [argv[argv.index("--tag") + 1] for argv, _ in ran] == [
+        "docker.io/library/study-db",
+        f"docker.io/library/study-{compose.SERVICE}",
+    ]
+    assert ["--target=base" in argv for argv, _ in ran] == [True, False]
+    assert ["--layers" in argv for argv, _ in ran] == [True, False]

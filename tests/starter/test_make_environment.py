@@ -365,11 +365,22 @@ def test_all_lines_that_are_wrong_are_told_at_once(project: Path) -> None:
         parted(project)
 
 
+def test_folder_of_a_lock_without_its_files_is_no_lock(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build makes it also where there is none, with environment.yml in it, for Podman (Dockerfile, `files`)."""
+    (project / "environment.lock").mkdir()
+    (project / "environment.lock" / "environment.yml").touch()
+    monkeypatch.setattr(read_files, "conda_settings", lambda: SETTINGS)
+
+    assert "pip/locked.txt" not in parted(project)
+    assert read_files.lock_files.read(project, ["https://conda.example"]) is None
+
+
 def test_lock_takes_the_login_from_the_persons_own_lines(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has none itself: where packages are stands in the files, and what they are in the lock."""
     own, of_lock = "--extra-index-url https://ada:pw@x.example/\n", "--extra-index-url https://x.example/\n"
     (project / "requirements.txt").write_text(f"{own}a\n", encoding="utf-8")
     (project / "environment.lock").mkdir()
+    (project / "environment.lock" / "inputs.txt").touch()
     monkeypatch.setattr(read_files, "conda_settings", lambda: SETTINGS)
     monkeypatch.setattr(read_files.lock_files, "read", lambda *_: ([], f"{of_lock}a==1 --hash=sha256:0\n"))
 

@@ -213,6 +213,38 @@ CASES = [
         lambda: healthy(engine_says=ROOTLESS, settings=settings(ROOTLESS="yes")),
     ),
     case(
+        "Podman of root, which nobody has tried",
+        lambda: bare(podman=True),
+        "error: this Podman runs as root, which is not supported yet",
+        "fix: use it as an ordinary user, without sudo",
+    ),
+    case(
+        "Podman, bare clone",
+        lambda: bare(podman=True, engine_says=ROOTLESS),
+        "write docker/.env < the engine is rootless, and docker/.env does not say so; there is no docker/.env yet",
+        PULLED,
+        "build the image, every step of it: with Podman the environment as a whole is what is kept < this clone has no image yet",
+        STARTED,
+    ),
+    case(
+        "Podman, and a hardened container is asked for",
+        lambda: healthy(podman=True, engine_says=ROOTLESS, settings=settings(ROOTLESS="yes", HARDENED="yes")),
+        "error: --hardened cannot be had with Podman: it takes no owner for a tmpfs",
+        "fix: invoke up --no-hardened",
+    ),
+    case(
+        "Podman, and workers are asked for",
+        lambda: healthy(podman=True, engine_says=ROOTLESS, settings=settings(ROOTLESS="yes", DASK_WORKERS="2")),
+        "error: --workers cannot be had with Podman: Compose waits for a health that it does not tell without systemd",
+        "fix: invoke up --workers 0",
+    ),
+    case(
+        "Podman, and a GPU is asked for",
+        lambda: healthy(podman=True, engine_says=ROOTLESS, settings=settings(ROOTLESS="yes", GPUS="all")),
+        "error: --gpu cannot be had with Podman: it gives GPUs in a way of its own, which was not tried",
+        "fix: invoke up --no-gpu",
+    ),
+    case(
         "engine on another machine",
         lambda: stopped(engine=engine(where=Endpoint("ssh://u@far", "DOCKER_HOST=ssh://u@far", "unset DOCKER_HOST"))),
         "error: DOCKER_HOST=ssh://u@far is another machine: containers there would see its files, not yours",

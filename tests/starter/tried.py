@@ -11,9 +11,11 @@ HEADING = f"| {' | '.join(COLUMNS)} |"
 
 
 def rows() -> list[dict[str, str]]:
-    """Return what was last tried, oldest versions first."""
+    """Return what was last tried, oldest versions first, and Podman's behind Docker's."""
+    versions = ("engine", "Compose", "buildx")
     return sorted(
-        _written().values(), key=lambda row: [_numbers(row[each]) for each in ("engine", "Compose", "buildx")]
+        _written().values(),
+        key=lambda row: (row["engine"].startswith("Podman"), *(_numbers(row[each]) for each in versions)),
     )
 
 

@@ -62,5 +62,6 @@ CHOICES = (
         lambda said: "all" if said else None,
         file="docker-compose.gpu.yml",
         switch=True,
+        not_podman="it gives GPUs in a way of its own, which was not tried",
     ),
 )

@@ -43,5 +43,6 @@ CHOICES = (
         lambda said: said or None,
         file="docker-compose.hardened.yml",
         switch=True,
+        not_podman="it takes no owner for a tmpfs",
     ),
 )

@@ -25,7 +25,6 @@ from host_tasks.subjects import (
     environment_lock,
     images,
     package_lines,
-    settings,
 )
 
 if TYPE_CHECKING:
@@ -177,7 +176,7 @@ def _change_inside(seen: Seen, server: containers.Container, change: Change) -> 
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "change.tar"
         options = ("--target", "change" if conda else "change-pip", "--output", f"type=tar,dest={archive}")
-        finished = images.build(DOCKERFILE, settings.now(seen).values, arguments=arguments, options=options)
+        finished = images.build(seen, DOCKERFILE, arguments=arguments, options=options)
         if not finished.ok:
             return finished
         with asking(), archive.open("rb") as stream:

@@ -67,11 +67,11 @@ def held(file: Path) -> Held:
     try:
         content = _documents(file)
         read = {name: json.loads(content.get(name, "{}")) for name in ("manifest.json", "repositories", "index.json")}
-        configs = {familiar(f"{name}:{tag}"): "" for name, tags in read["repositories"].items() for tag in tags}
+        configs = {images.familiar(f"{name}:{tag}"): "" for name, tags in read["repositories"].items() for tag in tags}
         bases = {}
         for image in read["manifest.json"]:
             config = content[image["Config"]]
-            for name in map(familiar, image["RepoTags"] or ()):
+            for name in map(images.familiar, image["RepoTags"] or ()):
                 configs[name] = f"sha256:{hashlib.sha256(config).hexdigest()}"
                 if re.fullmatch(rf"(?a)[\w-]+-{images.ENVIRONMENT}:[\w.-]+", name):
                     bases[name] = str(json.loads(config)["config"]["Labels"][images.BASE_LABEL])
@@ -79,19 +79,13 @@ def held(file: Path) -> Held:
         for image in read["index.json"].get("manifests", ()):
             said = image.get("annotations") or {}
             if called := said.get(NAMES[0]) or said.get(NAMES[1]):
-                indexed[familiar(called)] = str(image["digest"])
+                indexed[images.familiar(called)] = str(image["digest"])
         if len(bases) == 1:
             return Held(*bases.popitem(), configs, indexed)
         why = "it holds two environments" if bases else "there is no environment in it"
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
         why = err.strerror or str(err) if isinstance(err, OSError) else f"it is not of `save` ({err})"
     raise HostError(f"{file} cannot be read: {why}", fix=fix, code=ExitCode.DATA)
-
-
-def familiar(name: str) -> str:
-    """Return an image's name as the engine's own commands print it (distribution/reference 0.6)."""
-    short = name.removeprefix("docker.io/").removeprefix("library/")
-    return short if ":" in short.rpartition("/")[2] else f"{short}:latest"
 
 
 def _documents(file: Path) -> Mapping[str, bytes]:
@@ -222,7 +216,9 @@ def _taking_names(seen: Seen, there: Held, again: str) -> Iterator[tuple[str, st
     in_containerd = "io.containerd.snapshotter" in str((engine.state(seen).info or {}).get("DriverStatus"))
     ids = there.indexed if in_containerd else there.configs
     for name in sorted({*there.configs, *there.indexed}):
-        if name != there.name and name not in map(familiar, (*images.named(seen), *images.lacking(seen).values())):
+        if name != there.name and name not in map(
+            images.familiar, (*images.named(seen), *images.lacking(seen).values())
+        ):
             yield f"also holds {name!r}, which no service of this clone is made from", ""
         elif name != own and (here := images.on_engine(seen, name)) and here.id != ids.get(name):
             yield f"holds another {name} than this engine", f"docker image rm {name} && {again}"

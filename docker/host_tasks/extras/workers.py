@@ -34,5 +34,6 @@ CHOICES = (
         "How many Dask workers beside JupyterLab; 0 for none.",
         lambda said: _dask.number(said, "up"),
         file="docker-compose.workers.yml",
+        not_podman="Compose waits for a health that it does not tell without systemd",
     ),
 )

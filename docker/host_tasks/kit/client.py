@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import docker
 
 DEFAULT_HOST = "npipe:////./pipe/docker_engine" if os.name == "nt" else "unix:///var/run/docker.sock"
-GREETING_S = 2  # for the SDK's first answer: with docker's own commands after it, a hung engine is told within 10 s
+GREETING_S = 4  # for the first answer to the SDK: Podman asks other programs for it, which took 1.3 s on a busy machine
 ANSWER_S = 10  # for every later one
 COMMAND_S = 7.5  # for a command of docker's that only asks
 

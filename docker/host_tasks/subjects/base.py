@@ -193,9 +193,9 @@ def make_stand_in(seen: Seen) -> Ended:
                 if not (made.ok and images.call("import", archive, root).ok):
                     return Ended(ok=False)
         label = f"{MADE_BY}={values['COMPOSE_PROJECT_NAME']}"
-        options = ("--load", "--tag", name, "--progress", "plain", "--label", label)
+        options = ("--load", "--progress=plain", "--label", label)
         dockerfile, arguments = STAND_IN_DIR / "Dockerfile", {"ROOT_FILE_SYSTEM": root}
-        finished = images.build(dockerfile, values, arguments=arguments, options=options)
+        finished = images.build(seen, dockerfile, tag=name, arguments=arguments, options=options)
         if not finished.ok:
             return Ended(ok=False, said=[*re.findall(r"error: (.+)", finished.stderr), finished.last_line][0])
     settings.write(seen, BASE_IMAGE=name)

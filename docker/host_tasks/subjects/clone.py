@@ -153,6 +153,6 @@ def take_over(seen: Seen) -> None:
             if runner.run(argv, cwd=ROOT, env=compose.environment({})).ok:
                 client().volumes.get(name).remove()
         for name in left.get("images", ()):
-            if name.startswith(environment := images.environment_repository(old)):
-                client().images.get(name).tag(f"{images.environment_repository(new)}{name.removeprefix(environment)}")
+            if name.startswith(images.environment_repository(old)):
+                client().images.get(name).tag(images.environment_repository(new), name.rpartition(":")[2])
             client().images.remove(name, force=True)

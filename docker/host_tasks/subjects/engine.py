@@ -21,7 +21,7 @@ from host_tasks.kit.client import COMMAND_S, Endpoint, endpoint
 from host_tasks.kit.paths import INSTALL_ENGINE, ROOT, shown
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
 from host_tasks.loop import ANEW, FAIL, Ended, Finding, Seen, Step, fail, lasting, ok, rule
-from host_tasks.subjects import compose, containers
+from host_tasks.subjects import compose, containers, idmap
 
 # Where installers put docker's command, and where a cron job or an editor may not look: Linux, snap, Docker Desktop.
 PLACES = (
@@ -30,6 +30,7 @@ PLACES = (
 )
 NEEDED_COMPOSE = (2, 26)
 NEEDED_ENGINE = (25, 0)  # the first that knows the start interval of a health check (Dockerfile reference)
+NEEDED_PODMAN = (4, 3)  # the oldest that was tried
 IN_GROUP_MARK = "HOST_TASKS_IN_GROUP_DOCKER"  # set while a command runs again with the group: never twice
 
 
@@ -47,6 +48,8 @@ class Engine:
     said: str = ""  # what docker's command or the engine complained of
     script_knows_this_system: bool = False  # whether docker/install-engine.sh may work here; it looks closer
     waits_for_group: bool = False  # whether the caller became a member of group docker after this login
+    podman: bool = False  # whether it is Podman that answers in Docker's form
+    podman_builds: bool = True  # whether there is Podman's own command, which builds for it
 
 
 # look
@@ -81,15 +84,19 @@ def state(seen: Seen) -> Engine:
     import docker
 
     compose = version.result()
+    answers = where.local and bool((info or {}).get("ServerVersion"))
+    late = answers and not idmap.info(seen)  # by that alone Podman is told from Docker
     return Engine(
         where,
         sdk=hasattr(docker, "from_env"),  # without the SDK this is the folder docker/, as an empty package
         compose=None if compose is None else compose.stdout.strip() if compose.ok else "",
         compose_said="" if compose is None or compose.ok else compose.stderr.strip() or compose.last_line,
-        info=info,
+        info=None if late else info,
         said="\n".join((info or {}).get("ServerErrors") or [told.stderr if told else ""]),
         script_knows_this_system=known,
         waits_for_group=waits_for_group(),
+        podman=answers and idmap.podman(seen),
+        podman_builds=shutil.which("podman") is not None,
     )
 
 
@@ -151,7 +158,8 @@ def _judged(seen: Seen) -> Finding:
 def judge(told: Engine) -> Finding:
     """Return what is wrong with the engine, or which versions there are."""
     version = (told.info or {}).get("ServerVersion")
-    return next(_faults(told), None) or ok(f"engine {version}, Compose {told.compose}, at {told.where.host}")
+    name = "Podman" if told.podman else "engine"
+    return next(_faults(told), None) or ok(f"{name} {version}, Compose {told.compose}, at {told.where.host}")
 
 
 def _faults(told: Engine) -> Iterator[Finding]:
@@ -175,17 +183,13 @@ def _faults(told: Engine) -> Iterator[Finding]:
 def _faults_of_answers(told: Engine, compose: str, info: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what is wrong by the answers of Compose and of `docker info`.
 
-    Podman's command prints an info of its own form. Behind docker's command Podman calls itself an engine of its own
-    version (podman 4.3.1, pkg/api/handlers/compat/info.go), and Docker's went from 1.13 to 17.03. A missing server ends
-    `docker info` with 1 (docker 28), or with 0 and ServerErrors (docker 26).
+    Podman's command prints an info of its own form. A missing server ends `docker info` with 1 (docker 28), or with 0
+    and ServerErrors (docker 26).
     """
     server = str(info.get("ServerVersion") or "")
     if "host" in info and "version" in info:
         fix = "install Docker's own, see docs.docker.com/engine/install"
-        yield fail("docker is Podman's command here, and this project needs Docker's", fix)
-    if (1, 14) < (numbers(server) or (0, 0)) < (17, 0):
-        fix = told.where.back or "use Docker's own engine"
-        yield fail(f"{told.where.host} is Podman's socket, and this project needs Docker's", fix)
+        yield fail("docker is Podman's command here, and this project needs Docker's, also for Podman's engine", fix)
     if not numbers(compose):
         said = told.compose_said or f"its version is {compose!r}"
         yield from _by_complaint(said, told)
@@ -194,9 +198,12 @@ def _faults_of_answers(told: Engine, compose: str, info: Mapping[str, Any]) -> I
         yield from _by_complaint(told.said, told)
         yield _unreachable(told, told.said)
     plugins = (info.get("ClientInfo") or {}).get("Plugins") or []
-    if not any(plugin.get("Name") == "buildx" and plugin.get("Version") for plugin in plugins):
+    if told.podman and not told.podman_builds:
+        yield _lacking("podman is not on the PATH, and it builds for Podman's engine", "install podman")
+    if not told.podman and not any(plugin.get("Name") == "buildx" and plugin.get("Version") for plugin in plugins):
         yield _installable(told, "Docker buildx not found")
-    for name, needed, version in (("Docker Compose", NEEDED_COMPOSE, compose), ("the engine", NEEDED_ENGINE, server)):
+    engine = ("Podman", NEEDED_PODMAN, server) if told.podman else ("the engine", NEEDED_ENGINE, server)
+    for name, needed, version in (("Docker Compose", NEEDED_COMPOSE, compose), engine):
         if (numbers(version) or needed) < needed:
             fix = f"upgrade it, see docs.docker.com/{name.split()[-1].lower()}/install"
             yield _lacking(f"{name} is too old: needed {needed[0]}.{needed[1]}, found {version}", fix)

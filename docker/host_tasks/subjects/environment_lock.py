@@ -20,7 +20,7 @@ from host_tasks.kit import files, report, runner
 from host_tasks.kit.paths import DOCKERFILE, LOCK_DIR, shown
 from host_tasks.kit.words import task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok, rule, warn
-from host_tasks.subjects import base, build_failure, clone, environment, images, settings
+from host_tasks.subjects import base, build_failure, clone, environment, images
 
 NAME = shown(LOCK_DIR)
 STAND_IN = lock_files.OF_THIS_MACHINE  # the folder in it for a lock that is good on this machine only
@@ -195,9 +195,9 @@ def locked(seen: Seen, *, update: str = "") -> runner.Finished:
     """Solve in a stage of the build, put what comes of it in the place of the old lock, and return how that ended."""
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "lock.tar"
-        options = ("--target", "lock", "--no-cache-filter", "locked", "--output", f"type=tar,dest={archive}")
+        options = ("--target", "lock", "--no-cache-filter=locked", "--output", f"type=tar,dest={archive}")
         arguments = {"UPDATE": update, "BASE_IMAGE": base.now(seen).name, images.CACHES: clone.project(seen)}
-        finished = images.build(DOCKERFILE, settings.now(seen).values, arguments=arguments, options=options)
+        finished = images.build(seen, DOCKERFILE, arguments=arguments, options=options)
         fresh = dict(read_archive(archive)) if finished.ok else {}
     for name in NAMES:
         for place in {Path(path).parent for path in fresh}:

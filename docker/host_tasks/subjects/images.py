@@ -9,6 +9,7 @@ import json
 import os
 import posixpath
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,18 @@ from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import BUILT_FILE, DOCKER_DIR, DOCKERFILE, DOCKERIGNORE, ROOT
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok, once, rule
-from host_tasks.subjects import base, build_failure, clone, compose, engine, environment_lock, settings
+from host_tasks.subjects import (
+    base,
+    build_failure,
+    clone,
+    compose,
+    containers,
+    engine,
+    environment_lock,
+    idmap,
+    removal,
+    settings,
+)
 
 FROM = "ENVIRONMENT_FROM"  # of docker/.env: the repository from which the environment is taken
 BASE_LABEL = "org.opencontainers.image.base.name"  # OCI image specification 1.1, "Pre-Defined Annotation Keys"
@@ -30,6 +42,8 @@ OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/en
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "ARM64": "arm64"}
 SBOM_SCANNER = "docker.io/docker/buildkit-syft-scanner:stable-1"  # BuildKit 0.13's own choice; lists the packages
 REGISTRY_S = 15.0  # for a registry to answer
+# Options of Docker's builder that Podman's has no use for: it loads what it builds, and takes nothing from a cache.
+DOCKERS_OWN = ("--load", "--progress", "--no-cache")
 CACHES = "BUILDKIT_CACHE_MOUNT_NS"  # the build argument that tells a clone's package caches from another's
 # The secrets of a build as docker-compose.yml has them: name, key of docker/.env, and the file without one.
 SECRETS = (
@@ -222,6 +236,20 @@ def lacking(seen: Seen) -> Mapping[str, str]:
     return {name: image for name, image in images.items() if on_engine(seen, image) is None}
 
 
+def familiar(name: str) -> str:
+    """Return an image's name as docker's own commands print it (distribution/reference 0.6); Podman says all of it."""
+    short = name.removeprefix("docker.io/").removeprefix("library/")
+    return short if ":" in short.rpartition("/")[2] else f"{short}:latest"
+
+
+def qualified(name: str) -> str:
+    """Return all of an image's name, by which Podman finds what it is asked for in Docker's form."""
+    first = name.partition("/")[0]
+    if "/" in name and (first == "localhost" or set(first) & set(".:")):
+        return name
+    return f"docker.io/{'' if '/' in name else 'library/'}{name}"
+
+
 def named(seen: Seen) -> tuple[str, ...]:
     """Return the images on this engine that services without a build name."""
     services = [service for name, service in compose.model(seen)["services"].items() if name not in lacking(seen)]
@@ -287,7 +315,7 @@ def environment_made(seen: Seen) -> Iterator[Finding]:
     name = environment(seen).name
     if not environment(seen).image:
         do = functools.partial(build_environment, attested=_attested(seen))
-        what = "build the environment, from the cache where nothing changed"
+        what = f"build the environment, {_cached(seen)}"
         yield _needed(seen, f"{name} is not here", Step(do, what, f"the image {name}"))
 
 
@@ -327,7 +355,7 @@ def _needed(seen: Seen, cause: str, step: Step) -> Finding:
 def _build_step(seen: Seen, *, cache: bool = True) -> Step:
     """Return the step that builds: only the user's layer where the environment is here."""
     options: tuple[str, ...] = ()
-    how = "from the cache where nothing changed"
+    how = _cached(seen)
     if not cache:
         how, options = "every step anew", ("--no-cache",)
     elif environment(seen).image:  # FROM ${FLAVOR} takes an image as well as a stage
@@ -336,6 +364,12 @@ def _build_step(seen: Seen, *, cache: bool = True) -> Step:
     what = "; ".join(filter(None, [f"build the image, {how}", environment_lock.unused(seen)]))
     do = functools.partial(build_own, options=options)
     return Step(do, what, f"the image of {clone.project(seen)}", key="build")
+
+
+def _cached(seen: Seen) -> str:
+    """Return what a build from the beginning takes from the cache."""
+    whole = "every step of it: with Podman the environment as a whole is what is kept"
+    return whole if idmap.podman(seen) else "from the cache where nothing changed"
 
 
 def _taking(seen: Seen) -> Step | None:
@@ -358,27 +392,81 @@ def call(*words: str) -> runner.Finished:
 
 
 def build(
-    file: Path, values: Mapping[str, str], *, arguments: Mapping[str, str], options: Sequence[str]
+    seen: Seen,
+    file: Path,
+    *,
+    tag: str = "",
+    arguments: Mapping[str, str],
+    options: Sequence[str],
+    context: Path = ROOT,
 ) -> runner.Finished:
     """Build a Dockerfile past Compose, whose cache it shares, and keep what the builder says.
 
-    The context is the clone. What may hold a password is in a file, since everybody sees a command line.
+    What may hold a password is in a file, since everybody sees a command line. Docker's builder cannot use Podman's
+    engine, so Podman's own builds there. Of what it made before it mounts nothing (4.3), so it keeps no layers:
+    `environment` is what is kept. Docker's format has the health check, and the shell of the steps.
     """
-    argv = ["docker", "buildx", "build", *options, "--file", str(file)]
+    values, podman = settings.now(seen).values, idmap.podman(seen)
+    argv = ["podman", "build", "--format=docker", "--layers=false"] if podman else ["docker", "buildx", "build"]
+    argv += [word for word in options if not (podman and word.startswith(DOCKERS_OWN))]
+    argv += ["--tag", qualified(tag) if podman else tag] if tag else []
     for name, value in arguments.items():
-        argv += ["--build-arg", f"{name}={value}"]
+        argv += ["--build-arg", f"{name}={value}"] if not (podman and name == CACHES) else []
     for name, key, usual in SECRETS:
         source = f"src={DOCKER_DIR / values.get(key, usual)}"
         if set(source) & set(',"'):  # buildx reads comma-separated values (RFC 4180)
             source = '"{}"'.format(source.replace('"', '""'))
         argv += ["--secret", f"id={name},{source}"]
-    return runner.run([*argv, str(ROOT)], cwd=ROOT, keep=True, env={**compose.environment(values), "PWD": str(ROOT)})
+    environ = {**compose.environment(values), "PWD": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        if podman:  # which knows no start interval (4.3), and nobody asks by it there
+            environ["TMPDIR"] = str(_own_caches(seen))
+            text = re.sub(r"^(HEALTHCHECK .*)--start-interval=\S+ ", r"\1", file.read_text("utf-8"), flags=re.MULTILINE)
+            file = Path(folder, "Dockerfile")
+            file.write_text(text, encoding="utf-8")
+        return runner.run([*argv, "--file", str(file), str(context)], cwd=ROOT, keep=True, env=environ)
+
+
+def _own_caches(seen: Seen) -> Path:
+    """Return the folder of a clone's package caches with Podman, which else has one for all, in 4.3 of all users."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    folder = Path(cache, "conda-pip-docker", clone.project(seen))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def build_services(seen: Seen, *names: str, options: Sequence[str] = ()) -> runner.Finished:
+    """Build services by Compose, or as Compose would where the engine is Podman, and keep what the builder says."""
+    if not idmap.podman(seen):
+        return compose.build(settings.now(seen).values, *options, *names)
+    finished = runner.Finished((), 0, "", "")
+    for name in names:
+        service = compose.model(seen)["services"][name]
+        made, tag = service["build"], service.get("image") or f"{clone.project(seen)}-{name}"
+        labels = {containers.PROJECT_LABEL: clone.project(seen), containers.SERVICE_LABEL: name}
+        words = [f"--label={label}={value}" for label, value in labels.items()]
+        words += [f"--target={made['target']}"] if made.get("target") else []
+        words += [] if name == compose.SERVICE else ["--layers"]  # one that has not changed is the same image
+        arguments = {key: value for key, value in (made.get("args") or {}).items() if value is not None}
+        file, context = Path(made["context"], made.get("dockerfile", "Dockerfile")), Path(made["context"])
+        finished = build(seen, file, tag=tag, arguments=arguments, options=(*words, *options), context=context)
+        if not finished.ok:
+            break
+    return finished
 
 
 def build_own(seen: Seen, *, options: Sequence[str]) -> Ended:
     """Build this clone's image, and write down what it was made from: what was read before the build, not since."""
-    made_from = dict(inputs(seen))
-    finished = compose.build(settings.now(seen).values, *options, compose.SERVICE)
+    made_from, anew, old = dict(inputs(seen)), "--no-cache" in options or not environment(seen).image, []
+    if idmap.podman(seen) and anew:
+        old = removal.environments(clone.project(seen))
+        if not (made := build_environment(seen, attested=())).ok:
+            return made
+        options = (*options, "--build-arg", f"FLAVOR={environment(seen).name}")
+    finished = build_services(seen, compose.SERVICE, options=options)
+    for name in old if finished.ok else ():
+        if name != environment(seen).name:
+            call("image", "rm", name)
     if finished.ok and (built := find(own_name(seen))):
         write_down(Built(built.id, made_from))
     return Ended(finished.ok, finished.stderr)
@@ -393,9 +481,9 @@ def build_environment(seen: Seen, *, attested: Sequence[str]) -> Ended:
     """Build the environment alone; its layers are those of the image."""
     name = base.now(seen).name
     told = (f"--label={label}={value}" for label, value in labels(seen).items())
-    options = ("--load", "--tag", environment(seen).name, "--target", ENVIRONMENT, *told)
-    arguments = {"BASE_IMAGE": name, CACHES: clone.project(seen)}
-    finished = build(DOCKERFILE, settings.now(seen).values, arguments=arguments, options=(*options, *attested))
+    options = ("--load", "--target", ENVIRONMENT, *told, *attested)
+    arguments, tag = {"BASE_IMAGE": name, CACHES: clone.project(seen)}, environment(seen).name
+    finished = build(seen, DOCKERFILE, tag=tag, arguments=arguments, options=options)
     return Ended(finished.ok, finished.stderr)
 
 

@@ -7,9 +7,10 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from host_tasks.kit import report
+from host_tasks.kit import report, runner
 from host_tasks.kit.client import UnreachableError, asking, client
-from host_tasks.kit.words import ExitCode, task_command
+from host_tasks.kit.paths import ROOT
+from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok
 from host_tasks.subjects import base, clone, compose, containers, images
 
@@ -65,7 +66,8 @@ def _listed(project: str, kind: str) -> list[Mapping[str, Any]]:
 
 def _name(listed: Mapping[str, Any]) -> str:
     """Return the name of what the engine lists; a container has a list of them."""
-    names = listed.get("Names") or listed.get("RepoTags") or [listed.get("Name") or listed.get("Id")]
+    tags = list(map(images.familiar, listed.get("RepoTags") or ()))
+    names = tags or listed.get("Names") or [listed.get("Name") or listed.get("Id")]
     return str(names[0]).removeprefix("/")
 
 
@@ -75,7 +77,7 @@ def _beside(project: str) -> list[str]:
     An image whose layers begin with all of another's was built on it.
     """
     with asking():
-        own = _tags(f"{project}-", name=images.environment_repository(project))
+        own = environments(project)
         made = _tags(base.STAND_IN, filters={"label": f"{base.MADE_BY}={project}"})
         old = {name: _layers(name) for name in made if name != base.stand_in_name()}
         others = [name for name in (_tags() if old else ()) if not name.startswith((f"{project}-", base.STAND_IN))]
@@ -83,10 +85,17 @@ def _beside(project: str) -> list[str]:
     return [*own, *(name for name, layers in old.items() if layers not in needed)]
 
 
+def environments(project: str) -> list[str]:
+    """Return the names of a project's environments."""
+    with asking():
+        return _tags(f"{project}-", name=images.environment_repository(project))
+
+
 def _tags(beginning: str = "", **which: Any) -> list[str]:
     """Return the names of images that begin so; an image may have those of other clones too."""
     listed = client().api.images(**which)
-    return [name for image in listed for name in image.get("RepoTags") or () if name.startswith(beginning)]
+    names = [images.familiar(name) for image in listed for name in image.get("RepoTags") or ()]
+    return [name for name in names if name.startswith(beginning)]
 
 
 def _layers(name: str) -> tuple[str, ...]:
@@ -131,14 +140,13 @@ def remove(seen: Seen, *, words: tuple[str, ...]) -> Ended:
 
     Compose finds them only where their containers still are. The next round sees what could not be removed.
     """
-    import docker.errors
-
     well = True
     for project in _projects(seen, words):
         well &= compose.call_by_name(project, "down", "--remove-orphans", *words, timeout_s=compose.REMOVE_S).ok
         for image in (*(image["Id"] for image in _listed(project, "images")), *_beside(project)) if words else ():
-            with contextlib.suppress(docker.errors.NotFound, UnreachableError), asking():
-                client().images.remove(image, force=True)
+            with contextlib.suppress(HostError):  # Podman removes in the time that its disk takes
+                argv = ["docker", "image", "rm", "--force", image]
+                runner.run(argv, cwd=ROOT, capture=True, announce=False, timeout_s=compose.REMOVE_S)
     return Ended(well)
 
 

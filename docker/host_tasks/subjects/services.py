@@ -14,7 +14,18 @@ from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import OVERRIDE_FILES, ROOT, shown
 from host_tasks.kit.words import ExitCode, HostError, task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fail, ok, rule, warn
-from host_tasks.subjects import build_failure, clone, compose, containers, images, mounts, ports, settings, volumes
+from host_tasks.subjects import (
+    build_failure,
+    clone,
+    compose,
+    containers,
+    idmap,
+    images,
+    mounts,
+    ports,
+    settings,
+    volumes,
+)
 
 START = "start on port "  # how the key of a start begins: with another port it is another try
 BUILD = "build the other services"  # the key
@@ -230,7 +241,7 @@ def _in_its_words(ended: Ended, fix: str, more: str = "") -> Finding:
 
 def build_others(seen: Seen) -> Ended:
     """Build the services beside the server, by name: the server's build takes what only its own step knows."""
-    finished = compose.build(settings.now(seen).values, *_others(seen))
+    finished = images.build_services(seen, *_others(seen))
     return Ended(finished.ok, finished.stderr)
 
 
@@ -256,8 +267,11 @@ def start(seen: Seen) -> Ended:
     finished = compose.call(settings.now(seen).values, *words, keep=True)
     deadline = time.monotonic() + WAIT_S
     while finished.ok and time.monotonic() < deadline:
-        if all(container.settled for container in containers.services(Seen())):
+        waiting = [container for container in containers.services(Seen()) if not container.settled]
+        if not waiting:
             break
+        for container in waiting if idmap.podman(seen) else ():  # its timers are systemd's, and slow
+            containers.look_after(container)
         time.sleep(POLL_S)
     built = images.last_build(seen)
     if finished.ok and built.image and built.model != compose.model_digest(seen):

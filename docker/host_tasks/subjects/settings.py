@@ -306,6 +306,15 @@ def compose_files(seen: Seen) -> Iterator[Finding]:
         yield ok(f"they declare {', '.join(compose.model(seen)['services'])}")
 
 
+@rule("podman", upon=("env-file", "engine"))
+def podman_can(seen: Seen) -> Iterator[Finding]:
+    """Refuse what was chosen and cannot be had with Podman."""
+    for choice in choices.table() if idmap.podman(seen) else ():
+        if choice.not_podman and now(seen).values.get(choice.key):
+            back = f"up --no-{choice.option}" if choice.switch else f"up --{choice.option} 0"
+            yield fail(f"--{choice.option} cannot be had with Podman: {choice.not_podman}", task_command(back))
+
+
 @rule("env-owner")
 def env_owner(seen: Seen) -> Iterator[Finding]:
     """Ask for docker/.env to be the caller's."""

@@ -15,6 +15,20 @@ HERE = ""  # this machine's own suite
 with contextlib.suppress(OSError):  # no Linux
     HERE = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
 ROOTLESS = ("libslirp0", "rootlesskit", "slirp4netns", "uidmap")  # for a rootless engine, beside the engine's own
+# Podman as its package recommends it, and what a machine may lack of it.
+PODMAN = (
+    *("aardvark-dns", "catatonit", "conmon", "crun", "golang-github-containers-common"),
+    *("golang-github-containers-image", "libslirp0", "netavark", "podman", "slirp4netns", "uidmap"),
+)
+PODMAN_HERE = (*PODMAN, "libassuan0", "libgpgme11", "libsubid4", "libyajl2")  # of Debian 12
+PODMAN_UNSTABLE = (
+    *PODMAN,
+    *("libassuan9", "libaudit1", "libblake3-0", "libbsd0", "libc6", "libcap2", "libedit2"),
+    *("libgcc-s1", "libglib2.0-0t64", "libgmp10", "libgpg-error0", "libgpgme45", "libjansson4", "libjson-c5"),
+    *("libmd0", "libmnl0", "libnftables1", "libnftnl11", "libpcre2-8-0", "libreadline8t64", "libseccomp2"),
+    *("libselinux1", "libsqlite3-0", "libsubid6", "libsystemd0", "libtinfo6", "libxtables12", "nftables"),
+    *("passt",),
+)
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # The suite may be a copy that is past its date; nothing of the machine's own apt is read or written but what it
 # sets for downloads. `update` fails where a list cannot be had, instead of going on with a warning.

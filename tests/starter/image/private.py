@@ -75,6 +75,11 @@ touch /run/again
 until ! [ -e /run/again ] && docker info >/dev/null 2>&1; do sleep 0.1; done
 """
 ROOTLESS = "/usr/share/docker.io/contrib/dockerd-rootless.sh"  # moby's own, where Debian's package has it
+# Podman's settings, in place of those of /etc, which is this machine's. Without the first, 4.3 copies every layer.
+OF_PODMAN = {
+    "storage.conf": '[storage]\ndriver = "overlay"\n',
+    "policy.json": '{"default": [{"type": "insecureAcceptAnything"}]}\n',
+}
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,16 @@ def as_owner(person: User, folder: Path) -> list[str]:
     return [*become, *(f"--unset=XDG_{each}_HOME" for each in elsewhere), *(f"{k}={v}" for k, v in own.items()), engine]
 
 
+def of_podman(person: User) -> None:
+    """Write Podman's settings for a person."""
+    folder = person.home / ".config" / "containers"
+    folder.mkdir(parents=True)
+    for name, text in OF_PODMAN.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for path in (folder.parent, folder, *folder.iterdir()):
+        shutil.chown(path, person.name, person.name)
+
+
 def lacks(tools: Sequence[str] = TOOLS) -> str:
     """Return what a private engine needs and is not here, or an empty text."""
     absent = [each for each in tools if shutil.which(each) is None]
@@ -149,12 +164,17 @@ def lacks(tools: Sequence[str] = TOOLS) -> str:
 
 @contextmanager
 def private_engine(
-    size: str = "", programs: Sequence[Path] = (), settings: str = "", person: User | None = None
+    size: str = "",
+    programs: Sequence[Path] = (),
+    settings: str = "",
+    person: User | None = None,
+    *,
+    podman: bool = False,
 ) -> Iterator[Private]:
     """Start an engine with no image and no network, on a disk of a size where one is given; all is gone afterwards.
 
     Programs are folders whose usr/ lies over the machine's, the first one on top. Settings are a daemon.json. A person
-    has a rootless one.
+    has a rootless one, Docker's or Podman's.
     """
     if not programs and (reason := lacks()):
         pytest.skip(reason)
@@ -167,6 +187,9 @@ def private_engine(
         for path in (folder, *folder.iterdir()):
             shutil.chown(path, person.name, person.name)
         words = [ROOTLESS, f"--config-file={folder}/daemon.json", f"--data-root={folder}/data"]
+        if podman:
+            words = ["podman", "system", "service", "--time=0", f"unix://{folder}/run/docker.sock"]
+            of_podman(person)
         rootless = [*as_owner(person, folder), f"PATH={os.environ['PATH']}:/usr/sbin:/sbin", *words]
     over_usr = ":".join(f"{each}/usr" for each in programs)
     namespaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]

@@ -193,7 +193,7 @@ ENGINE = (
     Proved("engine-not-permitted", "test_engine.py::test_diagnose_socket_denied"),
     Proved("member-of-group-docker-since-this-login", "test_group.py::test_same_command_runs_again_with_the_group"),
     Proved("buildx-missing", "test_engine.py::test_diagnose_without_buildx"),
-    Proved("podman-instead-of-docker", "test_engine.py::test_podman_is_told_from_docker"),
+    Proved("podman-instead-of-docker", "test_engine.py::test_podmans_command_is_told_from_dockers"),
     Proved("engine-of-another-machine", "test_engine.py::test_diagnose_other_machine"),
     Proved("engine-too-old", "test_engine.py::test_old_engine_is_named_with_both_versions"),
 )

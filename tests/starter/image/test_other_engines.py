@@ -1,4 +1,7 @@
-"""Podman, which this project cannot use, is called by its name, and nothing is begun: Debian's, as an ordinary user."""
+"""What cannot be had with Podman is refused by its name, and nothing is begun: Debian's, as an ordinary user.
+
+What can be had is tried by engines.py, in its rows of Podman.
+"""
 
 import os
 import shutil
@@ -35,6 +38,11 @@ def tools() -> Iterator[None]:
     subprocess.run(["userdel", "--force", "--remove", USER], capture_output=True, check=False)
 
 
+def version() -> str:
+    """Return the version of this machine's Podman."""
+    return subprocess.run(["podman", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+
+
 @contextmanager
 def podman() -> Iterator[str]:
     """Run it as the user, in a folder that it can reach, and give its address; it ends with this process."""
@@ -53,17 +61,17 @@ def podman() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_engine_that_cannot_be_used_is_named(clone: Clone) -> None:
-    """`up` ends with 78 and the way back, and `doctor` with 1 and the same words; nothing is made."""
+def test_choice_that_cannot_be_had_with_podman_is_refused(clone: Clone) -> None:
+    """`up` ends with 78 and the way back, and nothing is made; `doctor` tells Podman, and that it is rootless."""
     with podman() as address:
-        up = clone.task("up", "--yes", DOCKER_HOST=address)
+        up = clone.task("up", "--hardened", "--yes", DOCKER_HOST=address)
         doctor = clone.task("doctor", DOCKER_HOST=address)
 
-    cause = f"{address} is Podman's socket, and this project needs Docker's"
     error, fix = up.stderr.splitlines()[-2:]
-    assert error == f"error: {cause}", up.stderr
-    assert (up.returncode, fix) == (78, "fix: unset DOCKER_HOST")
-    assert f"fail  engine: {cause}" in doctor.stdout
+    assert error == "error: --hardened cannot be had with Podman: it takes no owner for a tmpfs", up.stderr
+    assert (up.returncode, fix) == (78, "fix: invoke up --no-hardened")
+    assert f"ok    engine: Podman {version()}, Compose " in doctor.stdout
+    assert "warn  ids: the engine is rootless, and docker/.env does not say so" in doctor.stdout
     assert not (clone.root / "docker" / ".env").exists()
 
 
@@ -77,6 +85,6 @@ def test_podmans_command_in_dockers_place_is_named(clone: Clone, tmp_path: Path)
 
     assert up.returncode == 78
     assert up.stderr.splitlines()[-2:] == [
-        "error: docker is Podman's command here, and this project needs Docker's",
+        "error: docker is Podman's command here, and this project needs Docker's, also for Podman's engine",
         "fix: install Docker's own, see docs.docker.com/engine/install",
     ]
