@@ -633,6 +633,14 @@ def test_probes_cross_a_good_mount_both_ways(root: Path, folders: list[Mount], e
     assert crossed(folders) == [None, None]
 
 
+def test_folder_that_is_mounted_twice_gets_one_probe(root: Path, folders: list[Mount], engine: Engine) -> None:
+    """A disk may be at its own path for links, and beside the six folders: both ways are good, and nothing stays."""
+    (root / "again").symlink_to(root / "data")
+
+    assert crossed([*folders, *declared(root, "again")]) == [None, None, None]
+    assert left(root) == []
+
+
 def test_folder_that_is_not_mounted_is_told(root: Path, folders: list[Mount], engine: Engine) -> None:
     """A mount that is declared and not there is one fault; the other mount is still good."""
     found = crossed(folders, binds={folders[1].target: str(folders[1].source)})

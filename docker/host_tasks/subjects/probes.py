@@ -107,8 +107,8 @@ def crossings(seen: Seen) -> tuple[Crossing, ...]:
     targets = [place.mount.target for place in probed]
     try:
         with contextlib.ExitStack() as locks:
-            for place in probed:
-                _write_probe(place.mount.source / f"{name}.outside", name, locks)
+            for source in {place.real: place.mount.source for place in probed}.values():  # one may be mounted twice
+                _write_probe(source / f"{name}.outside", name, locks)
             answer = containers.run_in(server, ["/bin/sh", "-c", PROBE_SCRIPT, "sh", name, *targets]) if probed else b""
         lines = [*answer.decode(errors="replace").splitlines(), *([""] * len(probed))]
         told = dict(zip(targets, lines, strict=False))
