@@ -16,6 +16,8 @@ site_packages="$("${CONDA_DIR}/bin/python" -c 'import sysconfig; print(sysconfig
 mv "${site_packages}/conda_lock/_vendor/conda" "${site_packages}/conda"
 grep --recursive --files-with-matches 'conda_lock\._\?vendor\.' "${site_packages}/conda" --include='*.py' |
     xargs sed --in-place --expression 's/conda_lock\._\?vendor\.//g'
+# Python 3.13, Debian 13's, has no functions for logging's lock any longer; the lock itself has the same name in all.
+sed --in-place 's/logging\._\(acquire\|release\)Lock()/logging._lock.\1()/' "${site_packages}/conda/common/io.py"
 rm --recursive "${site_packages}"/conda_lock{,-*.dist-info} "${CONDA_DIR}/bin/conda-lock"
 # Its shell files are not carried: `conda run`, `conda init` and the hooks read this one from the package.
 for folder in "${CONDA_DIR}" "${site_packages}/conda/shell"; do
