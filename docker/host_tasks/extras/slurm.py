@@ -298,7 +298,8 @@ def script(seen: Seen, words: Sequence[str], asked: Mapping[str, str], workers: 
     lines = [f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in sbatch.items()]
     lines += [settings["setup"]] if settings.get("setup") else []
     lines += [f"{name}=({shlex.join(values)})" for name, values in held.items()]
-    return "\n".join(["#!/bin/bash", *lines, f"source {shlex.quote(str(BODY))}"])
+    login_shell = " -l" if settings.get("setup") else ""  # `module` is a function of login shells
+    return "\n".join([f"#!/bin/bash{login_shell}", *lines, f"source {shlex.quote(str(BODY))}"])
 
 
 # tasks
