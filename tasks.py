@@ -44,13 +44,13 @@ from host_tasks.subjects import (
 ELSEWHERE = extras.elsewhere()
 
 
-@task(help={"dry-run": DRY_RUN})
-def env(c: Context, dry_run: bool = False) -> None:
+@task(help={"unset": "Take this key out first, with what was chosen by it.", "dry-run": DRY_RUN})
+def env(c: Context, unset: str = "", dry_run: bool = False) -> None:
     """Write docker/.env from who you are on this machine.
 
     Changes only our own keys in docker/.env; every other line stays. Safe to repeat.
     """
-    achieve(goals.settled(), dry_run=dry_run)
+    achieve(goals.settled(unset), dry_run=dry_run)
     if not dry_run:
         report.note("docker/.env is up to date.")
 

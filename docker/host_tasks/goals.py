@@ -26,9 +26,10 @@ from host_tasks.subjects import (
 )
 
 
-def settled() -> tuple[Rule, ...]:
-    """Return what needs no engine: docker/.env says who this is, and what may hold a secret is private."""
-    return (clone.path, clone.moved, clone.taken_over, settings.env_file, settings.private_files)
+def settled(unset: str = "") -> tuple[Rule, ...]:
+    """Return what needs no engine: docker/.env says who this is, without an old key, and secrets are private."""
+    taken_out = [settings.taken_out(unset)] if unset else []
+    return (clone.path, clone.moved, clone.taken_over, *taken_out, settings.env_file, settings.private_files)
 
 
 def mounted(*, fix: bool = True) -> tuple[Rule, ...]:
@@ -40,7 +41,7 @@ def with_engine() -> tuple[Rule, ...]:
     """Return that there is an engine, and an environment.yml."""
     return (
         *(clone.path, environment.environment_yml, engine.engine, clone.moved, idmap.ids_fit),
-        *(clone.taken_over, settings.compose_names, settings.env_file, settings.private_files),
+        *(clone.taken_over, settings.compose_names, settings.env_file, machine.memory_limit, settings.private_files),
     )
 
 

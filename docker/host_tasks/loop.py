@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from host_tasks.kit import lock, report
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.setup.basics import visible
+from host_tasks.setup.basics import pasted, visible
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 NOTHING: Mapping[str, str | None] = MappingProxyType({})
@@ -195,7 +195,7 @@ class Plan:
         """Return what `--dry-run` prints."""
         lines = [f"{number}. {step}" for number, step in enumerate(self.steps, start=1)]
         if self.problem:
-            cause, fix = visible(self.problem.cause), visible(self.problem.fix)
+            cause, fix = visible(self.problem.cause), pasted(self.problem.fix)
             lines.append(f"Then it would stop:\n   error: {cause}\n   fix: {fix}")
         return "\n".join(lines or ["Nothing to do."])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from host_tasks.kit.paths import ENVIRONMENT_YML
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
@@ -36,10 +35,5 @@ def there(seen: Seen, workers: str, again: str) -> Finding:
     """Return whether the environment has Dask for so many workers; `again` is the command once it is added."""
     if re.search(r"\b(dask|distributed)\b", environment.asked_packages(seen)):
         return ok(f"{workers} are asked for")
-    text = environment.text(seen) or ""
-    # Indented as the list there is.
-    indent = re.search(r"^dependencies:[^\n]*\n(?:\s*#[^\n]*\n)*( *)- ", text, re.MULTILINE)
-    lines = [f"{indent[1] if indent else '  '}- {name}" for name in PACKAGES]
-    script = "/^dependencies:/a \\" + "\\n".join(lines)
     cause = f"{workers} Dask workers are asked for, and neither environment.yml nor requirements.txt names Dask"
-    return fail(cause, f"sed -i {shlex.quote(script)} {path_word(ENVIRONMENT_YML)} && {again}")
+    return fail(cause, f"add {', '.join(PACKAGES)} to {path_word(ENVIRONMENT_YML)}, then: {again}")

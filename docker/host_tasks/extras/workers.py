@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from host_tasks.choices import Choice
 from host_tasks.extras import _dask
-from host_tasks.kit.paths import ENV_FILE
-from host_tasks.kit.words import path_word, task_command
+from host_tasks.kit.words import task_command
 from host_tasks.loop import Finding, Seen, fail, rule
 from host_tasks.subjects import settings
 
@@ -22,7 +21,7 @@ def workers(seen: Seen) -> Iterator[Finding]:
     number = settings.now(seen).values.get(KEY)
     if number and not _dask.is_number(number):
         cause = f"docker/.env says {KEY}={number}, which is not between 1 and 999"
-        yield fail(cause, f"sed -i '/^{KEY}=/d' {path_word(ENV_FILE)}")
+        yield fail(cause, task_command("up --workers 0"))
     elif number:
         yield _dask.there(seen, number, task_command(f"up --workers {number}"))
 

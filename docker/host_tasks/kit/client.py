@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from host_tasks.kit import runner
 from host_tasks.kit.paths import ROOT
-from host_tasks.kit.words import ExitCode, HostError, task_command
+from host_tasks.kit.words import ExitCode, HostError, task_command, unset
 
 if TYPE_CHECKING:
     import docker
@@ -54,9 +54,9 @@ def endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
     The order is that of resolveContextName in docker/cli 28, cli/command/cli.go; the SDK knows no contexts.
     """
     if host := environ.get("DOCKER_HOST"):
-        return Endpoint(host, f"DOCKER_HOST={host}", "unset DOCKER_HOST")
+        return Endpoint(host, f"DOCKER_HOST={host}", unset("DOCKER_HOST"))
     context = environ.get("DOCKER_CONTEXT", "")
-    named_by, back = f"DOCKER_CONTEXT={context}", "unset DOCKER_CONTEXT"
+    named_by, back = f"DOCKER_CONTEXT={context}", unset("DOCKER_CONTEXT")
     if not context:
         context = configured(environ, "currentContext") or ""
         named_by, back = f"the context {context} of {_config_file(environ)}", "docker context use default"

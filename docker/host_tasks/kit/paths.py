@@ -46,4 +46,4 @@ YOURS = ("bin", "data", "doc", "notebooks", "results", "src")
 
 def shown(path: Path) -> str:
     """Return the path as a person would write it: relative inside the clone, absolute outside."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)

@@ -162,10 +162,10 @@ class _Started:
             for number in (how, KILL):
                 # Ended already, or another user's: sudo's, which the terminal has told.
                 with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
-                    if self.interactive or os.name == "nt":
-                        self.process.send_signal(number)
-                    else:
+                    if not self.interactive and os.name != "nt":
                         os.killpg(self.process.pid, number)
+                    elif (os.name, number) != ("nt", signal.SIGINT):  # Windows tells all of a console of Ctrl-C
+                        self.process.send_signal(number)
                     self.process.wait(timeout=GRACE_S)
 
 

@@ -57,6 +57,13 @@ def task_command(words: str) -> str:
     return f"{os.environ.get(CALLED_AS) or 'python3 ' + path_word(TASKS_PY)} {words}"
 
 
+def unset(*names: str) -> str:
+    """Return the command that takes variables out of this shell."""
+    if os.name == "nt":  # PowerShell, where case does not count
+        return f"Remove-Item {','.join(dict.fromkeys(f'Env:{name.upper()}' for name in names))}"
+    return f"unset {' '.join(names)}"
+
+
 def path_word(path: Path) -> str:
     """Return a path as one shell word: relative to the working directory inside the clone, absolute elsewhere."""
     inside = path.is_relative_to(ROOT) and Path.cwd().is_relative_to(ROOT)

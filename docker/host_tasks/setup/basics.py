@@ -37,7 +37,12 @@ def visible(text: str, *, but: str = "(?!)") -> str:
 
 def error_text(problem: str, *, fix: str) -> str:
     """Return the two lines that every error is, each whole on its own: what is wrong, and what repairs it."""
-    return f"error: {visible(problem).rstrip('.')}\nfix: {visible(fix)}"
+    return f"error: {visible(problem).rstrip('.')}\nfix: {pasted(fix)}"
+
+
+def pasted(fix: str) -> str:
+    """Return a fix in one line as it can be pasted: Windows PowerShell 5.1 knows no &&."""
+    return visible(fix.replace(" && ", ", then: ") if os.name == "nt" else fix)
 
 
 def fail(problem: str, *, fix: str, code: int) -> "NoReturn":
@@ -51,7 +56,9 @@ def fix_access(path: str) -> str:
     path = os.path.abspath(path)
     while not os.path.exists(path):  # a link to nothing counts as nothing
         path = os.path.dirname(path)
-    if os.name == "nt" or os.stat(path).st_uid == os.geteuid():
+    if os.name == "nt":
+        return f"attrib -r {shell_word(path)}, and close the programs that have it open"
+    if os.stat(path).st_uid == os.geteuid():
         return f"chmod u+rwX {shell_word(path)}"
     if os.stat(os.path.dirname(path)).st_uid == os.geteuid():
         return f"sudo chown $(id -u) {shell_word(path)}"
@@ -66,7 +73,9 @@ def refuse_foreign_python() -> None:
 
 def send_to_tasks_py(problem: str) -> "NoReturn":
     """End with the same command in the form that sets itself up."""
-    script = os.path.relpath(os.path.join(ROOT, "tasks.py"))
+    script = os.path.join(ROOT, "tasks.py")
+    if os.path.splitdrive(script)[0] == os.path.splitdrive(os.getcwd())[0]:  # Windows: there is no way between drives
+        script = os.path.relpath(script)
     fail(problem, fix=" ".join(["python3", *map(shell_word, [script, *sys.argv[1:]])]), code=CONFIG)
 
 
@@ -157,7 +166,11 @@ def try_lock(descriptor: int) -> bool:
         if os.name == "nt":
             import msvcrt
 
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            os.lseek(descriptor, 2**30, os.SEEK_SET)  # nobody else reads what is locked: a byte far behind the content
+            try:
+                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            finally:
+                os.lseek(descriptor, 0, os.SEEK_SET)
         else:
             import fcntl
 

@@ -29,6 +29,12 @@ export {variable}="$called"
 exec {python} -I {program} "$@"
 """
 
+# The same for Windows' cmd, which reads it in a code page of its own: no path with letters or a % of a person's own.
+CMD = """@setlocal
+@set "{variable}={name}"
+@"%~dp0python.exe" -I "%~dp0..\\..\\{program}" %*
+"""
+
 
 def install(files: "list[str]", *, fresh: bool, yes: bool) -> None:
     """Install requirement files with uv where it is on the PATH and able to, else with pip; or end."""
@@ -176,7 +182,8 @@ def write_scripts() -> None:
         if os.name == "nt":
             if os.path.exists(path + ".exe"):
                 os.unlink(path + ".exe")
-            text = f'@set "{basics.CALLED_AS}={name}"\n@"{basics.PYTHON}" -I "{basics.PROGRAM}" %*\n'
+            program = os.path.relpath(basics.PROGRAM, basics.ROOT)
+            text = CMD.format(variable=basics.CALLED_AS, name=name, program=program)
             path += ".cmd"
         else:
             word = basics.shell_word

@@ -89,6 +89,7 @@ class OwnProgram(Program):
 def main() -> None:
     """Run the command line, and end quietly where nobody reads its output any longer."""
     called_as = os.environ.get(basics.CALLED_AS)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # of a pipe on Windows: cp1252
     completed = ["./tasks.py"] if (called_as or "").endswith("tasks.py") else ["invoke", "inv"]
     try:
         try:

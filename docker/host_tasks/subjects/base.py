@@ -14,7 +14,7 @@ import person_files
 
 from host_tasks.kit import files, runner
 from host_tasks.kit.client import asking, client
-from host_tasks.kit.paths import DOCKER_DIR, DOCKERFILE, ENV_FILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
+from host_tasks.kit.paths import DOCKER_DIR, DOCKERFILE, ENVIRONMENT_YML, ROOT, STAND_IN_DIR
 from host_tasks.kit.words import ExitCode, path_word, task_command
 from host_tasks.loop import Ended, Finding, Seen, Step, fact, fail, ok, rule, warn
 from host_tasks.subjects import build_failure, images, settings
@@ -129,7 +129,7 @@ def stand_in(seen: Seen) -> Iterator[Finding]:
     base = now(seen)
     if base.is_stand_in:
         cause = f"the base image {base.name} was made on this machine; others build on the published one"
-        yield warn(cause, f"sed -i '/^{KEY}=/d' {path_word(ENV_FILE)} && {task_command('up')}")
+        yield warn(cause, f"{task_command(f'env --unset {KEY}')} && {task_command('up')}")
     else:
         yield ok("not in use")
 
@@ -147,7 +147,7 @@ def _missing(seen: Seen, base: Base) -> Finding:
     cause = f"the base image {base.shown} is neither on this engine nor can it be pulled"
     why = f": {pulled.said}" if pulled.said else ""
     if base.chosen or not base.can_make:
-        fix = f"sed -i '/^{KEY}=/d' {path_word(ENV_FILE)}" if base.chosen else f"docker pull {base.name}"
+        fix = task_command(f"env --unset {KEY}") if base.chosen else f"docker pull {base.name}"
         return fail(cause + why, fix, ExitCode.UNAVAILABLE)
     offer = f"Make a stand-in here, of {base.system}'s packages and PyPI's wheels, in about a minute?"
     return _needs_stand_in(seen, cause + why, f"{cause[0].upper()}{cause[1:]}. {offer}")

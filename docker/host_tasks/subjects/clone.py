@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from host_tasks.kit.client import asking, client
 from host_tasks.kit.paths import ROOT
 from host_tasks.kit.words import HostError, task_command
 from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
+from host_tasks.setup.basics import shell_word
 from host_tasks.subjects import base, compose, containers, engine, images, removal, settings
 
 SLUG_LENGTH = 30  # characters
@@ -99,9 +99,8 @@ def path(seen: Seen) -> Iterator[Finding]:
         yield ok(f"{place}")
         return
     plain = _URL_ESCAPE.sub("-", "".join("-" if _is_bad(character) else character for character in part.name))
-    # bash 5.2, ANSI-C Quoting: one word on one line.
-    quoted = "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in os.fsencode(part))
-    yield fail(f"the path {str(place)!a} {why}", f"mv $'{quoted}' {shlex.quote(str(part.with_name(plain)))}")
+    moved = f"mv {shell_word(str(part))} {shell_word(str(part.with_name(plain)))}"
+    yield fail(f"the path {str(place)!a} {why}", moved)
 
 
 @rule("moved")

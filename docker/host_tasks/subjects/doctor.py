@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from host_tasks.kit import report
 from host_tasks.loop import FAIL, OK, Finding, Rule, Seen, examined
-from host_tasks.setup.basics import visible
+from host_tasks.setup.basics import pasted, visible
 
 HEALTHY, PROBLEM, COULD_NOT_LOOK = 0, 1, 2  # exit codes
 
@@ -30,7 +30,7 @@ def text(findings: Iterable[Finding]) -> str:
     for finding in findings:
         lines.append(f"{finding.state:4}  {finding.code}: {visible(finding.cause)}")
         if finding.state != OK and finding.fix:
-            lines.append(f"      fix: {visible(finding.fix)}")
+            lines.append(f"      fix: {pasted(finding.fix)}")
     return "\n".join(lines)
 
 

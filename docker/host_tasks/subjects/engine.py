@@ -169,7 +169,7 @@ def _faults(told: Engine) -> Iterator[Finding]:
         yield _unreachable(told, said)
     else:
         problem = f"the engine at {where.host} gave {said}" + (f" ({where.named_by})" if where.named_by else "")
-        yield fail(problem, where.back or "sudo service docker restart", ExitCode.TRY_AGAIN)
+        yield fail(problem, _revived(where) or "sudo service docker restart", ExitCode.TRY_AGAIN)
 
 
 def _faults_of_answers(told: Engine, compose: str, info: Mapping[str, Any]) -> Iterator[Finding]:
@@ -249,7 +249,13 @@ def _unreachable(told: Engine, complaint: str) -> Finding:
     if not where.host:
         return _lacking(f"docker knows no such context ({where.named_by})", where.back)
     more = "" if "cannot connect to the docker" in complaint.lower() else ": " + " ".join(complaint.split())
-    return _lacking(f"{problem} ({where.named_by}){more}", where.back)
+    return _lacking(f"{problem} ({where.named_by}){more}", _revived(where))
+
+
+def _revived(where: Endpoint) -> str:
+    """Return what brings an engine back that does not answer; Docker Desktop has contexts of its own name."""
+    desktop = where.builder.startswith("desktop-") or (not where.named_by and sys.platform in ("darwin", "win32"))
+    return "start Docker Desktop, or restart it" if desktop else where.back
 
 
 def _installable(told: Engine, problem: str) -> Finding:

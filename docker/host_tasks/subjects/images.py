@@ -24,7 +24,8 @@ FROM = "ENVIRONMENT_FROM"  # of docker/.env: the repository from which the envir
 BASE_LABEL = "org.opencontainers.image.base.name"  # OCI image specification 1.1, "Pre-Defined Annotation Keys"
 ENVIRONMENT = "environment"  # the stage of the Dockerfile that is shared; it knows no user
 OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/entrypoint.sh")  # no inputs of it
-ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}  # kernels' and Windows' names to Docker's
+# Names of kernels, and of Windows in capitals, to those of Docker.
+ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "ARM64": "arm64"}
 SBOM_SCANNER = "docker.io/docker/buildkit-syft-scanner:stable-1"  # BuildKit 0.13's own choice; lists the packages
 REGISTRY_S = 15.0  # for a registry to answer
 CACHES = "BUILDKIT_CACHE_MOUNT_NS"  # the build argument that tells a clone's package caches from another's

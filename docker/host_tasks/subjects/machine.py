@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from host_tasks.kit.paths import ROOT, SCRIPTS, shown
-from host_tasks.kit.words import ExitCode, path_word
-from host_tasks.loop import Finding, Seen, fact, fail, ok, rule, warn
-from host_tasks.subjects import containers, engine
+from host_tasks.kit.paths import ENV_FILE, ROOT, SCRIPTS, shown
+from host_tasks.kit.words import ExitCode, path_word, task_command
+from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
+from host_tasks.subjects import containers, engine, idmap, settings
 
 GIB = 1024**3
 # For results and .venv; for a base image, an environment and the builder's cache, twice over.
@@ -58,6 +59,18 @@ def disk(seen: Seen) -> Iterator[Finding]:
             yield ok(f"{whose} has {left / GIB:.0f} GiB free in {folder}")
 
 
+@rule("memory-limit", upon=("env-file",))
+def memory_limit(seen: Seen) -> Iterator[Finding]:
+    """Ask for a limit of memory by what the engine has: Docker Desktop's own machine has less than this one."""
+    kept, total = settings.now(seen).kept.get("MEMORY_LIMIT"), int(idmap.info(seen).get("MemTotal") or 0)
+    here, there = settings.memory_limit(), settings.memory_limit(total)
+    if total and kept in (None, here) and there not in (kept, here):  # another one is a person's
+        cause = f"the engine has {total / GIB:.1f} GiB of memory, and {shown(ENV_FILE)} does not go by that"
+        write = functools.partial(settings.write, MEMORY_LIMIT=there)
+        step = Step(write, f"limit memory to {there}", f"MEMORY_LIMIT in {shown(ENV_FILE)}")
+        yield fail(cause, task_command("up"), step=step)
+
+
 @rule("scripts")
 def scripts_in_order(seen: Seen) -> Iterator[Finding]:
     """Ask for the scripts of the image to have the line endings of Linux, and for postBuild to have its run bit."""
@@ -65,7 +78,8 @@ def scripts_in_order(seen: Seen) -> Iterator[Finding]:
     for path, (has_cr, runs) in scripts(seen).items():
         name, word = shown(path), path_word(path)
         if has_cr:
-            warnings.append(warn(f"{name} has the line endings of Windows (CR LF)", f"sed -i 's/\\r$//' {word}"))
+            cause = f"{name} has the line endings of Windows (CR LF)"
+            warnings.append(warn(cause, f"save {word} with those of Linux (LF)"))
         if not runs and path.name in ("postBuild", "entrypoint.sh"):
             warnings.append(warn(f"{name} has lost its run bit", f"chmod +x {word}"))
     yield from warnings or [ok(f"{len(scripts(seen))} scripts are in order")]

@@ -427,12 +427,14 @@ def crossed(place: Place, crossing: Crossing, who: identity.Identity, platform: 
     mount, name, again = place.mount, place.shown, _again()
     if crossing.source is None:
         return fail(f"{name} is not mounted in the container", again)
-    if not _same(crossing.source, mount.source):
-        return fail(f"{name} is not what the container has at {mount.target}: that is {crossing.source}", again)
     if place.kind != FOLDER:
         gone = place.kind in (MISSING, DANGLING)
         return fail(f"{name} was removed while the server runs", task_command("restart")) if gone else None
     if not crossing.read and place.writable and not place.read_only_disk:
+        # A path alone tells nothing: Docker Desktop's are of its own machine (/host_mnt, /run/desktop, a hash in WSL).
+        if Path(crossing.source) != mount.source:
+            cause = f"{name} is not what the container has at {mount.target}, which the engine calls {crossing.source}"
+            return fail(cause, again)
         return fail(f"{name} has a file from outside that cannot be read inside", task_command("restart"))
     if mount.read_only:
         return None
@@ -448,11 +450,6 @@ def crossed(place: Place, crossing: Crossing, who: identity.Identity, platform: 
         return None
     cause = f"{name} shows a file from inside as {uid}:{gid}, but you are {who.uid}:{who.gid}"
     return fail(cause, again, ExitCode.PERMISSION)
-
-
-def _same(real: str, source: Path) -> bool:
-    """Return whether the engine's path of a source is this one; Docker Desktop puts its own prefix before it."""
-    return real.endswith(str(source)) or Path(real).resolve() == source.resolve()
 
 
 # repair

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from host_tasks.kit import client
 from host_tasks.kit.paths import DOCKER_DIR, ENV_FILE, shown
-from host_tasks.kit.words import ExitCode, HostError, masked, path_word
+from host_tasks.kit.words import ExitCode, HostError, masked, path_word, task_command, unset
 from host_tasks.loop import Finding, Seen, fact, fail, ok, rule, warn
 from host_tasks.subjects import settings
 
@@ -184,7 +184,7 @@ def proxy(seen: Seen) -> Iterator[Finding]:
     stale = [name for name in kept if name not in known]
     for name in stale:
         cause = f"docker/.env keeps {name}={masked(name, values[name])} from an earlier shell, and this one has none"
-        yield warn(cause, f"sed -i '/^{name}=/d' {path_word(ENV_FILE)}")
+        yield warn(cause, task_command(f"env --unset {name}"))
     if not stale:
         yield ok(", ".join(kept) or "none")
 
@@ -194,7 +194,7 @@ def reachable(seen: Seen) -> Iterator[Finding]:
     """Ask for an answer of the proxy, or the package index, that a build goes through."""
     for name, why in silent_addresses(seen).items():
         cause = f"{name} is {masked(name, addresses(seen)[name])}, and nothing answers there: {why}"
-        fix = f"unset {name} {name.lower()}; sed -i '/^{name}=/d' {path_word(ENV_FILE)}"
+        fix = f"{unset(name, name.lower())} && {task_command(f'env --unset {name}')}"
         yield fail(cause, fix if name in PROXIES else "pip config debug", ExitCode.UNAVAILABLE)
     if not silent_addresses(seen):
         yield ok(", ".join(addresses(seen)) or "no proxy and no index of your own is named")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,10 @@ LOOPBACK = "127.0.0.1"
 INSIDE_PORT = 8888  # docker/jupyter_server_config.py
 FIRST_PORT = 8888
 LOWEST_PORT, HIGHEST_PORT = 1024, 65535  # those below are root's (ip(7), ip_unprivileged_port_start)
+# What engines say of a taken port (26 to 28), and Windows also of one that it keeps for itself (Docker Desktop 4).
+TAKEN = re.compile(
+    r":(\d+)\b(?=.*(?:already allocated|address already in use|only one usage of|access permissions))", re.IGNORECASE
+)
 OWN_PORTS = 1000  # how many a clone may choose from
 OPENED = (
     "anyone who reaches that address and has the link has a shell in the container and your six folders; "
@@ -76,7 +81,9 @@ def is_free(number: int, address: str = LOOPBACK) -> bool:
 
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # By SO_REUSEADDR Windows takes a port from its holder.
+        option = "SO_EXCLUSIVEADDRUSE" if os.name == "nt" else "SO_REUSEADDR"
+        listener.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
         try:
             listener.bind((address.strip("[]"), number))
         except OSError:
@@ -112,11 +119,16 @@ def holder(number: int, running: tuple[containers.Container, ...]) -> str:
 
 
 def refused(seen: Seen) -> set[int]:
-    """Return our port where the engine could not publish it, by the reason that it keeps for the server."""
+    """Return our port where the engine could not publish it, by the reason that it keeps for the server.
+
+    It keeps none where Docker Desktop's own proxy before it has refused: Compose has told that.
+    """
     server, now = containers.server(seen), published(seen)
-    error = server.error if server and server.status == "created" else ""
-    taken = "already allocated" in error or "address already in use" in error
-    return {now} if taken and f":{now}" in error else set()
+    if not server or server.status != "created":
+        return set()
+    ended = seen.tried.get(f"{services.START}{now}")
+    said = server.error or (ended.said if ended else "")
+    return {now} & {int(taken[1]) for taken in TAKEN.finditer(said)}
 
 
 def _address(seen: Seen) -> str:

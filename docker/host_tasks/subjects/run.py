@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from host_tasks.loop import Rule, Seen, achieve
 from host_tasks.subjects import clone, compose, containers, settings
 
 Wanted = Callable[[], Iterable[Rule]]  # what a container needs that is started for a command
-KILLED = 128 + signal.SIGKILL  # as a shell tells it (POSIX.1-2017, 2.8.2)
+KILLED = 137  # 128 + SIGKILL, as a shell tells it (POSIX.1-2017, 2.8.2)
 NO_TESTS = 5  # pytest's exit code where it has collected none (pytest documentation, "Exit codes")
 
 # look
@@ -41,7 +40,10 @@ def run_inside(words: Sequence[str], wanted: Wanted, *, yes: bool) -> runner.Fin
     if server is None or server.status != "running":
         return run_beside(words, wanted, yes=yes, here=True)
     # exec passes by the entrypoint, so it is named: it activates the environment.
-    where = _where({target: Path(source) for target, source in server.binds.items()})
+    mounts = {target: Path(source) for target, source in server.binds.items()}
+    if not any(source.exists() for source in mounts.values()):  # Docker Desktop names its own machine's paths
+        mounts = {mount.target: mount.source for mount in compose.declared_mounts(compose.model(seen))}
+    where = _where(mounts)
     call = ("exec", "--env", mark, *where, *_terminal(), compose.SERVICE, "entrypoint.sh", *words)
     return _run(seen, *call, also_stop=containers.stop(server.id, mark))
 

@@ -209,7 +209,7 @@ def _failed(seen: Seen, cause: str, ended: Ended) -> Finding:
         return _in_its_words(ended, fix, f"; the old {compose.SERVICE} goes on" if goes_on else "")
     if first is None:
         return fail(cause, f"correct it in your Compose files, then: {up}", ExitCode.SOFTWARE)
-    port = re.search(r":(\d+)\b(?=.*(?:already allocated|address already in use))", first.error)
+    port = ports.TAKEN.search(first.error)
     held = f", held by {ports.holders(seen)(int(port[1]))}" if port else ""
     without_log = first.error or silent or first.log_driver == "none"
     cause = f"{first.service} {described(first)}{held}" + ("" if without_log else "; its last lines are above")

@@ -25,8 +25,8 @@ from host_tasks.kit.paths import (
     SECRETS_DIR,
     shown,
 )
-from host_tasks.kit.words import masked, path_word, task_command
-from host_tasks.loop import Finding, Seen, Step, fact, fail, ok, rule, warn
+from host_tasks.kit.words import ExitCode, HostError, masked, path_word, task_command, unset
+from host_tasks.loop import Finding, Rule, Seen, Step, fact, fail, ok, once, rule, warn
 from host_tasks.subjects import clone, compose, identity, idmap, network, ports
 
 HEADER = "# Written by `python3 tasks.py env`: who you are, and what was chosen for this clone."
@@ -155,14 +155,14 @@ def _chosen_bundle(named: str | None, trusted: Path | None) -> str | None:
     return _still_there(named)
 
 
-def memory_limit() -> str | None:
-    """Return nine tenths of this machine's memory, as Compose writes it; None where the system does not tell (Windows).
+def memory_limit(total_bytes: int = 0) -> str | None:
+    """Return nine tenths of a memory, or of this machine's, as Compose writes it; None where no system tells (Windows).
 
     A kernel that takes more ends then, and not what else runs here.
     """
-    if not hasattr(os, "sysconf"):
-        return None
-    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 9 // 10 // 2**20}m"
+    if not total_bytes and hasattr(os, "sysconf"):
+        total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{total_bytes * 9 // 10 // 2**20}m" if total_bytes else None
 
 
 def compose_file(values: Mapping[str, str | None]) -> str | None:
@@ -216,6 +216,19 @@ def env_file(seen: Seen) -> Iterator[Finding]:
     else:
         who = settings.identity
         yield ok(f"{name} is up to date: {who.user} {who.uid}:{who.gid}")
+
+
+def taken_out(key: str) -> Rule:
+    """Return the rule of `env --unset`: the key goes, and comes back where this machine says it anew.
+
+    Raises:
+        HostError: it is none of ours (64).
+    """
+    if key not in own_keys():
+        problem = f"--unset {key} names no key of {shown(ENV_FILE)} that the tasks write"
+        raise HostError(problem, fix=task_command("config --explain"), code=ExitCode.USAGE)
+    step = Step(lambda seen: write(seen, **{key: None}), f"take {key} out", f"{key} in {shown(ENV_FILE)}")
+    return once("unset", lambda seen: step, task_command("env"), lambda seen, ended: ok(ended.said))
 
 
 @rule("choices", upon=("env-file",))
@@ -305,7 +318,7 @@ def shell_unheard(seen: Seen) -> Iterator[Finding]:
     for name, value in unheard.items():
         kept = masked(name, values.get(name, "")) or "nothing"
         cause = f"the shell says {name}={masked(name, value)}, and the tasks go by docker/.env: {kept}"
-        yield warn(cause, f"unset {name}")
+        yield warn(cause, unset(name))
     if not unheard:
         yield ok("nothing in the shell stands against docker/.env")
 
