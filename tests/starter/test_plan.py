@@ -273,7 +273,7 @@ CASES = [
         "base image of the person's own cannot be pulled",
         lambda: stopped(base=base(name="mine:1", chosen=True, image=None), tried={"pull mine:1": Ended(ok=False)}),
         "error: the base image mine:1 is neither on this engine nor can it be pulled",
-        "fix: sed -i '/^BASE_IMAGE=/d' docker/.env",
+        "fix: invoke env --unset BASE_IMAGE",
     ),
     case("stand-in chosen", lambda: stopped(base=base(name=STAND_IN, chosen=True)), STARTED),
     case(
@@ -410,7 +410,7 @@ CASES = [
         "path that is no URL to a newer Compose",
         lambda: healthy(root=Path("/x/100% of it/a"), engine=engine(compose="2.40.3-3")),
         "error: the path '/x/100% of it/a' has a percent sign, and Compose 2.40.3-3 takes it for an escape of a URL",
-        "fix: mv $'/x/100% of it' '/x/100- of it'",
+        "fix: mv '/x/100% of it' '/x/100- of it'",
     ),
     case(
         "path that is syntax of bake, for which the build has a way round",
@@ -764,8 +764,8 @@ CASES = [
     ),
     case(
         "mount of another folder",
-        lambda: healthy(crossings=(crossing(source="/old/data"),)),
-        "error: data is not what the container has at /home/ada/app/data: that is /old/data",
+        lambda: healthy(crossings=(crossing(source="/old/data", read=False),)),
+        "error: data is not what the container has at /home/ada/app/data, which the engine calls /old/data",
         "fix: invoke down && invoke up",
     ),
     case(
@@ -1240,7 +1240,7 @@ DOCTOR = [
         lambda: examined(base=base(name=STAND_IN, chosen=True)),
         0,
         "warn  stand-in: the base image conda-pip-docker/stand-in:0123456789ab was made on this machine; others build on the published one",
-        "      fix: sed -i '/^BASE_IMAGE=/d' docker/.env && invoke up",
+        "      fix: invoke env --unset BASE_IMAGE && invoke up",
     ),
     examination(
         "image older than its inputs",
@@ -1385,7 +1385,7 @@ DOCTOR = [
         lambda: examined(settings=settings(HTTP_PROXY="http://me:secret@p:1", NO_PROXY="x"), shell={"NO_PROXY": "x"}),
         0,
         "warn  proxy: docker/.env keeps HTTP_PROXY=http://****@p:1 from an earlier shell, and this one has none",
-        "      fix: sed -i '/^HTTP_PROXY=/d' docker/.env",
+        "      fix: invoke env --unset HTTP_PROXY",
     ),
     examination(
         "proxy and index that do not answer",
@@ -1395,7 +1395,7 @@ DOCTOR = [
         ),
         1,
         "fail  reachable: HTTPS_PROXY is http://****@p:1, and nothing answers there: timed out",
-        "      fix: unset HTTPS_PROXY https_proxy; sed -i '/^HTTPS_PROXY=/d' docker/.env",
+        "      fix: unset HTTPS_PROXY https_proxy && invoke env --unset HTTPS_PROXY",
         "fail  reachable: index-url is https://i/simple, and nothing answers there: refused",
         "      fix: pip config debug",
     ),
@@ -1411,7 +1411,7 @@ DOCTOR = [
         lambda: examined(scripts={ROOT / "postBuild": (True, False), ROOT / "docker" / "activate.sh": (False, False)}),
         0,
         "warn  scripts: postBuild has the line endings of Windows (CR LF)",
-        "      fix: sed -i 's/\\r$//' postBuild",
+        "      fix: save postBuild with those of Linux (LF)",
         "warn  scripts: postBuild has lost its run bit",
         "      fix: chmod +x postBuild",
     ),

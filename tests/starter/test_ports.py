@@ -13,8 +13,8 @@ from observed import Seen, settings
 
 from host_tasks import choices
 from host_tasks.kit.words import ExitCode, HostError
-from host_tasks.loop import OK, Finding
-from host_tasks.subjects import ports
+from host_tasks.loop import OK, Ended, Finding
+from host_tasks.subjects import ports, services
 from host_tasks.subjects.compose import SERVICE
 from host_tasks.subjects.containers import Binding, Container
 
@@ -59,6 +59,7 @@ def judged(
     ours: Iterable[int] = (),
     status: str = "running",
     error: str = "",
+    said: str = "",
     published: Iterable[int] | None = None,
 ) -> Finding:
     """Return what the rule says of the port."""
@@ -67,6 +68,7 @@ def judged(
     declared = [{"target": 8888, "published": str(number)} for number in own]
     seen = Seen(
         busy=busy,
+        tried={f"{services.START}{kept}": Ended(ok=False, said=said)} if said else {},
         asked={} if asked is None else {"JUPYTER_PORT": str(asked)},
         holders=lambda number: f"the holder of {number}",
         has_compose=True,
@@ -81,6 +83,13 @@ def judged(
 
 ALLOCATED = "driver failed programming external connectivity: Bind for 127.0.0.1:9000 failed: port is already allocated"
 IN_USE = "listen tcp4 127.0.0.1:9000: bind: address already in use"
+UNAVAILABLE = "Ports are not available: exposing port TCP 127.0.0.1:9000 -> 127.0.0.1:0: "
+# What Windows says of a port that is taken, or that it keeps for itself (winsock2, WSAEADDRINUSE and WSAEACCES).
+WINSOCK = {
+    "taken": "listen tcp4 127.0.0.1:9000: bind: Only one usage of each socket address is normally permitted.",
+    "kept by Windows": "listen tcp4 127.0.0.1:9000: bind: An attempt was made to access a socket in a way forbidden by "
+    "its access permissions.",
+}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +119,19 @@ IN_USE = "listen tcp4 127.0.0.1:9000: bind: address already in use"
         ),
         pytest.param(
             {"asked": None, "kept": 9000, "status": "created", "error": IN_USE}, 8888, id="lost in a race: in use"
+        ),
+        *(
+            pytest.param(
+                {"asked": None, "kept": 9000, "status": "created", "error": f"{UNAVAILABLE}{end}"},
+                8888,
+                id=f"Docker Desktop: {why}",
+            )
+            for why, end in WINSOCK.items()
+        ),
+        pytest.param(
+            {"asked": None, "kept": 9000, "status": "created", "said": f"{UNAVAILABLE}{IN_USE}"},
+            8888,
+            id="Docker Desktop has refused before its engine, which keeps no reason",
         ),
         pytest.param(
             {"asked": None, "kept": 9000, "status": "created", "error": ALLOCATED.replace("9000", "5432")},

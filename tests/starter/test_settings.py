@@ -5,17 +5,19 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import observed
 import pytest
 from observed import settings as settings_of
 
-from host_tasks import goals
+from host_tasks import goals, loop
 from host_tasks.kit.paths import ROOT
-from host_tasks.kit.words import ExitCode
+from host_tasks.kit.words import ExitCode, HostError
 from host_tasks.loop import FAIL, OK, Finding, Rule, Seen
-from host_tasks.subjects import clone, containers, identity, link, network, services, settings
+from host_tasks.subjects import clone, containers, identity, link, machine, network, services, settings
 from host_tasks.subjects.containers import Container
 from host_tasks.subjects.identity import Identity
 
+GIB = 1024**3
 INDEX = "https://index.example/simple"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIB{}\n-----END CERTIFICATE-----\n"
 
@@ -26,7 +28,9 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / ".env"
     monkeypatch.setattr(settings, "ENV_FILE", path)
     monkeypatch.setattr(identity, "observe", lambda: Identity("ada", 1815, 1852, "you"))
-    monkeypatch.setattr(settings, "memory_limit", lambda: "7372m")
+    monkeypatch.setattr(
+        settings, "memory_limit", lambda total=0: {0: "7372m"}.get(total, f"{total * 9 // 10 // 2**20}m")
+    )
     monkeypatch.setattr(settings, "PIP_CONFIG", tmp_path / ".pip.conf")
     monkeypatch.setattr(settings, "PROXY_CONFIG", tmp_path / ".proxies.conf")
     monkeypatch.setattr(settings, "CA_BUNDLE", tmp_path / ".ca-bundle.pem")
@@ -428,6 +432,51 @@ def test_memory_is_limited_to_a_share_of_the_machine() -> None:
 
     assert share is not None
     assert 0.89 < int(share.removesuffix("m")) * 2**20 / bytes_of_machine <= 0.9
+
+
+@pytest.mark.parametrize(
+    ("kept_now", "total", "limit"),
+    [
+        pytest.param({"MEMORY_LIMIT": "7372m"}, 8 * GIB, None, id="engine of this machine"),
+        pytest.param({"MEMORY_LIMIT": "7372m"}, 4 * GIB, "3686m", id="Docker Desktop's machine has half of it"),
+        pytest.param({}, 4 * GIB, "3686m", id="Windows tells no memory of its own"),
+        pytest.param({"MEMORY_LIMIT": "3686m"}, 4 * GIB, None, id="written before"),
+        pytest.param({"MEMORY_LIMIT": "20g"}, 4 * GIB, None, id="a person's"),
+        pytest.param({"MEMORY_LIMIT": "7372m"}, 0, None, id="no engine answers"),
+    ],
+)
+def test_memory_limit_goes_by_the_engines_memory(
+    env_file: Path, kept_now: dict[str, str], total: int, limit: str | None
+) -> None:
+    """Nine tenths of what the engine has: of more, a kernel would take all of Docker Desktop's machine."""
+    now = observed.settings(kept=kept_now)
+    seen = observed.Seen(settings=now, engine_says={"MemTotal": total})
+
+    found = list(machine.memory_limit.found(seen))
+
+    assert [finding.step.what for finding in found if finding.step] == ([f"limit memory to {limit}"] if limit else [])
+
+
+@pytest.mark.parametrize("key", ["BASE_IMAGE", "MEMORY_LIMIT"])
+def test_key_that_is_taken_out_goes_or_is_said_anew(env_file: Path, key: str) -> None:
+    """`env --unset` cures on every system what sed did on some; what this machine says comes back."""
+    write(BASE_IMAGE="mine:1")
+    kept(env_file, **{**written(), "MEMORY_LIMIT": "1g", "MINE": "x"})
+
+    loop.achieve([settings.taken_out(key), settings.env_file])
+
+    other = {"BASE_IMAGE": "mine:1", "MEMORY_LIMIT": "1g"}
+    expected = {"BASE_IMAGE": {"MEMORY_LIMIT": "1g"}, "MEMORY_LIMIT": {**other, "MEMORY_LIMIT": "7372m"}}[key]
+    assert {name: value for name, value in written().items() if name in other} == expected
+    assert written()["MINE"] == "x"
+
+
+def test_key_that_is_not_the_tasks_is_refused() -> None:
+    """A line of a person's own is theirs to remove."""
+    with pytest.raises(HostError) as refused:
+        settings.taken_out("MINE")
+
+    assert refused.value.code == ExitCode.USAGE
 
 
 def test_memory_limit_of_a_person_stays(env_file: Path) -> None:

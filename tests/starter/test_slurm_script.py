@@ -220,7 +220,7 @@ def test_script_says_what_was_asked_and_what_slurm_yml_says(folder: Path) -> Non
     lines = script("python", "a b", partition="short").splitlines()
 
     assert lines[:9] == [
-        "#!/bin/bash",
+        "#!/bin/bash -l",  # for `module`, which no other shell has where a cron job or --export=NONE calls sbatch
         "#SBATCH --job-name=python",
         f"#SBATCH --output={folder}/.slurm/%j.out",
         "#SBATCH --partition=short",
@@ -372,7 +372,7 @@ def test_script_is_short(folder: Path) -> None:
 
 
 def test_workers_need_dask_in_the_environment(folder: Path) -> None:
-    """Without it they are refused with the lines to add, and how that gets to the cluster; with it, or 0, not."""
+    """Without it they are refused with the packages to add, and how that gets to the cluster; with it, or 0, not."""
     (folder / "environment.yml").write_text("dependencies:\n  - python\n", encoding="utf-8")
     image(folder, {"a": "1"})
 
@@ -383,7 +383,7 @@ def test_workers_need_dask_in_the_environment(folder: Path) -> None:
     assert "workers=(2)" in script(workers="2").splitlines()
     assert "workers=(0)" in none.splitlines()
     assert error.code == ExitCode.CONFIG
-    assert "  - distributed" in error.fix
+    assert error.fix.startswith("add distributed, bokeh, jupyter-server-proxy to environment.yml, then: ")
     assert "save " in error.fix
 
 

@@ -42,12 +42,12 @@ def running_of(clone: Clone, service: str) -> list[str]:
 
 
 def test_workers_without_dask_are_refused_before_anything_is_done(clone: Clone) -> None:
-    """The error names the lines to add, and docker/.env is not written."""
+    """The error names the packages to add, and docker/.env is not written."""
     done = clone.task("up", "--yes", "--workers", "2")
 
     assert done.returncode == 78
     assert "2 Dask workers are asked for, and neither environment.yml nor requirements.txt names Dask" in done.stderr
-    assert "- distributed" in done.stderr.splitlines()[-1]
+    assert "add distributed, bokeh, jupyter-server-proxy to environment.yml" in done.stderr.splitlines()[-1]
     assert not (clone.root / "docker" / ".env").exists()
 
 
