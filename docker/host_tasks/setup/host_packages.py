@@ -182,9 +182,8 @@ def write_scripts() -> None:
         if os.name == "nt":
             if os.path.exists(path + ".exe"):
                 os.unlink(path + ".exe")
-            text = CMD.format(
-                variable=basics.CALLED_AS, name=name, program=os.path.relpath(basics.PROGRAM, basics.ROOT)
-            )
+            program = os.path.relpath(basics.PROGRAM, basics.ROOT)
+            text = CMD.format(variable=basics.CALLED_AS, name=name, program=program)
             path += ".cmd"
         else:
             word = basics.shell_word

@@ -81,7 +81,7 @@ def is_free(number: int, address: str = LOOPBACK) -> bool:
 
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as listener:
-        # What says on Windows that a port is free where nobody holds it: SO_REUSEADDR takes it from its holder there.
+        # By SO_REUSEADDR Windows takes a port from its holder.
         option = "SO_EXCLUSIVEADDRUSE" if os.name == "nt" else "SO_REUSEADDR"
         listener.setsockopt(socket.SOL_SOCKET, getattr(socket, option), 1)
         try:

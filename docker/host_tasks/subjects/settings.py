@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from host_tasks import choices
 from host_tasks.kit import envfile, files, report
@@ -240,11 +241,8 @@ def taken_out(key: str) -> Rule:
     if key not in own_keys():
         problem = f"--unset {key} names no key of {shown(ENV_FILE)} that the tasks write"
         raise HostError(problem, fix=task_command("config --explain"), code=ExitCode.USAGE)
-    step = Step(
-        lambda seen: write(seen, **{key: None}),
-        f"take {key} out of {shown(ENV_FILE)}",
-        f"{key} in {shown(ENV_FILE)}; every other line stays",
-    )
+    gone: dict[str, Any] = {key: None}
+    step = Step(functools.partial(write, **gone), f"take {key} out", f"{key} in {shown(ENV_FILE)}")
     return once("unset", lambda seen: step, task_command("env"), lambda seen, ended: ok(ended.said))
 
 
