@@ -229,3 +229,16 @@ def test_no_package_of_a_path_becomes_one_of_the_index(monkeypatch: pytest.Monke
         ("fail", "installed by hand and named in no file: a 1, b 1"),
         ("warn", f"c 1 is of {NOWHERE}, so no file can name it, and `down` ends it"),
     ]
+
+
+def test_conda_package_of_a_file_becomes_none_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What conda was given as a file has that address in its history; what it found in a channel has none."""
+    found = "".join(f"/opt/env/conda-meta/{name}-1-0.json\n" for name in ("mine", "theirs"))
+    history = (
+        "# update specs: []\n# update specs: ['mine[url=file:///tmp/mine-1-0.conda]']\n# update specs: ['theirs']\n"
+    )
+    monkeypatch.setattr(containers, "run_in", lambda _, argv: (found if argv[0] == "find" else history).encode())
+
+    packages = record.installed_by_hand(loop.Seen({containers.ours: (server(),)}))
+
+    assert [package.line for package in packages] == ["", "theirs >=1"]

@@ -32,7 +32,8 @@ PIP = r"(?a)(/opt/env/lib/[\w./-]+/(?P<name>[\w.]+)-(?P<version>[\w.!+]+)\.dist-
 ADDRESS = r"(?a)(?:https?|ssh)://(?:git@)?[\w.:-]+/[\w./~%+-]+"
 STATE = r"(?a)[0-9a-f]{40,64}"
 INDEX, NOWHERE = "an index", "no address that a build reaches"
-NAME = r"(?a)['\"](?:[\w:/.-]+::)?([\w.-]+)"  # of a specification: "pandas >=2"
+# Of a specification, "pandas >=2"; what was installed as a file has its address, "a[url=file:///tmp/a-1-0.conda]".
+NAME = r"(?a)['\"](?:[\w:/.-]+::)?([\w.-]+)(\[(?:[^\]'\"]*,)?url=)?"
 
 # look
 
@@ -69,8 +70,10 @@ def _by_conda(server: containers.Container, paths: Sequence[str]) -> Iterator[Pa
     records = [record for path in paths if (record := re.fullmatch(CONDA, path))]
     if records:
         text = containers.run_in(server, ["grep", "^# update specs:", HISTORY]).decode(errors="replace")
-        asked = {name for line in text.splitlines()[1:] for name in re.findall(NAME, line)}
-        yield from (Package("conda", each["name"], each["version"]) for each in records if each["name"] in asked)
+        asked = {name: url for line in text.splitlines()[1:] for name, url in re.findall(NAME, line)}
+        for record in records:
+            if (url := asked.get(record["name"])) is not None:
+                yield Package("conda", record["name"], record["version"], NOWHERE if url else INDEX)
 
 
 def _by_pip(server: containers.Container, paths: Sequence[str]) -> Iterator[Package]:
@@ -118,7 +121,9 @@ def by_hand(seen: Seen) -> Iterator[Finding]:
             cause = (
                 f"{package.name} {package.version} is of {package.source}, so no file can name it, and `down` ends it"
             )
-            yield warn(cause, f"bring it to an index, or its code to src/, then: {task_command('down')}")
+            yield warn(
+                cause, f"bring it to an index, its wheel to wheels/ or its code to src/, then: {task_command('down')}"
+            )
 
 
 def unrecorded(seen: Seen) -> tuple[Package, ...]:
@@ -143,7 +148,7 @@ def record(seen: Seen) -> None:
     """
     packages = [package for package in unrecorded(seen) if package.line]
     by = {by: [package.line for package in packages if package.by == by] for by in ("conda", "pip")}
-    package_lines.write(package_lines.with_lines(by["conda"], by["pip"]))
+    package_lines.write(package_lines.with_lines(package_lines.texts(), **by))
 
 
 # tasks

@@ -24,7 +24,12 @@ ENVIRONMENT, REQUIREMENTS = "environment.yml", "requirements.txt"
 # look
 
 
-def text_of(path: Path) -> str:
+def texts() -> dict[Path, str]:
+    """Return the texts of both files."""
+    return {path: _text(path) for path in (ENVIRONMENT_YML, REQUIREMENTS_TXT)}
+
+
+def _text(path: Path) -> str:
     """Return the text of a file, with its ends of lines as they are; "" where there is none.
 
     Raises:
@@ -46,20 +51,20 @@ def name_of(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name[1] if name else "").lower()
 
 
-def with_lines(conda: Sequence[str], pip: Sequence[str]) -> dict[Path, str]:
-    """Return the files that change by further lines for conda and for pip, with their new texts.
+def with_lines(texts: Mapping[Path, str], conda: Sequence[str] = (), pip: Sequence[str] = ()) -> dict[Path, str]:
+    """Return the texts of the files with further lines for conda and for pip.
 
     Raises:
         HostError: environment.yml has no list to add to, or a file would not be itself and these lines (65).
     """
-    edits, text = {}, text_of(ENVIRONMENT_YML)
+    after = dict(texts)
     if conda:
-        edits[ENVIRONMENT_YML] = text = with_conda(text, conda)
-    if pip and (changed := with_pip(text, pip)) is not None:
-        edits[ENVIRONMENT_YML] = changed
+        after[ENVIRONMENT_YML] = with_conda(after[ENVIRONMENT_YML], conda)
+    if pip and (changed := with_pip(after[ENVIRONMENT_YML], pip)) is not None:
+        after[ENVIRONMENT_YML] = changed
     elif pip:
-        edits[REQUIREMENTS_TXT] = appended(text_of(REQUIREMENTS_TXT), pip)
-    return edits
+        after[REQUIREMENTS_TXT] = appended(after[REQUIREMENTS_TXT], pip)
+    return after
 
 
 def with_conda(text: str, lines: Sequence[str]) -> str:
@@ -107,7 +112,9 @@ def without_requirement(text: str, name: str, instead: str = "") -> str | None:
             end = re.search(r"(\s+#[^\r\n]*)?(\r?\n)?\Z", line[0])  # a comment, and the end of the line
             new = instead + end[0] if instead and end else ""
             after = text[: line.start()] + new + text[line.end() :]
-            _prove(REQUIREMENTS, _requirements(text), _requirements(after), _requirements(line[0]), _requirements(new))
+            if after != text:
+                old = _requirements(line[0])
+                _prove(REQUIREMENTS, _requirements(text), _requirements(after), old, _requirements(new))
             return after
     return None
 
@@ -216,6 +223,8 @@ def _changed(text: str, items: Sequence[yaml.Node], name: str, instead: str, *na
     elif not instead and len(items) > 1:
         end = items[1].start_mark.index
     after = text[:start] + instead + text[end:]
+    if after == text:
+        return text
     old, new = [(*names, items[at].value)], [(*names, instead)] if instead else []
     _prove(ENVIRONMENT, _read(text), _read(after), old, new)
     return after
@@ -229,7 +238,8 @@ def _line_end(text: str) -> str:
 # repair
 
 
-def write(edits: Mapping[Path, str]) -> None:
-    """Write the files that change."""
-    for path, text in edits.items():
-        files.write(path, text.encode(), private=False)
+def write(after: Mapping[Path, str]) -> None:
+    """Write the files whose text is another one."""
+    for path, text in after.items():
+        if text != _text(path):
+            files.write(path, text.encode(), private=False)
