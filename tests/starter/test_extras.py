@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "gpu": (("docker/docker-compose.gpu.yml",), (), ("--gpu", "--no-gpu")),
     "hardened": (("docker/docker-compose.hardened.yml",), (), ("--hardened", "--no-hardened")),
     "local": ((), (), ()),
+    "packages": ((), ("add", "remove"), ()),
     "record": ((), ("diff", "record"), ()),
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),

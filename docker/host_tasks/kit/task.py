@@ -65,6 +65,7 @@ def task(
     *,
     elsewhere: Elsewhere | None = None,
     hidden: bool = False,
+    many: bool = False,
     **options: Any,
 ) -> Callable[..., Any]:
     """Return a decorator that makes a function an Invoke task, without short options that Invoke makes up.
@@ -73,6 +74,7 @@ def task(
         plain: the function, where it stands without brackets, as Invoke's own decorator may.
         elsewhere: what does it on another machine, by --on.
         hidden: it can be called, and is not in the list of tasks.
+        many: what follows it is as if it stood after `--`, but for options.
         options: those of invoke.task.
     """
 
@@ -103,7 +105,7 @@ def task(
             guarded.__signature__ = both  # type: ignore[attr-defined]
             options["help"] = {**options.get("help", {}), "on": elsewhere.help}
         made: Any = invoke_task(guarded, auto_shortflags=False, **options)
-        made.hidden = hidden  # for setup/program.py
+        made.hidden, made.many = hidden, many  # for setup/program.py
         return made
 
     return decorate(plain) if plain else decorate

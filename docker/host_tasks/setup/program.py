@@ -70,6 +70,12 @@ class OwnProgram(Program):
         asked = [word for word in own if word in self.namespace.task_names]
         if asked and {"-h", "--help"} & set(own):
             words = ["--help", asked[0]]
+        elif asked and getattr(self.namespace[asked[0]], "many", False):
+            # Invoke takes each further word for a task; what stands after `--` is handed over (kit/task.py).
+            at, behind = own.index(asked[0]) + 1, words[len(own) + 1 :]
+            plain = [word for word in own[at:] if not word.startswith("-")]
+            words = [*own[:at], *(word for word in own[at:] if word not in plain), "--", *plain, *behind]
+            sys.argv[1:] = words
         super().parse_core([program, *words])
         sys.dont_write_bytecode = FOREIGN
 

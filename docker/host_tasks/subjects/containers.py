@@ -79,6 +79,7 @@ class Container:
     pid: int = 0  # of its first process, as the engine's machine numbers it
     binds: Mapping[str, str] = field(default_factory=dict)  # of its bind mounts: target to source
     read_only: frozenset[str] = frozenset()  # targets of bind mounts
+    is_fixed: bool = False  # nothing of its own can be written
     environ: Mapping[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = ()
 
@@ -220,6 +221,7 @@ def parsed(attrs: Mapping[str, Any]) -> Container:
         pid=int(state.get("Pid") or 0),
         binds={mount["Destination"]: mount["Source"] for mount in mounts if mount.get("Type") == "bind"},
         read_only=frozenset(mount["Destination"] for mount in mounts if not mount.get("RW", True)),
+        is_fixed=bool(host.get("ReadonlyRootfs")),
         environ={name: value for name, _, value in (line.partition("=") for line in config.get("Env") or [])},
         command=tuple(config.get("Cmd") or ()),
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import lock_files
 import person_files
 
-from host_tasks.kit import files, report
+from host_tasks.kit import files, report, runner
 from host_tasks.kit.paths import DOCKERFILE, LOCK_DIR, shown
 from host_tasks.kit.words import task_command
 from host_tasks.loop import Ended, Finding, Rule, Seen, Step, fact, fail, ok, rule, warn
@@ -109,7 +109,7 @@ def environment_lock(seen: Seen) -> Iterator[Finding]:
     if not (committed(seen) or of_stand_in(seen)):
         yield ok(f"there is no {NAME}: a build takes the newest packages that fit")
         return
-    lock = of_stand_in(seen) if has_packages_of_its_own(seen) else committed(seen)
+    lock = in_use(seen)
     if lock is None:
         yield warn(unused(seen), task_command("lock"))
     elif changed := differences(seen, lock):
@@ -148,6 +148,18 @@ def has_packages_of_its_own(seen: Seen) -> bool:
     return "nodefaults" not in channels or any("://" not in name for name in channels if name != "nodefaults")
 
 
+def in_use(seen: Seen) -> Lock | None:
+    """Return the lock by which a build goes here; None where there is none."""
+    if not (committed(seen) or of_stand_in(seen)):
+        return None
+    return of_stand_in(seen) if has_packages_of_its_own(seen) else committed(seen)
+
+
+def paths() -> list[Path]:
+    """Return where the files of a lock are, of a stand-in's too."""
+    return [LOCK_DIR / place / name for place in ("", STAND_IN) for name in NAMES]
+
+
 def unused(seen: Seen) -> str:
     """Return why the build does without the lock that is here; "" where it does not."""
     if committed(seen) and has_packages_of_its_own(seen) and not of_stand_in(seen):
@@ -175,6 +187,12 @@ def differences(seen: Seen, lock: Lock) -> list[str]:
 
 def write(seen: Seen, *, update: str) -> Ended:
     """Solve in a stage of the build, and put what comes of it in the place of the old lock."""
+    finished = locked(seen, update=update)
+    return Ended(finished.ok, finished.stderr)
+
+
+def locked(seen: Seen, *, update: str = "") -> runner.Finished:
+    """Solve in a stage of the build, put what comes of it in the place of the old lock, and return how that ended."""
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "lock.tar"
         options = ("--target", "lock", "--no-cache-filter", "locked", "--output", f"type=tar,dest={archive}")
@@ -193,7 +211,7 @@ def write(seen: Seen, *, update: str) -> Ended:
         # Never committed by mistake, whatever the project's own .gitignore says.
         files.write(LOCK_DIR / STAND_IN / ".gitignore", b"*\n", private=False)
         report.note(f"{NAME}/{STAND_IN} is for this machine's stand-in only, and git ignores it.")
-    return Ended(finished.ok, finished.stderr)
+    return finished
 
 
 def read_archive(archive: Path) -> Iterator[tuple[str, bytes]]:
