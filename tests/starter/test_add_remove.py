@@ -257,9 +257,10 @@ def test_what_the_files_say_already_is_no_step(files: Files) -> None:
     assert edited(Change(("last",), adds=True, by="pip")) == package_lines.texts()
 
 
-def test_file_without_packages_is_not_left(files: Files) -> None:
+@pytest.mark.parametrize("text", ["dependencies:\n  - python\n", "dependencies: [python]\n"])
+def test_file_without_packages_is_not_left(files: Files, text: str) -> None:
     """The last line stays: a build could not read the rest."""
-    files("dependencies:\n  - python\n")
+    files(text)
 
     planned = plan(examined(**RUNNING), [asked_for(Change(("python",), adds=False))])
 

@@ -122,10 +122,8 @@ def asked_for(change: Change) -> Rule:
 
 def _refusal(change: Change, finished: runner.Finished) -> HostError:
     """Return why nothing was changed."""
-    fix, known = (
-        f"correct what the lines above name, then: {change.command}",
-        build_failure.known_cause(finished.stderr),
-    )
+    fix = f"correct what the lines above name, then: {change.command}"
+    known = build_failure.known_cause(finished.stderr)
     cause = known.cause if known else build_failure.cause_of_failed_build(finished.stderr)
     if finished.returncode == OF_PIP:
         fix = change._replace(by="pip").command
@@ -163,7 +161,7 @@ def do(seen: Seen, *, change: Change, after: Mapping[Path, str]) -> None:
         for path, content in before.items():
             if content is None:
                 path.unlink(missing_ok=True)
-            elif path.read_bytes() != content:
+            elif not path.exists() or path.read_bytes() != content:
                 files.write(path, content, private=False)
         raise
 
@@ -179,17 +177,17 @@ def _change_inside(seen: Seen, server: containers.Container, change: Change) -> 
         finished = images.build(seen, DOCKERFILE, arguments=arguments, options=options)
         if not finished.ok:
             return finished
-        with asking(), archive.open("rb") as stream:
-            client().containers.get(server.id).put_archive(INSIDE, stream)
-    mark, program = containers.mark(), f"{INSIDE}/change/environment/change.py"
-    words = ["entrypoint.sh", "/opt/conda/bin/python", "-I", program, "/opt/env", f"{INSIDE}/change", *names]
-    # With this activate.sh leaves it at what the host trusts and its proxies: conda's activation takes a second.
-    argv = ["docker", "exec", "--env", mark, "--env=CONDA_SHLVL=1", server.id, *words]
-    try:
-        return runner.run(argv, cwd=ROOT, keep=True, also_stop=containers.stop(server.id, mark))
-    finally:
-        removal = ["docker", "exec", "--user=0", server.id, "/bin/rm", "-r", f"{INSIDE}/change"]
-        runner.run(removal, cwd=ROOT, capture=True, announce=False)
+        mark, program = containers.mark(), f"{INSIDE}/change/environment/change.py"
+        words = ["entrypoint.sh", "/opt/conda/bin/python", "-I", program, "/opt/env", f"{INSIDE}/change", *names]
+        # With this activate.sh leaves it at what the host trusts and its proxies: conda's activation takes a second.
+        argv = ["docker", "exec", "--env", mark, "--env=CONDA_SHLVL=1", server.id, *words]
+        try:
+            with asking(), archive.open("rb") as stream:
+                client().containers.get(server.id).put_archive(INSIDE, stream)
+            return runner.run(argv, cwd=ROOT, keep=True, also_stop=containers.stop(server.id, mark))
+        finally:
+            removal = ["docker", "exec", "--user=0", server.id, "/bin/rm", "-r", f"{INSIDE}/change"]
+            runner.run(removal, cwd=ROOT, capture=True, announce=False)
 
 
 # tasks
