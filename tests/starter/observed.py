@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from host_tasks import loop
-from host_tasks.extras import gpu, record, upgrade
+from host_tasks.extras import gpu, record, reproduce, upgrade
 from host_tasks.kit import envfile
 from host_tasks.kit.client import Endpoint
 from host_tasks.kit.paths import ENV_FILE, ROOT
@@ -104,6 +104,7 @@ FACTS: dict[str, Callable[[loop.Seen], Any]] = {
     "stand_ins": base_image.stand_ins,
     "starter": upgrade.state,
     "uid": settings_of.uid,
+    "uncommitted": reproduce.uncommitted,
     "unfinished": upgrade.unfinished,
     "wheels": environment.wheels,
 }

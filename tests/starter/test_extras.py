@@ -18,6 +18,7 @@ EXTRAS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "hardened": (("docker/docker-compose.hardened.yml",), (), ("--hardened", "--no-hardened")),
     "local": ((), (), ()),
     "record": ((), ("diff", "record"), ()),
+    "reproduce": (("docker/reproduce.py",), ("reproduce",), ()),
     "share": ((), ("push", "save", "load"), ()),
     "slurm": (("docker/slurm.sh",), ("slurm",), ()),
     "ssh": ((), ("pull",), ("--on",)),
