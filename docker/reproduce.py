@@ -1,8 +1,7 @@
 """Run notebooks twice, each time in a project made anew, and compare what comes with what is stored, cell by cell.
 
 It runs in a container without network, which `invoke reproduce` starts (host_tasks/extras/reproduce.py): nbclient
-executes, and nbconvert reads streams as a terminal shows them. nbval and nbdime know no tolerance, and are in no
-environment unasked, so what is the same is said here.
+executes. nbval and nbdime know no tolerance, and are in no environment unasked, so what is the same is said here.
 """
 
 from __future__ import annotations
@@ -62,10 +61,7 @@ class Run(NamedTuple):
 
 def parts(outputs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the texts of a cell's outputs, by the names of their streams, types and places."""
-    from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
-    from nbformat import NotebookNode
-
-    streams: dict[str, Any] = {}
+    streams: dict[str, str] = {}
     found: dict[str, str] = {}
     for number, output in enumerate(output for output in outputs if output["output_type"] != "stream"):
         place = f" of output {number + 1}" if number else ""
@@ -77,11 +73,12 @@ def parts(outputs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
                 found[f"{kind}{place}"] = text if kind in PICTURES else read(text)
     for output in outputs:
         if output["output_type"] == "stream":
-            stream = streams.setdefault(output["name"], NotebookNode(output, text=""))
-            stream.text += output["text"]
-    cell = NotebookNode(outputs=list(streams.values()))
-    cell, _ = CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, 0)
-    return {**{stream.name: read(stream.text) for stream in cell.outputs}, **found}
+            streams[output["name"]] = streams.get(output["name"], "") + output["text"]
+    # nbclient and nbconvert do this by a pattern that takes the square of a long line's length.
+    drawn = {
+        name: [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")] for name, text in streams.items()
+    }
+    return {**{name: read("\n".join(lines)) for name, lines in drawn.items()}, **found}
 
 
 def read(text: str) -> str:
@@ -204,7 +201,6 @@ async def executed(path: Path, *, seed: str, timeout_s: int) -> Run:
             notebook,
             timeout=timeout_s,
             startup_timeout=START_S,
-            coalesce_streams=True,
             record_timing=False,
             resources={"metadata": {"path": str(path.parent)}},
         )
