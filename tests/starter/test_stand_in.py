@@ -86,12 +86,12 @@ def test_stand_in_is_made_and_chosen(machine: Machine, chosen: Choices) -> None:
     assert script[:2] == ["bash", str(paths.STAND_IN_DIR / "root-file-system.sh")]
     assert load[:2] == ["docker", "import"]
     assert build == [
-        *("docker", "buildx", "build", "--load", "--tag", IMAGE, "--progress", "plain"),
-        *("--label", "conda-pip-docker.made-by=study"),
-        *("--file", str(paths.STAND_IN_DIR / "Dockerfile")),
+        *("docker", "buildx", "build", "--load", "--progress=plain"),
+        *("--label", "conda-pip-docker.made-by=study", "--tag", IMAGE),
         *("--build-arg", f"ROOT_FILE_SYSTEM={root}"),
         *("--secret", "id=ca_bundle,src=/ca.pem", "--secret", f"id=pip_config,src={paths.DOCKER_DIR / 'pip.conf'}"),
         *("--secret", "id=proxies,src=/p.conf"),
+        *("--file", str(paths.STAND_IN_DIR / "Dockerfile")),
         str(paths.ROOT),
     ]
     assert not any("secret@" in word for argv in machine.commands for word in argv)
