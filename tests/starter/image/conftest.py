@@ -27,11 +27,14 @@ GO_WITH = {
     "test_compose_examples.py": "docker/examples/git.yml",
     "test_devcontainer.py": ".devcontainer/devcontainer.json",
     "test_example.py": "notebooks/penguins.ipynb",
+    "test_notebooks_anew.py": "notebooks/penguins.ipynb",
 }
 # What takes long comes first, the longest before the others: begun last, it would keep one process busy and no other.
 LONG = (
     "test_fault_matrix.py",
     "test_private_channel.py",
+    "test_notebooks_anew.py",
+    "test_packages.py",
     "test_slurm.py",
     "test_readme.py",
     "test_environment.py",
