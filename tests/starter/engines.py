@@ -51,6 +51,7 @@ NOT_PODMAN = {
     "test_devcontainer.py": "its tool builds by Docker's builder",
     "test_environment.py::test_no_layer_holds_a_file_a_second_time": "it builds by Docker's builder",
     "test_hardened.py": "`up --hardened` is refused by name",
+    "test_main_job.py::test_proxy_never_enters_the_image": "its proxy is silent, and nothing comes from a cache",
     "test_post.py": "plain Docker and Compose build by Docker's builder",
     "test_workers.py": "`up --workers` is refused by name",
 }

@@ -389,7 +389,7 @@ def test_podman_builds_the_environment_first_and_the_image_on_it(
     images.build_own(seen, options=())
 
     first, second, third = (argv for argv, _ in ran)
-    assert first[:4] == second[:4] == ["podman", "build", "--format=docker", "--layers=false"]
+    assert first[:5] == second[:5] == ["podman", "build", "--format=docker", "--layers=false", "--http-proxy=false"]
     assert first[first.index("--target") + 1] == "environment"
     assert first[first.index("--tag") + 1] == "docker.io/library/study-environment:new"
     assert {"FLAVOR=study-environment:new", "uid=0"} <= set(second)
@@ -408,7 +408,7 @@ def test_podman_is_given_nothing_that_is_dockers_alone(podman: tuple[Seen, list[
     images.build(seen, paths.DOCKERFILE, tag="r.example/a", arguments={images.CACHES: "study"}, options=options)
 
     [(argv, text)] = ran
-    assert argv[4:8] == ["--label", "a=b", "--tag", "r.example/a"]
+    assert argv[5:9] == ["--label", "a=b", "--tag", "r.example/a"]
     assert "--build-arg" not in argv
     assert "HEALTHCHECK --start-period=60s --interval=30s" in text
 

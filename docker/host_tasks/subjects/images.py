@@ -42,6 +42,7 @@ OF_THE_USER = ("the base image", "the user", "docker/create-user.sh", "docker/en
 ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "ARM64": "arm64"}
 SBOM_SCANNER = "docker.io/docker/buildkit-syft-scanner:stable-1"  # BuildKit 0.13's own choice; lists the packages
 REGISTRY_S = 15.0  # for a registry to answer
+FOR_PODMAN = ("--format=docker", "--layers=false", "--http-proxy=false")  # proxies are a secret, as with Docker
 # Options of Docker's builder that Podman's has no use for: it loads what it builds, and takes nothing from a cache.
 DOCKERS_OWN = ("--load", "--progress", "--no-cache")
 CACHES = "BUILDKIT_CACHE_MOUNT_NS"  # the build argument that tells a clone's package caches from another's
@@ -407,7 +408,7 @@ def build(
     `environment` is what is kept. Docker's format has the health check, and the shell of the steps.
     """
     values, podman = settings.now(seen).values, idmap.podman(seen)
-    argv = ["podman", "build", "--format=docker", "--layers=false"] if podman else ["docker", "buildx", "build"]
+    argv = ["podman", "build", *FOR_PODMAN] if podman else ["docker", "buildx", "build"]
     argv += [word for word in options if not (podman and word.startswith(DOCKERS_OWN))]
     argv += ["--tag", qualified(tag) if podman else tag] if tag else []
     for name, value in arguments.items():
