@@ -48,9 +48,10 @@ def _activate() -> None:
 if "0100007F:2252 00000000:0000 0A" in _read("/proc/net/tcp"):
     os.environ.setdefault("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:8786")
 # An application is reached by JupyterLab's own address (jupyter-server-proxy 4), also in the links that are shown.
-place = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/")  # of the server, which tells it to kernels and terminals
-os.environ.setdefault("DASK_DISTRIBUTED__DASHBOARD__LINK", f"{place}proxy/{{port}}/status")
-os.environ.setdefault("TENSORBOARD_PROXY_URL", f"{place}proxy/%PORT%/")
+if not sys.flags.isolated:  # as the server is, which tells kernels and terminals its place
+    place = os.environ.get("JUPYTERHUB_SERVICE_PREFIX", "/")
+    os.environ.setdefault("DASK_DISTRIBUTED__DASHBOARD__LINK", f"{place}proxy/{{port}}/status")
+    os.environ.setdefault("TENSORBOARD_PROXY_URL", f"{place}proxy/%PORT%/")
 if "CONDA_SHLVL" not in os.environ:
     _activate()
 if "PROJECT_DIR" in os.environ and not sys.flags.isolated:

@@ -261,7 +261,9 @@ def start(seen: Seen) -> Ended:
             with asking():
                 client().containers.get(container.id).unpause()
     # The engine looks for the folders again where a container starts again; what was installed in it stays.
-    if mounts.replaced(seen) and not (ended := restart(seen)).ok:
+    # One that is made anew for another reason has nothing to find again: what it mounted may be gone.
+    server, old = containers.server(seen), mounts.replaced(seen)
+    if server and old and _outdated(server, seen) == old and not (ended := restart(seen)).ok:
         return ended
     words = ("up", "--no-build", "--detach", "--remove-orphans")
     finished = compose.call(settings.now(seen).values, *words, keep=True)
