@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from observed import Seen, engine
 
 from host_tasks.kit.words import ExitCode
@@ -67,7 +67,6 @@ def test_project_name_of_any_folder_is_legal(folder: str, slug: str, tmp_path: P
     assert judged(root).state == OK
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=200))
 def test_project_name_of_random_folders_is_legal(folder: str) -> None:
     """No name that a folder can have breaks either grammar."""

@@ -39,7 +39,7 @@ POST = b"USER=al-khawarizmi\nUID=1000\nGID=100\n"
 TEMPORARY = ".env.invoke-tmp"
 CI = bool(os.environ.get("CI"))
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-RANDOM = settings(max_examples=1000, derandomize=True, database=None, deadline=None)
+RANDOM = settings(max_examples=1000, derandomize=True, database=None)
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="writers are forked processes")
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")

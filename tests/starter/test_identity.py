@@ -13,7 +13,7 @@ from unittest import mock
 
 import invoke
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 
 from host_tasks import loop
 from host_tasks.kit.paths import DOCKER_DIR, ROOT
@@ -154,7 +154,6 @@ def test_caller_of_sudo_is_a_person(
     assert sudo_caller() == caller
 
 
-@settings(deadline=None)
 @given(
     uid=st.integers(0, 3) | st.integers(0, 2**32 - 1),
     owner=st.integers(0, 3) | st.integers(0, 2**32 - 1),
@@ -178,7 +177,6 @@ def test_decide_says_why_it_is_the_default() -> None:
     assert facts(0, 0)().reason == "the default, because root runs this and owns the project folder"
 
 
-@settings(deadline=None)
 @given(st.text())
 @example("-" * 40)
 @example("___")
