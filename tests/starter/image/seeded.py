@@ -96,7 +96,6 @@ NO = "no output stored"
 
 SEEDS: dict[str, Seed] = {
     "printed": Seed("same", "", [code("print(1)", said("1\n"))]),
-    "value": Seed("same", "", [code("1 + 1", result("2"))]),
     "another text": Seed("differs", "text", [code("print('new')", said("old\n"))]),
     "another number": Seed("differs", "number", [code("print(0.5)", said("0.6\n"))]),
     "float noise": Seed("same", "", [code("print(0.1 + 0.2)", said("0.3\n"))]),
@@ -109,9 +108,6 @@ SEEDS: dict[str, Seed] = {
             )
         ],
     ),
-    "more than noise": Seed("differs", "number", [code("print(0.1 + 0.2)", said("0.3000001\n"))]),
-    "whole number": Seed("differs", "number", [code("print(10**15 + 1)", said("1000000000000000\n"))]),
-    "version": Seed("differs", "text", [code("print('1.2.3')", said("1.2.4\n"))]),
     "error": Seed("fails", "", [code("1 / 0", said("1\n"))]),
     "hidden state": Seed("fails", "", [code("print(deleted)", said("3\n"), count=7)]),
     "name of a later cell": Seed("fails", "", [code("print(later)", said("3\n"), count=2), code("later = 3", count=1)]),
@@ -121,25 +117,17 @@ SEEDS: dict[str, Seed] = {
         [code("word = 'a'"), code("print(word)", said("b\n"), count=4), code("word = 'b'", count=3)],
     ),
     "time": Seed("unstable", "number", [code("import time; print(time.time())", said("1.5e9\n"))]),
-    "date": Seed(
-        "unstable", "number", [code("import datetime; print(datetime.datetime.now())", said("2020-01-01 01:01:01.5\n"))]
-    ),
     "random": Seed("unstable", "number", [code("import random; random.random()", result("0.5"))]),
     "seed": Seed(
         "same", "", [code("import random; random.seed(1); print(random.random())", said("0.13436424411240122\n"))]
     ),
     "order of a set": Seed("unstable", "text", [code("print(set('abcdefghijklmnopqrstuvwxyz'))", said("{'a'}\n"))]),
-    "order of a dict": Seed("same", "", [code("print({'b': 1, 'a': 2})", said("{'b': 1, 'a': 2}\n"))]),
-    "hash": Seed("unstable", "number", [code("print(hash('a'))", said("1\n"))]),
-    "process id": Seed("unstable", "number", [code("import os; print(os.getpid())", said("1\n"))]),
     "memory address": Seed("unstable", "text", [code("object()", result("<object at 0x7f0000000000>"))]),
-    "identifier": Seed("unstable", "text", [code("import uuid; print(uuid.uuid4())", said("0\n"))]),
     "absolute path": Seed("fails", "", [code("open('/home/somebody/table.csv').read()", result("''"))]),
     "missing file": Seed("fails", "", [code("open('missing.csv').read()", result("''"))]),
     "project's path": Seed(
         "same", "", [code("import os; print(os.getcwd())", said("/home/somebody/app/notebooks/seeded\n"))]
     ),
-    "another path": Seed("differs", "text", [code("import sys; print(sys.prefix)", said("/Users/somebody/env\n"))]),
     "file of a run": Seed(
         *("same", ""),
         [
@@ -151,40 +139,25 @@ SEEDS: dict[str, Seed] = {
     ),
     "write to data": Seed("fails", "", [code("open('../../data/n', 'w').close()")]),
     "warning": Seed("same", "", [code(WARNING, said(WARNED, "stderr"))]),
-    "another warning": Seed("differs", "text", [code(WARNING, said(WARNED.replace("User", "Future"), "stderr"))]),
     "progress": Seed("same", "", [code(STEPS, said("\rstep 0\rstep 1\rstep 2"))]),
-    "progress as a terminal leaves it": Seed("same", "", [code(STEPS, said("step 2"))]),
     "progress with a rate": Seed(
         "unstable", "number", [code("import time; print(f'\\r{time.perf_counter()}')", said("1.5\n"))]
     ),
     "colours": Seed("same", "", [code("print('\\x1b[31mred\\x1b[0m')", said("red\n"))]),
-    "two streams": Seed(
-        *("same", ""),
-        [code(STREAMS, said("2\n2\n", "stderr"), said("1\n1\n"))],
-    ),
     "widget": Seed("same", "", widget("IntSlider(value=5)", "IntSlider(value=5)")),
-    "another widget": Seed("differs", "number", widget("IntSlider(value=5)", "IntSlider(value=6)")),
     "picture": Seed("same", "", picture(png(RED), png(RED))),
     "picture of the same pixels": Seed("same", "", picture(png(RED), png(RED, level=0))),
     "another picture": Seed("differs", "picture", picture(png(RED), png(BLUE))),
-    "larger picture": Seed("differs", "picture", picture(png(RED), png(RED, size=3))),
     "random plot": Seed("unstable", "picture", [code(NEW_PICTURE, shown(image_png=png(RED)))]),
     "plot that is not stored": Seed(NO, "", [bare("import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()")]),
     "huge output": Seed("same", "", [code("print('x' * 2_000_000)", said("x" * 2_000_000 + "\n"))]),
-    "end of a huge output": Seed("differs", "text", [code("print('x' * 2_000_000)", said("x" * 1_999_999 + "\n"))]),
     "nothing stored": Seed(NO, "", [bare("print(1)")]),
-    "nothing stored or given": Seed("same", "", [bare("n = 1")]),
-    "new output": Seed("differs", "text", [code("print(1)")]),
-    "no output": Seed("differs", "text", [code("n = 1", said("1\n"))]),
     "no code": Seed("same", "", [{"cell_type": "raw", "metadata": {}, "source": "raw"}]),
     "no kernel": Seed("fails", "", [code("1", result("1"))], kernel="no-such-kernel"),
     "question": Seed("fails", "", [code("input('name? ')", result("'ada'"))]),
     "network": Seed("fails", "", [code("import socket; socket.create_connection(('192.0.2.1', 80), 5)", result("1"))]),
     "expected error": Seed(
         "same", "", [code("1 / 0", raised("ZeroDivisionError", "division by zero"), tags=["raises-exception"])]
-    ),
-    "another expected error": Seed(
-        "differs", "text", [code("1 / 0", raised("ValueError", "division by zero"), tags=["raises-exception"])]
     ),
     "stored error": Seed("fails", "", [code("1 / 0", raised("ZeroDivisionError", "division by zero"))]),
     "end of a kernel": Seed("fails", "", [code("import os; os._exit(1)")]),
