@@ -91,7 +91,6 @@ STEPS = "for step in range(3): print(f'\\rstep {step}', end='')"
 NEW_PICTURE = "import matplotlib.pyplot as plt, random\nplt.plot([random.random() for _ in range(9)]); plt.show()"
 WARNING = "import warnings; warnings.warn('old')"
 WARNED = f"/tmp/ipykernel_4711/1.py:1: UserWarning: old\n  {WARNING}\n"  # noqa: S108
-STREAMS = "import sys\nfor _ in 'ab':\n print(1)\n print(2, file=sys.stderr)"
 NO = "no output stored"
 
 SEEDS: dict[str, Seed] = {
