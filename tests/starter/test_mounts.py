@@ -178,7 +178,7 @@ def folder(root: Path, name: str = "data", *, read_only: bool = False, **seen: o
         ),
         pytest.param(
             {"kind": DANGLING, "link": Path("gone")},
-            ("data is a link to gone, which does not exist", "mkdir data", ExitCode.CONFIG),
+            ("data is a link to gone, which does not exist", "rm data && mkdir data", ExitCode.CONFIG),
             id="link that leads nowhere",
         ),
         pytest.param(

@@ -534,7 +534,7 @@ CASES = [
         "link to nothing",
         lambda: healthy(places=(place(link=Path("gone"), kind=DANGLING),)),
         "error: data is a link to gone, which does not exist",
-        "fix: mkdir data",
+        "fix: rm data && mkdir data",
     ),
     case(
         "file where a folder should be",

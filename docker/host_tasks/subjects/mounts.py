@@ -209,9 +209,9 @@ def _misplaced(place: Place) -> Finding | None:
         step = Step(make, "make missing folders", name) if place.ours else None
         return fail(f"{name} is missing", task_command("mounts --fix") if step else f"mkdir {source}", step=step)
     if place.kind == DANGLING:
-        # A disk that is not mounted now: neither the link goes, nor is a folder made in its place.
+        # Outside it may be a disk that is not mounted now: neither the link goes, nor is a folder made in its place.
         cure = f"mount the disk of {path_word(place.real)}, then: {task_command('up')}"
-        fix = f"mkdir {path_word(place.real)}" if place.real.is_relative_to(ROOT) else cure
+        fix = f"rm {source} && mkdir {source}" if place.real.is_relative_to(ROOT) else cure
         return fail(f"{name} is a link to {place.link}, which does not exist", fix)
     if wrong := _misled(place):
         return wrong

@@ -366,8 +366,9 @@ MOUNTS = (
         replaced("doc", faults.a_link("..")),
         78,
         "doc is a link out of the project, to %(parent)s",
-        "rm doc && mkdir doc",
-        CURES,
+        r"add to volumes as in docker/examples/data-disk\.yml, in docker/docker-compose\.override\.yml: \{.*\}, then: "
+        "invoke up",
+        PERSON,
         doctor="mounts",
     ),
     Row(
