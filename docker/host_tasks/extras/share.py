@@ -216,9 +216,7 @@ def _taking_names(seen: Seen, there: Held, again: str) -> Iterator[tuple[str, st
     in_containerd = "io.containerd.snapshotter" in str((engine.state(seen).info or {}).get("DriverStatus"))
     ids = there.indexed if in_containerd else there.configs
     for name in sorted({*there.configs, *there.indexed}):
-        if name != there.name and name not in map(
-            images.familiar, (*images.named(seen), *images.lacking(seen).values())
-        ):
+        if name not in (there.name, *map(images.familiar, (*images.named(seen), *images.lacking(seen).values()))):
             yield f"also holds {name!r}, which no service of this clone is made from", ""
         elif name != own and (here := images.on_engine(seen, name)) and here.id != ids.get(name):
             yield f"holds another {name} than this engine", f"docker image rm {name} && {again}"

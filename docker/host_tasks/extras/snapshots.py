@@ -69,15 +69,15 @@ def last(seen: Seen) -> States:
     return _written(taken(seen)[-1]) if taken(seen) else {}
 
 
-def folders(names: Sequence[str] = YOURS) -> list[Path]:
+def _folders() -> list[Path]:
     """Return those of the six folders that are here, and no links: what a link leads to is not this clone's."""
-    return [ROOT / name for name in names if (ROOT / name).is_dir() and not (ROOT / name).is_symlink()]
+    return [ROOT / name for name in YOURS if (ROOT / name).is_dir() and not (ROOT / name).is_symlink()]
 
 
 def _states() -> dict[str, list[int]]:
     """Return the states of the files in the six folders as they are at this moment."""
     found: dict[str, list[int]] = {}
-    for folder in folders():
+    for folder in _folders():
         for at, inner, names in os.walk(folder):
             for path in (os.path.join(at, name) for name in (*inner, *names)):  # noqa: PTH118 # 200,000 of them
                 with contextlib.suppress(OSError):  # gone meanwhile
@@ -206,7 +206,7 @@ def take(seen: Seen, *, end: str = "") -> Ended:
         for path in (path for path, state in states.items() if before and last(seen).get(path) == state):
             (MAKING / path).parent.mkdir(parents=True, exist_ok=True)
             os.link(before / path, MAKING / path, follow_symlinks=False)  # type: ignore[operator]
-        copied = runner.run([*ADD, *map(str, folders()), str(MAKING)], cwd=ROOT, keep=True)
+        copied = runner.run([*ADD, *map(str, _folders()), str(MAKING)], cwd=ROOT, keep=True)
     if not copied.ok:
         removed(MAKING)
         return Ended(ok=False, said=copied.stderr)

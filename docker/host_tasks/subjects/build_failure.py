@@ -15,6 +15,7 @@ from typing import NamedTuple
 from host_tasks.kit.words import ExitCode, masked, task_command
 from host_tasks.loop import Finding, Seen, fail
 from host_tasks.subjects import environment, network, settings
+from host_tasks.subjects.package_lines import name_of
 
 UNKNOWN = "we do not know why; more: {}"  # the fix where no words are known; {} = a command
 ITEMS = 4  # of the lines below an error that are told with it
@@ -289,7 +290,7 @@ def _asked(seen: Seen) -> Iterator[tuple[str, Place]]:
     for line, number in own.pip.items():
         yield f"pip {_requirement(line)}", (environment.NAME, number)
     for number, line in enumerate((environment.source(seen) or "").splitlines(), 1):
-        yield from ((f"pip {_normalized(name)}", (environment.SOURCE, number)) for name in re.findall(_QUOTED, line))
+        yield from ((f"pip {name_of(name)}", (environment.SOURCE, number)) for name in re.findall(_QUOTED, line))
     for name, text in environment.beside(seen).items():
         for number, line in enumerate(text.splitlines(), 1):
             word = line.partition("#")[0].strip()
@@ -303,10 +304,10 @@ def _blamed(cause: str, said: Sequence[str]) -> Iterator[str]:
     conflicts = [item for text in _CONFLICT.findall(cause) for item in re.split(r", | and ", text)]
     listed = [item.strip() for text in _LISTED.findall(cause) for item in text.split(";")]
     roots = [match[1] for pattern in (_ROOT, _UNMET) for match in map(pattern.match, said) if match]
-    yield from (f"pip {_normalized(name)}" for name in (*_named(_PIP, [*parents[-1:], cause][0]), *_words(conflicts)))
+    yield from (f"pip {name_of(name)}" for name in (*_named(_PIP, [*parents[-1:], cause][0]), *_words(conflicts)))
     if "packages cannot be locked" in cause:  # uv 0.13; what pip may not have is often conda's
         for name in _LOCKED.findall(cause):
-            yield from (f"pip {_normalized(name)}", f"conda {name.lower()}")
+            yield from (f"pip {name_of(name)}", f"conda {name.lower()}")
     yield from (f"conda {name.lower()}" for name in (*roots, *_named(_CONDA, cause), *_words(listed)))
     broken = [match[1] for match in map(_BROKEN.match, said) if match]
     yield from (f"apt {name}" for name in (*_named(_APT, cause), *broken))
@@ -325,9 +326,4 @@ def _words(items: Sequence[str]) -> list[str]:
 def _requirement(line: str) -> str:
     """Return the name in a requirement (PEP 508), normalized; "" in an option, a path or an address."""
     match = re.match(r"([A-Za-z0-9][\w.-]*)\s*(?:$|[\[<>=!~;@(\s])", line)
-    return _normalized(match[1]) if match else ""
-
-
-def _normalized(name: str) -> str:
-    """Return a name as indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return name_of(match[1]) if match else ""

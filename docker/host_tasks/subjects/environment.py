@@ -20,6 +20,7 @@ from host_tasks.kit.paths import ENVIRONMENT_YML, ROOT
 from host_tasks.kit.words import ExitCode, HostError, path_word, task_command
 from host_tasks.loop import Finding, Seen, fact, fail, ok, rule, warn
 from host_tasks.setup.basics import fix_access
+from host_tasks.subjects import package_lines
 
 NAME, SOURCE = person_files.NAME, lock_files.SOURCE
 OTHER_NAMES = ("environment.yaml", "environment.YML", "Environment.yml", "env.yml", "conda.yml")
@@ -156,7 +157,7 @@ def _of_both(packages: Environment, texts: Mapping[str, str]) -> Iterator[Findin
 
     def name(line: str, behind: str = "") -> str:
         found = re.match(rf"(?:\S+::)?([\w.-]+){behind}", line)
-        return re.sub(r"[-_.]+", "-", found[1]).lower() if found else ""
+        return package_lines.name_of(found[1]) if found else ""
 
     conda = {name(spec): f"`{spec}` of {NAME}:{number}" for spec, number in packages.conda.items()}
     lines = [(NAME, number, line) for line, number in packages.pip.items()]
